@@ -1,0 +1,36 @@
+"""What every test may rely on: two logical CPUs, a quiet TensorFlow, and where the real data lie."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Has to happen before TensorFlow touches a device, hence here and not in a fixture. Tests of
+# `MirroredStrategy` take both; everything else runs on the first.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def root() -> pathlib.Path:
+    """The repository's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> pathlib.Path:
+    """The folder of real data and reference values beside the repository, or a skip."""
+    path = pathlib.Path(os.environ.get("TFGEN_SHARED_DIR", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"needs the reference data in {path} (or TFGEN_SHARED_DIR)")
+    return path
