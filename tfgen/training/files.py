@@ -47,7 +47,8 @@ def replace_dir(path: str | os.PathLike) -> Iterator[Path]:
     """Yields an empty folder beside `path`; renames it to `path` if the block succeeds.
 
     A folder cannot be renamed onto one that has content, so an old `path` steps aside first and
-    is removed last: it is never deleted before the new one stands in its place.
+    is removed last: it is never deleted before the new one stands in its place. (Killed between
+    the two renames, a process leaves the old folder whole under its hidden name.)
 
     Args:
         path: the folder to create or replace, with all its content.
