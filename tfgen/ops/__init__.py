@@ -1,0 +1,1 @@
+"""Pure functions of tensors: the papers' equations, without variables or files."""
