@@ -1,4 +1,4 @@
-"""What every test may rely on: two logical CPUs, a quiet TensorFlow, and where the real data lie."""
+"""What every test may rely on: two logical CPUs, a quiet TensorFlow, where real data lie."""
 
 import os
 import pathlib
