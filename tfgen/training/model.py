@@ -1,0 +1,311 @@
+"""The base of every model that is trained: a `keras.Model` whose step cannot poison itself."""
+
+import zlib
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.training.running_means import RunningMeans
+from tfgen.training.update import (
+    apply_gradients,
+    apply_or_skip,
+    reject_gradients,
+    sum_of_squares,
+)
+
+INITIAL_LOSS_SCALE = 2.0**10  # the recipe of NVAE; Keras would start at 2**15
+
+_COUNTERS = {
+    "train_steps": 0,
+    "skipped_steps": 0,
+    "consecutive_skips": 0,
+    "first_skipped_step": -1,
+    "last_skipped_step": -1,
+}
+
+
+class Model(keras.Model):
+    """A `keras.Model` with the training step that deep generative models need.
+
+    A subclass implements `training_loss`; `compile` takes any Keras optimizer and no loss, and
+    `fit` does the rest. What this adds to Keras:
+
+    - **Guard.** If the loss or any gradient is not finite, the whole update is skipped: weights,
+      optimizer state, weight averages and `pending_updates` stay as they were, and the step is
+      counted. `tfgen.training.NonFiniteGuard` stops a run that skips too often.
+    - **Counter.** `train_steps` counts every consumed batch, skipped or not. Random numbers
+      (`step_seed`), the position in the data and loss schedules derive from it alone, so a
+      resumed run continues as if it had never stopped.
+    - **Logs.** Scalars returned by `training_loss` are averaged over the epoch's accepted steps
+      and shown by `fit`. Vectors (KL per latent group, say) are averaged as well but not shown:
+      callbacks read them from `vector_logs()`.
+    - **Strategies.** The same step runs under `MirroredStrategy`, `MultiWorkerMirroredStrategy`
+      (which Keras 3's `fit` alone does not) and with `jit_compile` or `steps_per_execution`.
+
+    State that layers assign directly during the forward pass, such as Keras's own
+    `BatchNormalization` statistics, is outside the guard; leave it to `pending_updates` instead.
+
+    Args:
+        seed: of all random numbers drawn in training. Defaults to `0`.
+        **kwargs: of `keras.Model`, such as `name` and `dtype`.
+
+    Attributes:
+        train_steps: int64 variable, batches consumed.
+        skipped_steps: int64 variable, batches whose update was skipped.
+        consecutive_skips: int64 variable, length of the current run of skips.
+        first_skipped_step: int64 variable, `train_steps` at the start of the latest run of skips,
+            -1 before any.
+        last_skipped_step: int64 variable, `train_steps` at the latest skip, -1 before any.
+    """
+
+    def __init__(self, *args, seed: int = 0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seed = int(seed)
+        for name, start in _COUNTERS.items():
+            setattr(self, name, self._add_counter(name, start))
+        self._train_means = RunningMeans()
+        self._test_means = RunningMeans()
+
+    # What a subclass implements.
+
+    def training_loss(self, data) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss of one batch and what to report about it.
+
+        Args:
+            data: one batch as the data set yields it.
+
+        Returns:
+            The loss, a float32 scalar (the mean over this replica's batch), and a dict of scalars
+            and vectors of fixed length to report. The loss itself is reported as `"loss"`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define training_loss(data).")
+
+    def pending_updates(self) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Variables and their next values, left by the latest call of `training_loss`.
+
+        For state that moves without a gradient (batch-norm statistics, power-iteration vectors):
+        it is assigned together with the weights, or not at all. Replicas assign the mean of their
+        values. Called once per trace, right after `training_loss`.
+        """
+        return []
+
+    def evaluation_logs(self, data) -> dict[str, tf.Tensor]:
+        """Values of each example of one batch, which `evaluate` averages over the data set.
+
+        Args:
+            data: one batch as the data set yields it.
+
+        Returns:
+            A dict of `[B]` (shown) or `[B, N]` (kept for `vector_logs(training=False)`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define evaluation_logs(data).")
+
+    # What `fit` calls.
+
+    def train_step(self, data) -> dict[str, tf.Tensor]:
+        """One guarded update; returns the means of the reported scalars so far in this epoch."""
+        data = _single(data)
+        with tf.GradientTape() as tape:
+            loss, logs = self.training_loss(data)
+            loss = tf.cast(loss, tf.float32)
+            # Optimizers add the replicas' gradients, so each contributes its part of the mean.
+            scaled_loss = self._scale(loss) / _num_replicas()
+        variables = self.trainable_variables
+        updates = _averaged(self.pending_updates())
+        gradients = tape.gradient(scaled_loss, variables)
+        with tf.init_scope():
+            self.build_optimizer()
+
+        square_norm = sum_of_squares(gradients)
+        norm = tf.sqrt(square_norm) / self._scale(tf.constant(1.0 / _num_replicas()))
+        logs = {"loss": loss, **logs, "gradient_norm": norm}
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(square_norm)
+        # One reduction carries the replicas' verdicts and all they report.
+        packed = self._train_means.pack(logs)
+        packed = tf.concat([[tf.cast(finite, tf.float32)], packed], axis=0)
+        packed = _across_replicas(tf.distribute.ReduceOp.MEAN, packed)
+        accept = tf.equal(packed[0], 1.0)
+
+        def apply(gradients, values):
+            apply_gradients(self.optimizer, gradients, variables)
+            for (variable, _), value in zip(updates, values):
+                variable.assign(tf.cast(value, variable.dtype))
+
+        apply_or_skip(
+            accept,
+            apply,
+            lambda: reject_gradients(self.optimizer),
+            arguments=(gradients, [value for _, value in updates]),
+        )
+        self._count(accept)
+        reported = tf.where(accept, packed[1:], tf.zeros_like(packed[1:]))
+        self._train_means.update(reported, weight=tf.cast(accept, tf.float32))
+        return self._step_logs(self._train_means)
+
+    def test_step(self, data) -> dict[str, tf.Tensor]:
+        """Adds one batch to the means of `evaluation_logs` over the data set."""
+        logs = {
+            name: tf.cast(value, tf.float32)
+            for name, value in self.evaluation_logs(_single(data)).items()
+        }
+        batch_size = tf.shape(next(iter(logs.values())))[:1]
+        sums = {name: tf.reduce_sum(value, axis=0) for name, value in logs.items()}
+        packed = tf.concat([tf.cast(batch_size, tf.float32), self._test_means.pack(sums)], axis=0)
+        packed = _across_replicas(tf.distribute.ReduceOp.SUM, packed)
+        self._test_means.update(packed[1:], weight=packed[0])
+        return self._step_logs(self._test_means)
+
+    def compile(self, optimizer="rmsprop", auto_scale_loss=True, **kwargs):
+        """Keras's `compile`; under `mixed_float16` the loss scale starts at 2**10."""
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                optimizer, initial_scale=INITIAL_LOSS_SCALE
+            )
+        super().compile(optimizer=optimizer, auto_scale_loss=False, **kwargs)
+        # Keras averages the loss here, but only its own train_step feeds it: it would report 0.
+        self._loss_tracker = None
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as it was compiled when it was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.build_optimizer()
+
+    def build_optimizer(self) -> None:
+        """Makes the optimizer's variables, once all of the model's own exist.
+
+        Raises:
+            ConfigError: the model is not compiled.
+        """
+        if getattr(self, "optimizer", None) is None:
+            raise ConfigError("The model has no optimizer; call compile(optimizer=...) first.")
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+    def reset_metrics(self) -> None:
+        """Starts the means of a new epoch or evaluation."""
+        super().reset_metrics()
+        self._train_means.reset()
+        self._test_means.reset()
+
+    # What callbacks and subclasses use.
+
+    def vector_logs(self, training: bool = True) -> dict[str, "np.ndarray"]:  # noqa: F821
+        """Means of the reported vectors since the start of the epoch or evaluation.
+
+        Args:
+            training: of `training_loss`; otherwise of `evaluation_logs`. Defaults to `True`.
+
+        Returns:
+            A dict of float32 `[N]`.
+        """
+        return (self._train_means if training else self._test_means).vectors()
+
+    def counters(self) -> dict[str, int]:
+        """The counters of steps and skips as Python integers, under any strategy."""
+        return {name: int(getattr(self, name).numpy()) for name in _COUNTERS}
+
+    def step_seed(self, salt: int | str = 0) -> tf.Tensor:
+        """A seed for stateless random numbers that is different in every step.
+
+        It is a function of `seed`, `train_steps`, the replica and `salt`, and of nothing else.
+
+        Args:
+            salt: tells apart the draws of one step.
+
+        Returns:
+            int32 `[2]`, for `tf.random.stateless_*` and `tf.random.split`. Pass `alg="philox"` to
+            those too where XLA and the plain graph should draw the same numbers.
+        """
+        if isinstance(salt, str):
+            salt = zlib.crc32(salt.encode())
+        seed = tf.constant([self.seed % 2**31, salt % 2**31], tf.int32)
+        for number in (self.train_steps.value, _replica_id()):
+            # Philox by name: the default generator depends on the device.
+            seed = tf.random.fold_in(seed, tf.cast(number, tf.int32), alg="philox")
+        return seed
+
+    # Internals.
+
+    def _add_counter(self, name, start):
+        return self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer=keras.initializers.Constant(start),
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def _scale(self, loss):
+        return loss if self.optimizer is None else self.optimizer.scale_loss(loss)
+
+    def _count(self, accepted):
+        one, step = tf.constant(1, tf.int64), self.train_steps.value
+        run = self.consecutive_skips.value
+        first, last = self.first_skipped_step.value, self.last_skipped_step.value
+        starts = ~accepted & tf.equal(run, 0)
+        self.first_skipped_step.assign(tf.where(starts, step, first))
+        self.last_skipped_step.assign(tf.where(accepted, last, step))
+        self.consecutive_skips.assign(tf.where(accepted, 0 * one, run + one))
+        self.skipped_steps.assign_add(tf.where(accepted, 0 * one, one))
+        self.train_steps.assign_add(one)
+
+    def _step_logs(self, means):
+        logs = means.scalars()
+        if _is_multi_worker(self.distribute_strategy):
+            # Keras reduces a multi-worker step's logs over axis 0, which scalars do not have.
+            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
+        return logs
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras would reduce a batch of all replicas on the host to call the model on it, which
+        # fails with several workers. A model that is built needs none of this.
+        if self.built:
+            if self.optimizer is not None:
+                self.build_optimizer()
+        elif self._distribute_strategy is not None:
+            raise ConfigError(
+                f"{self.name} has no variables yet; under a distribution strategy, call it on a "
+                "batch inside strategy.scope() before fit."
+            )
+
+
+def _single(data):
+    """Arrays given to `fit` arrive as a tuple of one."""
+    return data[0] if isinstance(data, tuple) and len(data) == 1 else data
+
+
+def _num_replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _replica_id():
+    replica = tf.distribute.get_replica_context()
+    return 0 if replica is None else replica.replica_id_in_sync_group
+
+
+def _across_replicas(operation, value):
+    if _num_replicas() == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(operation, value)
+
+
+def _averaged(updates):
+    """Pending updates with the replicas' mean as value, so that their copies never part."""
+    if _num_replicas() == 1 or not updates:
+        return updates
+    variables, values = zip(*updates)
+    values = [tf.cast(value, variable.dtype) for variable, value in updates]
+    return list(zip(variables, _across_replicas(tf.distribute.ReduceOp.MEAN, values)))
+
+
+def _is_multi_worker(strategy) -> bool:
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and strategy.extended._in_multi_worker_mode()
+    )
