@@ -1,0 +1,1 @@
+"""The command line: train, evaluate, sample and export, and what they share."""

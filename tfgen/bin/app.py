@@ -1,0 +1,124 @@
+"""What every binary shares: flags, and one line and exit code 2 for what the user can mend."""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+# TensorFlow reads this while it is imported: warnings and errors only, unless the user asks.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags, logging
+
+from tfgen.errors import UserError
+
+USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
+
+DEBUG = flags.DEFINE_bool("debug", False, "Show where an error came from, and every log line.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, checkpoints, results.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with data sets, looked at first.")
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16", "mixed_float16"],
+    "What the layers compute in; weights and likelihoods stay float32.",
+)
+JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "Whether XLA compiles the steps; auto: on GPU and TPU, where it is faster, not on CPU.",
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Not an `Exception`, so that nothing on the way takes it for an error."""
+
+
+def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a binary's `main` on the process's command line and exits.
+
+    Args:
+        name: of the binary, said at the start of every error.
+        main: takes the arguments that are no flags.
+    """
+    app.run(lambda argv: execute(name, main, argv), flags_parser=lambda argv: parse(name, argv))
+
+
+def parse(name: str, argv: Sequence[str]) -> list[str]:
+    """Parses flags and the config file; a mistake in either ends the process with one line."""
+    try:
+        return flags.FLAGS(list(argv), known_only=False)
+    except SystemExit:  # --help
+        raise
+    except Exception as error:
+        # The flag itself may not be parsed yet, so look at the words. A config file may raise
+        # anything at all: whatever it is, the user wrote it or named it.
+        if "--debug" in argv:
+            traceback.print_exc()
+        print(f"{name}: {one_line(error)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Calls `main` and turns what it raises into an exit code.
+
+    Returns:
+        0; 2 after a user's mistake or a full or read-only disk; 130 and 143 when interrupted.
+    """
+    _quieten(DEBUG.value)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}; all arguments are flags")
+        main(argv)
+        return 0
+    except UserError as error:
+        return _report(name, one_line(error), USER_ERROR)
+    except OSError as error:
+        place = f" {error.filename!r}" if error.filename else ""
+        return _report(name, f"cannot use{place}: {error.strerror or one_line(error)}", USER_ERROR)
+    except MemoryError:
+        return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
+    except KeyboardInterrupt:
+        return _report(name, "interrupted; the same command continues", INTERRUPTED)
+    except Terminated:
+        return _report(name, "terminated; the same command continues", TERMINATED)
+    except Exception as error:
+        if type(error).__name__ == "ResourceExhaustedError":  # tf.errors, not imported here
+            return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def jit_compile() -> bool | None:
+    """The value of --jit_compile: None leaves the choice to the device."""
+    return {"auto": None, "true": True, "false": False}[JIT_COMPILE.value]
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, never empty."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _report(name, message, code):
+    if DEBUG.value:
+        traceback.print_exc()
+    print(f"{name}: {message}", file=sys.stderr)
+    return code
+
+
+def _quieten(debug):
+    """Leaves only this program's own words on the terminal, unless debugging."""
+    if not debug:
+        logging.set_verbosity(logging.ERROR)
+        logging.set_stderrthreshold("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _terminate(signum, frame):
+    del signum, frame
+    raise Terminated

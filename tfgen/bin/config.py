@@ -1,0 +1,156 @@
+"""Configurations: completed with defaults, checked field by field, written down and compared."""
+
+import copy
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tfgen.errors import ConfigError
+
+# Every field of the sections that are not the model's, with its default. A tuple of types beside
+# None says what a field that is optional holds when it is given.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": dict(
+        name="digits",
+        split="train",
+        batch_size=64,
+        num_bits=8,
+        binarize=None,
+        flip=False,
+        padding=0,
+    ),
+    "optimizer": dict(
+        name="adamax",
+        learning_rate=1e-2,
+        warmup_epochs=5,
+        final_learning_rate=1e-4,
+        weight_decay=3e-4,
+        epsilon=1e-3,
+        ema_momentum=None,
+    ),
+    "training": dict(
+        epochs=1,
+        steps_per_epoch=None,
+        report_steps=50,
+        steps_per_execution=1,
+        max_consecutive_skips=20,
+        seed=0,
+        max_minutes=None,
+    ),
+    "evaluation": dict(
+        split="test",
+        num_images=None,
+        num_importance_samples=100,
+        batch_size=100,
+    ),
+}
+SECTIONS = ("model", *DEFAULTS)
+
+# Fields that hold a count of at least one.
+_COUNTS = {
+    "data": ("batch_size",),
+    "training": ("epochs", "steps_per_epoch", "steps_per_execution", "report_steps"),
+    "evaluation": ("num_images", "num_importance_samples", "batch_size"),
+}
+_POSITIVE = {"optimizer": ("learning_rate", "epsilon"), "training": ("max_minutes",)}
+
+
+def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[str, dict]:
+    """Checks a configuration and fills in what it leaves out.
+
+    Args:
+        config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
+            optional in whole or in part.
+        generators: the classes that `model.name` may name; their arguments are its fields.
+
+    Returns:
+        A plain dict of the same form with every field of the four sections, and those of the
+        model that were given.
+
+    Raises:
+        ConfigError: a section, field or value that does not exist, with the nearest that does.
+    """
+    config = to_plain(config)
+    for section, fields in config.items():
+        _known(section, SECTIONS, "config")
+        if not isinstance(fields, dict):
+            raise ConfigError(f"config.{section} is {fields!r}; expected named fields")
+    model = config.get("model", {})
+    name = model.get("name")
+    if name not in generators:
+        raise ConfigError(f"config.model.name is {name!r}; expected one of {sorted(generators)}")
+    accepted = [p for p in inspect.signature(generators[name].__init__).parameters if p != "self"]
+    for field in model:
+        _known(field, ["name", *accepted], "config.model")
+
+    completed = {"model": model}
+    for section, defaults in DEFAULTS.items():
+        given = config.get(section, {})
+        for field, value in given.items():
+            _known(field, defaults, f"config.{section}")
+            _check_type(f"config.{section}.{field}", value, defaults[field])
+        completed[section] = {**copy.deepcopy(defaults), **given}
+    _check_ranges(completed)
+    return completed
+
+
+def differences(old: Mapping, new: Mapping, sections: Iterable[str]) -> list[str]:
+    """What differs between two configurations, one `section.field: old -> new` each."""
+    found = []
+    for section in sections:
+        a, b = to_plain(old.get(section, {})), to_plain(new.get(section, {}))
+        for field in sorted({*a, *b}):
+            if a.get(field) != b.get(field):
+                found.append(f"{section}.{field}: {a.get(field)!r} -> {b.get(field)!r}")
+    return found
+
+
+def to_plain(value: Any) -> Any:
+    """Dicts, lists and scalars as JSON holds them: tuples become lists, ConfigDicts dicts."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def _known(name, known, where):
+    if name in known:
+        return
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(sorted(known))}"
+    raise ConfigError(f"{where} has no field {name!r}; {hint}")
+
+
+def _check_type(name, value, default):
+    """A value has its default's type; None is fine where the default is None."""
+    if default is None or value is None:
+        if value is None and default is not None:
+            raise ConfigError(f"{name} is None; expected a value like {default!r}")
+        return
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+        raise ConfigError(
+            f"{name} is {value!r}; expected {type(default).__name__}, for example {default!r}"
+        )
+
+
+def _check_ranges(config):
+    for section, fields in _COUNTS.items():
+        for field in fields:
+            value = config[section][field]
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"config.{section}.{field} is {value!r}; expected at least 1")
+    for section, fields in _POSITIVE.items():
+        for field in fields:
+            value = config[section][field]
+            if value is not None and not value > 0:
+                raise ConfigError(f"config.{section}.{field} is {value!r}; expected above 0")
+    momentum = config["optimizer"]["ema_momentum"]
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise ConfigError(
+            f"config.optimizer.ema_momentum is {momentum!r}; expected a number in [0, 1] or None"
+        )
