@@ -3,9 +3,18 @@
 import zlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.training.replicas import (
+    is_multi_worker,
+    mean_over_replicas,
+    mean_updates,
+    num_replicas,
+    replica_id,
+    sum_over_replicas,
+)
 from tfgen.training.running_means import RunningMeans
 from tfgen.training.update import (
     apply_gradients,
@@ -110,21 +119,21 @@ class Model(keras.Model):
             loss, logs = self.training_loss(data)
             loss = tf.cast(loss, tf.float32)
             # Optimizers add the replicas' gradients, so each contributes its part of the mean.
-            scaled_loss = self._scale(loss) / _num_replicas()
+            scaled_loss = self._scale(loss) / num_replicas()
         variables = self.trainable_variables
-        updates = _averaged(self.pending_updates())
+        updates = mean_updates(self.pending_updates())
         gradients = tape.gradient(scaled_loss, variables)
         with tf.init_scope():
             self.build_optimizer()
 
         square_norm = sum_of_squares(gradients)
-        norm = tf.sqrt(square_norm) / self._scale(tf.constant(1.0 / _num_replicas()))
+        norm = tf.sqrt(square_norm) / self._scale(tf.constant(1.0 / num_replicas()))
         logs = {"loss": loss, **logs, "gradient_norm": norm}
         finite = tf.math.is_finite(loss) & tf.math.is_finite(square_norm)
         # One reduction carries the replicas' verdicts and all they report.
         packed = self._train_means.pack(logs)
         packed = tf.concat([[tf.cast(finite, tf.float32)], packed], axis=0)
-        packed = _across_replicas(tf.distribute.ReduceOp.MEAN, packed)
+        packed = mean_over_replicas(packed)
         accept = tf.equal(packed[0], 1.0)
 
         def apply(gradients, values):
@@ -152,7 +161,7 @@ class Model(keras.Model):
         batch_size = tf.shape(next(iter(logs.values())))[:1]
         sums = {name: tf.reduce_sum(value, axis=0) for name, value in logs.items()}
         packed = tf.concat([tf.cast(batch_size, tf.float32), self._test_means.pack(sums)], axis=0)
-        packed = _across_replicas(tf.distribute.ReduceOp.SUM, packed)
+        packed = sum_over_replicas(packed)
         self._test_means.update(packed[1:], weight=packed[0])
         return self._step_logs(self._test_means)
 
@@ -194,7 +203,7 @@ class Model(keras.Model):
 
     # What callbacks and subclasses use.
 
-    def vector_logs(self, training: bool = True) -> dict[str, "np.ndarray"]:  # noqa: F821
+    def vector_logs(self, training: bool = True) -> dict[str, np.ndarray]:
         """Means of the reported vectors since the start of the epoch or evaluation.
 
         Args:
@@ -224,7 +233,7 @@ class Model(keras.Model):
         if isinstance(salt, str):
             salt = zlib.crc32(salt.encode())
         seed = tf.constant([self.seed % 2**31, salt % 2**31], tf.int32)
-        for number in (self.train_steps.value, _replica_id()):
+        for number in (self.train_steps.value, replica_id()):
             # Philox by name: the default generator depends on the device.
             seed = tf.random.fold_in(seed, tf.cast(number, tf.int32), alg="philox")
         return seed
@@ -257,7 +266,7 @@ class Model(keras.Model):
 
     def _step_logs(self, means):
         logs = means.scalars()
-        if _is_multi_worker(self.distribute_strategy):
+        if is_multi_worker(self.distribute_strategy):
             # Keras reduces a multi-worker step's logs over axis 0, which scalars do not have.
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
@@ -278,34 +287,3 @@ class Model(keras.Model):
 def _single(data):
     """Arrays given to `fit` arrive as a tuple of one."""
     return data[0] if isinstance(data, tuple) and len(data) == 1 else data
-
-
-def _num_replicas() -> int:
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def _replica_id():
-    replica = tf.distribute.get_replica_context()
-    return 0 if replica is None else replica.replica_id_in_sync_group
-
-
-def _across_replicas(operation, value):
-    if _num_replicas() == 1:
-        return value
-    return tf.distribute.get_replica_context().all_reduce(operation, value)
-
-
-def _averaged(updates):
-    """Pending updates with the replicas' mean as value, so that their copies never part."""
-    if _num_replicas() == 1 or not updates:
-        return updates
-    variables, values = zip(*updates)
-    values = [tf.cast(value, variable.dtype) for variable, value in updates]
-    return list(zip(variables, _across_replicas(tf.distribute.ReduceOp.MEAN, values)))
-
-
-def _is_multi_worker(strategy) -> bool:
-    return (
-        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        and strategy.extended._in_multi_worker_mode()
-    )

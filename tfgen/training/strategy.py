@@ -1,0 +1,145 @@
+"""Where a model is trained: devices, workers and precision by name."""
+
+import json
+import os
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("default", "mirrored", "multi_worker", "tpu", "tpu:NAME")
+
+
+def strategy_from_name(
+    name: str = "default", precision: str | None = None
+) -> tf.distribute.Strategy:
+    """The distribution strategy of this name.
+
+    Build and compile the model inside `strategy.scope()`, then call `fit` as usual. A
+    `"multi_worker"` strategy must be made before TensorFlow runs anything else in the process.
+
+    Args:
+        name: `"default"` (one device), `"mirrored"` (all GPUs of this machine, or all logical
+            CPUs if it has none), `"multi_worker"` (the cluster described by `TF_CONFIG`), `"tpu"`
+            or `"tpu:NAME"`.
+        precision: if given, passed to `set_precision`.
+
+    Returns:
+        A `tf.distribute.Strategy`.
+
+    Raises:
+        ConfigError: the name is unknown, or what it names is not there.
+    """
+    if precision is not None:
+        set_precision(precision)
+    if name == "default":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if name == "multi_worker":
+        return _multi_worker_strategy()
+    if name == "tpu" or name.startswith("tpu:"):
+        return _tpu_strategy(name.partition(":")[2])
+    raise ConfigError(f"The strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
+
+
+def set_precision(name: str) -> None:
+    """Makes `name` the precision of layers created from now on.
+
+    Args:
+        name: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"` (half-precision arithmetic with
+            float32 weights; `tfgen.training.Model` scales the loss for the latter).
+
+    Raises:
+        ConfigError: the name is none of these.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(f"The precision must be one of {', '.join(PRECISIONS)}; got {name!r}.")
+    keras.config.set_dtype_policy(name)
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, make_dataset: Callable[[int, int], tf.data.Dataset]
+):
+    """A data set for `fit` of which every worker reads its own shard.
+
+    `fit` can shard a plain data set itself, but then each worker produces all batches and throws
+    most of them away.
+
+    Args:
+        strategy: of the model.
+        make_dataset: called as `make_dataset(shard_index, num_shards)`; yields the batches of one
+            worker, which are split evenly over that worker's replicas.
+
+    Returns:
+        A `tf.data.Dataset`, or its distributed form under a strategy of several replicas.
+
+    Raises:
+        ConfigError: a worker's batch cannot be split evenly over its replicas.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return make_dataset(0, 1)
+
+    def shard(context):
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        dataset = make_dataset(context.input_pipeline_id, context.num_input_pipelines)
+        return _split_batches(dataset, replicas)
+
+    return strategy.distribute_datasets_from_function(shard)
+
+
+def _split_batches(dataset, replicas):
+    if replicas == 1:
+        return dataset
+    batch_size = tf.nest.flatten(dataset.element_spec)[0].shape[0]
+    if batch_size is None:
+        raise ConfigError(
+            "Several replicas need batches of one known size; batch with drop_remainder=True."
+        )
+    if batch_size % replicas:
+        raise ConfigError(
+            f"A worker's batch of {batch_size} cannot be split evenly over its {replicas} "
+            "replicas; choose a multiple."
+        )
+    return dataset.rebatch(batch_size // replicas, drop_remainder=True)
+
+
+def _multi_worker_strategy():
+    example = (
+        'TF_CONFIG=\'{"cluster": {"worker": ["host0:12345", "host1:12345"]}, '
+        '"task": {"type": "worker", "index": 0}}\''
+    )
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, index = config["cluster"]["worker"], config["task"]["index"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"The multi_worker strategy needs the environment variable TF_CONFIG, such as {example}"
+        ) from None
+    if not 0 <= int(index) < len(workers):
+        raise ConfigError(
+            f"TF_CONFIG names task index {index}, but its cluster has {len(workers)} workers."
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ConfigError(
+            "The multi_worker strategy must be made before TensorFlow runs anything else in the "
+            f"process ({error})."
+        ) from error
+
+
+def _tpu_strategy(name):
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        which = f"named {name!r} " if name else ""
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"No TPU {which}can be reached from here: {reason}") from error
