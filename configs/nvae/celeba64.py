@@ -44,7 +44,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_coefficient=1e-1,
         spectral_initial=config_dict.placeholder(float),  # none: not annealed
         recompute=False,
-        seed=0,
     )
     config.data = dict(name="celeba64", batch_size=128, num_bits=8, flip=True)
     config.optimizer = dict(
@@ -60,7 +59,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         epochs=90,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=50,
-        seed=0,
+        seed=0,  # of weights, noise and the order of the data
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(

@@ -47,7 +47,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_coefficient=1e-2,
         spectral_initial=1.0,  # annealed to the coefficient above as the KL warms up
         recompute=True,
-        seed=0,
     )
     config.data = dict(name="celeba_hq256", batch_size=96, num_bits=5, flip=True)
     config.optimizer = dict(
@@ -63,7 +62,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         epochs=300,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=50,
-        seed=0,
+        seed=0,  # of weights, noise and the order of the data
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(

@@ -38,7 +38,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         postprocess_cells=2,
         num_flows=0,
         spectral_coefficient=1e-2,
-        seed=0,
     )
     config.data = dict(name="digits", batch_size=64, binarize="dynamic")
     config.optimizer = dict(
@@ -54,7 +53,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         epochs=60,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=10,
-        seed=0,
+        seed=0,  # of weights, noise and the order of the data
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(

@@ -2,7 +2,8 @@ r"""NVAE on dynamically binarised Fashion-MNIST, 28 x 28 padded to 32 x 32.
 
 The paper has no number for this data set; the recipe is the one it uses for MNIST.
 
-    tfgen-train --config=configs/nvae/fashion_mnist.py --workdir=runs/fashion-mnist --strategy=mirrored
+    tfgen-train --config=configs/nvae/fashion_mnist.py --workdir=runs/fashion-mnist \
+        --strategy=mirrored
     tfgen-evaluate --workdir=runs/fashion-mnist
 
 `:cpu` is a model for two cores and forty-five minutes; `:runlocal` shows every step of the
@@ -39,7 +40,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         postprocess_cells=3,
         num_flows=0,
         spectral_coefficient=1e-2,
-        seed=0,
     )
     config.data = dict(name="fashion_mnist", batch_size=400, binarize="dynamic")
     config.optimizer = dict(
@@ -55,7 +55,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         epochs=400,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=50,
-        seed=0,
+        seed=0,  # of weights, noise and the order of the data
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(

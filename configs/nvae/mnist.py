@@ -39,7 +39,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         postprocess_cells=3,
         num_flows=0,
         spectral_coefficient=1e-2,
-        seed=0,
     )
     config.data = dict(name="mnist", batch_size=400, binarize="dynamic")
     config.optimizer = dict(
@@ -55,7 +54,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         epochs=400,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=50,
-        seed=0,
+        seed=0,  # of weights, noise and the order of the data
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(

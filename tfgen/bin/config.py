@@ -80,7 +80,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
     name = model.get("name")
     if name not in generators:
         raise ConfigError(f"config.model.name is {name!r}; expected one of {sorted(generators)}")
-    accepted = [p for p in inspect.signature(generators[name].__init__).parameters if p != "self"]
+    accepted = _arguments(generators[name])
     for field in model:
         _known(field, ["name", *accepted], "config.model")
 
@@ -92,6 +92,8 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
             _check_type(f"config.{section}.{field}", value, defaults[field])
         completed[section] = {**copy.deepcopy(defaults), **given}
     _check_ranges(completed)
+    if "seed" in accepted:
+        model.setdefault("seed", completed["training"]["seed"])
     return completed
 
 
@@ -115,6 +117,13 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     return value
+
+
+def _arguments(generator):
+    """Names that a class takes, but for those every Keras model takes."""
+    parameters = inspect.signature(generator.__init__).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [name for name in named if name not in ("self", "name")]
 
 
 def _known(name, known, where):

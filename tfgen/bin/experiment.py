@@ -1,0 +1,207 @@
+"""From a configuration to a compiled model and its data, in the right order and scope."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgen import data
+from tfgen.bin.config import complete
+from tfgen.errors import ConfigError, DataError
+from tfgen.generative.nvae import NVAE
+from tfgen.optimizers import Adamax
+from tfgen.training import WarmupCosine, distribute, strategy_from_name
+
+GENERATORS = {"nvae": NVAE}
+OPTIMIZERS = {
+    "adamax": Adamax,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a configuration means on this machine.
+
+    Attributes:
+        config: complete; `model.total_steps` and `training.steps_per_epoch` are resolved.
+        model: built and compiled, inside the strategy's scope.
+        strategy: where it trains.
+        source: the training images, or None when they were not asked for.
+        steps_per_epoch: None when it depends on data that were not asked for.
+    """
+
+    config: dict[str, Any]
+    model: keras.Model
+    strategy: tf.distribute.Strategy
+    source: Any
+    steps_per_epoch: int | None
+
+    @property
+    def epochs(self) -> int:
+        return self.config["training"]["epochs"]
+
+    def dataset(self, start_step: int = 0):
+        """Endless training batches from `start_step` on, for `fit` under the strategy."""
+
+        def shard(index, count):
+            pipeline = training_pipeline(self.config, self.source, index, count)
+            return pipeline.dataset(start_step)
+
+        return distribute(self.strategy, shard)
+
+
+def build_experiment(
+    config: Mapping[str, Any],
+    *,
+    data_dir: str | None = None,
+    strategy: str = "default",
+    precision: str = "float32",
+    jit_compile: bool | None = None,
+    with_data: bool = True,
+) -> Experiment:
+    """Builds what a configuration describes.
+
+    Args:
+        config: sections `model`, `data`, `optimizer`, `training`, `evaluation`.
+        data_dir: looked at first for the data.
+        strategy: see `tfgen.training.strategy_from_name`.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        jit_compile: whether XLA compiles the step; None: where there is a GPU or TPU.
+        with_data: False builds the model alone, to describe it.
+
+    Raises:
+        ConfigError, DataError: the user's mistakes, each with the field and the remedy.
+    """
+    config = complete(config, GENERATORS)
+    # First of all: a cluster has to be joined before TensorFlow runs anything else.
+    scope = strategy_from_name(strategy, precision)
+    source = load_source(config, data_dir) if with_data else None
+    steps_per_epoch = config["training"]["steps_per_epoch"]
+    if steps_per_epoch is None and source is not None:
+        steps_per_epoch = _steps_per_epoch(config, source)
+    if steps_per_epoch is not None:
+        config["training"]["steps_per_epoch"] = steps_per_epoch
+        _resolve_total_steps(config, steps_per_epoch)
+    with scope.scope():
+        model = build_model(config)
+        model.compile(
+            optimizer=build_optimizer(config, steps_per_epoch or 1),
+            jit_compile=_has_accelerator() if jit_compile is None else jit_compile,
+            steps_per_execution=config["training"]["steps_per_execution"],
+        )
+    return Experiment(config, model, scope, source, steps_per_epoch)
+
+
+def build_model(config: Mapping[str, Any]) -> keras.Model:
+    """The model of a complete configuration, with its variables."""
+    options = {key: value for key, value in config["model"].items() if key != "name"}
+    # The section's seed is that of the weights; all that happens in training follows this one.
+    try:
+        model = GENERATORS[config["model"]["name"]](**options)
+        model.build()
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"config.model does not make a model: {error}") from error
+    return model
+
+
+def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a complete configuration, with its schedule."""
+    options = dict(config["optimizer"])
+    name = options.pop("name")
+    if name not in OPTIMIZERS:
+        raise ConfigError(
+            f"config.optimizer.name is {name!r}; expected one of {sorted(OPTIMIZERS)}"
+        )
+    momentum = options.pop("ema_momentum")
+    schedule = WarmupCosine(
+        peak=options.pop("learning_rate"),
+        warmup_steps=round(options.pop("warmup_epochs") * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        epochs=config["training"]["epochs"],
+        final=options.pop("final_learning_rate"),
+    )
+    if momentum is not None:
+        options.update(use_ema=True, ema_momentum=momentum)
+    return OPTIMIZERS[name](learning_rate=schedule, **options)
+
+
+def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | None = None):
+    """The images of a complete configuration, checked against its model.
+
+    Args:
+        config: complete.
+        data_dir: looked at first.
+        split: instead of the training split.
+    """
+    section = config["data"]
+    source = data.load(section["name"], split=split or section["split"], data_dir=data_dir)
+    shape, expected = tuple(source.images.shape[1:]), tuple(config["model"]["image_shape"])
+    if shape != expected:
+        raise DataError(
+            f"images of {section['name']!r} have shape {shape}, but config.model.image_shape is "
+            f"{expected}; set one to the other"
+        )
+    return source
+
+
+def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, num_shards: int = 1):
+    """Augmented, endless batches of one worker."""
+    section = config["data"]
+    if section["batch_size"] % num_shards:
+        raise ConfigError(
+            f"config.data.batch_size is {section['batch_size']}; "
+            f"expected a multiple of the {num_shards} workers"
+        )
+    return data.Pipeline(
+        source,
+        section["batch_size"] // num_shards,
+        seed=config["training"]["seed"],
+        training=True,
+        num_bits=section["num_bits"],
+        binarize=section["binarize"],
+        flip=section["flip"],
+        padding=section["padding"],
+        shard_index=shard_index,
+        num_shards=num_shards,
+    )
+
+
+def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int):
+    """One pass in order: the same preparation without augmentation, binarised from a seed."""
+    section = config["data"]
+    return data.Pipeline(
+        source,
+        batch_size,
+        seed=config["training"]["seed"],
+        training=False,
+        num_bits=section["num_bits"],
+        binarize=section["binarize"],
+        padding=section["padding"],
+    )
+
+
+def _steps_per_epoch(config, source):
+    steps = training_pipeline(config, source).steps_per_epoch
+    if steps < 1:
+        raise DataError(
+            f"{config['data']['name']!r} has {len(source.images)} images, fewer than one batch of "
+            f"config.data.batch_size = {config['data']['batch_size']}; lower it"
+        )
+    return steps
+
+
+def _resolve_total_steps(config, steps_per_epoch):
+    """The KL warm-up is a part of the whole run, so its length follows from data and epochs."""
+    if config["model"].get("total_steps") is None:
+        config["model"]["total_steps"] = steps_per_epoch * config["training"]["epochs"]
+
+
+def _has_accelerator():
+    # XLA pays off for whole steps on GPUs and TPUs; on CPUs it is slower at convolutions.
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))

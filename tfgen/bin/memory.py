@@ -1,0 +1,90 @@
+"""How much memory a training step needs, estimated without computing anything."""
+
+import tensorflow as tf
+
+from tfgen.layers.bank import BatchNorm, Conv, Dense
+
+METHOD = (
+    "per device: 4 bytes x parameters x (weights, gradients, optimizer slots, average), plus the "
+    "outputs of all convolutions and normalisations that the backward pass reads, x batch; "
+    "without recomputation, and without what the kernels use while they run"
+)
+
+
+class MeasuringWeights:
+    """A view of a parameter bank that computes nothing and counts what a pass would keep.
+
+    Stands where `LiveWeights` stands; its layers put out zeros of the right shape.
+
+    Attributes:
+        elements: kept so far, per image.
+    """
+
+    training = True
+    dtype = "float32"
+
+    def __init__(self, bank):
+        self.bank = bank
+        self.elements = 0
+
+    def conv(self, conv: Conv, x, before=None, after=None, activation=None):
+        if before is not None:
+            self._keep(x)
+        batch, height, width, _ = x.shape
+        grid = (-(-height // conv.stride), -(-width // conv.stride))
+        y = self._keep(tf.zeros((batch, *grid, conv.filters)))
+        return y if after is None and activation is None else self._keep(y)
+
+    def norm(self, norm: BatchNorm, x, activation=None):
+        del norm, activation
+        return self._keep(x)
+
+    def dense(self, dense: Dense, x, activation=None):
+        del activation
+        return self._keep(tf.zeros((x.shape[0], dense.units)))
+
+    def free(self, name: str) -> tf.Tensor:
+        return tf.zeros(self.bank.free_shapes[name])
+
+    def kernel(self, conv: Conv) -> tf.Tensor:
+        return tf.zeros(self.bank.stacks[conv.stack].shape)
+
+    def bias(self, conv: Conv) -> tf.Tensor | None:
+        return None if conv.bias_row is None else tf.zeros([conv.filters])
+
+    def _keep(self, x):
+        self.elements += x.shape[1:].num_elements()
+        return x
+
+
+def activation_elements(model) -> int:
+    """Numbers per image that the backward pass of an NVAE-like model reads."""
+    with tf.Graph().as_default():
+        weights = MeasuringWeights(model.bank)
+        images = tf.zeros((1, *model.image_shape))
+        noise = [tf.zeros((1, *shape)) for shape in model.latent_shapes.values()]
+        model.posterior_pass(weights, images, noise)
+    return weights.elements
+
+
+def training_gib(
+    model, images_per_device: int, precision: str = "float32", averaged: bool = False
+) -> float:
+    """Memory of one training step on one device, in GiB; `METHOD` says what counts.
+
+    Args:
+        model: a built model over a `ParameterBank`.
+        images_per_device: of a batch.
+        precision: Keras's name of the policy.
+        averaged: whether an average of the weights is kept.
+    """
+    trainable = sum(v.shape.num_elements() for v in _tensors(model.trainable_variables))
+    other = sum(v.shape.num_elements() for v in _tensors(model.non_trainable_variables))
+    per_activation = 4 if precision == "float32" else 2
+    size = 4 * (trainable * (4 + averaged) + other)
+    size += per_activation * activation_elements(model) * images_per_device
+    return size / 2**30
+
+
+def _tensors(variables):
+    return [v.value for v in variables]

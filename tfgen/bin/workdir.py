@@ -1,0 +1,123 @@
+"""The folder of one run: what lies where, and that two runs do not mix.
+
+config.json     the configuration with every default filled in
+checkpoints/    the last two states of training
+logs/           TensorBoard events and CSV
+samples/        pictures
+metrics.json    what evaluation measured
+export/         artefacts
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfgen.bin.config import differences
+from tfgen.errors import ConfigError
+from tfgen.training.files import replace_file
+
+# A run that changes these is another run. What else may change between a stop and a resumption is
+# said and then obeyed.
+_FIXED = ("model", "data")
+_FREE = ("optimizer", "training", "evaluation")
+# Depends on the length of the run, which may be extended; it shapes no weight.
+_DERIVED = ("total_steps",)
+
+
+class Workdir:
+    """Names and files of a run's folder.
+
+    Args:
+        path: the folder; made when something is first written.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def exports(self) -> Path:
+        return self.path / "export"
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration of the run that lies here.
+
+        Raises:
+            ConfigError: there is none, or it is not readable.
+        """
+        if not self.config_path.is_file():
+            raise ConfigError(
+                f"{self.path} holds no run: {self.config_path.name} is missing; "
+                f"make one with tfgen-train --workdir={self.path}"
+            )
+        try:
+            config = json.loads(self.config_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{self.config_path} is not JSON ({error}); restore it") from error
+        if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+            raise ConfigError(f"{self.config_path} holds no configuration with a model; restore it")
+        return config
+
+    def compare(self, config: Mapping[str, Any]) -> list[str]:
+        """Checks that `config` may continue what lies here.
+
+        Returns:
+            What changed that may change, one `section.field: old -> new` each.
+
+        Raises:
+            ConfigError: another model or other data, naming the fields.
+        """
+        if not self.config_path.is_file():
+            return []
+        old = self.read_config()
+        changed = [d for d in differences(old, config, _FIXED) if _field(d) not in _DERIVED]
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run with another configuration ({'; '.join(changed)}); "
+                "choose another --workdir, or the configuration it was made with"
+            )
+        return differences(old, config, _FREE)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes config.json, whole or not at all."""
+        _write_json(self.config_path, config)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """What was measured so far; empty before any evaluation."""
+        try:
+            return json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def write_metrics(self, name: str, values: Mapping[str, Any]) -> None:
+        """Puts `values` under `name` into metrics.json, beside what is there."""
+        _write_json(self.metrics_path, {**self.read_metrics(), name: values})
+
+
+def _field(difference: str) -> str:
+    return difference.split(":", 1)[0].split(".", 1)[1]
+
+
+def _write_json(path, value):
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
