@@ -1,0 +1,20 @@
+"""Generators as artefacts: SavedModel, LiteRT and ONNX, each compared with its Keras model."""
+
+from tfgen.export.check import Baseline, ExportReport
+from tfgen.export.everything import FORMATS, artefact_path, export_all
+from tfgen.export.litert import export_litert
+from tfgen.export.onnx import export_onnx
+from tfgen.export.saved_model import export_saved_model
+from tfgen.export.signatures import SIGNATURES
+
+__all__ = [
+    "FORMATS",
+    "SIGNATURES",
+    "Baseline",
+    "ExportReport",
+    "artefact_path",
+    "export_all",
+    "export_litert",
+    "export_onnx",
+    "export_saved_model",
+]

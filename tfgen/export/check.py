@@ -1,0 +1,262 @@
+"""Nothing is exported unchecked: the artefact is asked what the Keras model was asked.
+
+Each in its own runtime, on the same noise and images. The difference of an output is
+
+    |artefact - keras| / max(1, |keras|),
+
+absolute for pixels and latents, relative for likelihoods of hundreds of nats; the largest one over
+all signatures and elements decides. Where the batch is dynamic, the first example is asked again
+alone, so that an artefact which only works at one batch size is caught. Latencies are medians of
+interleaved runs after a warm-up, so that a busy machine slows both sides alike.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import ExportError
+from tfgen.export import signatures
+
+Outputs = dict[str, np.ndarray]
+Runner = Callable[[str, Mapping[str, np.ndarray]], Outputs]
+
+_REPEATS = 5  # timed runs of each side
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What was exported, and how it compares with the Keras model it came from.
+
+    Attributes:
+        target: the format, such as `"saved_model"` or `"litert float16"`.
+        path: where the artefact lies.
+        max_difference: the largest difference over all checked outputs (see the module's text).
+        tolerance: the bound that `max_difference` kept.
+        mean_difference: the mean difference of the output that differs most on average.
+        latency_ms: median milliseconds of `generate` in the artefact's own runtime.
+        keras_latency_ms: the same for the Keras model, as one graph.
+        num_images: images per timed call.
+        size_bytes: bytes on disk.
+    """
+
+    target: str
+    path: str
+    max_difference: float
+    tolerance: float
+    mean_difference: float
+    latency_ms: float
+    keras_latency_ms: float
+    num_images: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target}: {self.path} ({self.size_bytes / 2**20:.2f} MiB), largest difference "
+            f"{self.max_difference:.1e} (tolerance {self.tolerance:.0e}), {self.num_images} images "
+            f"in {self.latency_ms:.1f} ms (Keras {self.keras_latency_ms:.1f} ms)"
+        )
+
+    def to_dict(self) -> dict:
+        """The fields as plain Python values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+class Baseline:
+    """The Keras model's own answers to example inputs, computed once for all artefacts.
+
+    Args:
+        generator: a `tfgen.generative.Generator`, not its frozen form: folding is checked too.
+        names: the signatures to ask.
+        num_images: batch size of the examples.
+        seed: draws other examples.
+    """
+
+    def __init__(
+        self,
+        generator,
+        names: Sequence[str] = signatures.SIGNATURES,
+        num_images: int = 4,
+        seed: int = 0,
+    ):
+        self.num_images = num_images
+        self._generator = generator  # a trace refers to its variables weakly
+        self._functions = signatures.trace(generator, names)
+        self.inputs = {
+            name: signatures.example_inputs(generator, name, num_images, seed) for name in names
+        }
+        self.outputs = {name: self.run(name, self.inputs[name]) for name in names}
+        for name, outputs in self.outputs.items():
+            for key, value in outputs.items():
+                if not np.all(np.isfinite(value)):
+                    raise ExportError(
+                        f"The Keras model itself answers {name!r} with non-finite {key!r}: "
+                        "train or restore it before exporting."
+                    )
+
+    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> Outputs:
+        """The Keras model's answer to one signature."""
+        outputs = self._functions[name](**{k: tf.constant(v) for k, v in inputs.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
+
+
+def verify(
+    run: Runner,
+    baseline: Baseline,
+    names: Sequence[str],
+    tolerance: float,
+    *,
+    target: str,
+    path: str,
+    size_bytes: int,
+    dynamic_batch: bool = True,
+) -> ExportReport:
+    """Compares an artefact with the Keras model and times both.
+
+    Args:
+        run: answers a signature, `run(name, inputs) -> outputs`, in the artefact's own runtime.
+        baseline: the Keras model's answers.
+        names: the signatures the artefact has.
+        tolerance: the largest difference allowed.
+        target: the format, for messages.
+        path: where the artefact will lie, for messages and the report.
+        size_bytes: bytes on disk.
+        dynamic_batch: also ask for the first example alone.
+
+    Raises:
+        ExportError: the artefact fails to run, names other outputs, or differs too much.
+    """
+    largest = mean = 0.0
+    for name in names:
+        cases = [(baseline.inputs[name], baseline.outputs[name])]
+        if dynamic_batch and baseline.num_images > 1:
+            cases.append((first_example(baseline.inputs[name]), first_example(cases[0][1])))
+        for inputs, expected in cases:
+            actual = _run_or_refuse(run, name, inputs, target, path)
+            for key, difference in differences(expected, actual, f"{target}, {name!r}").items():
+                worst = float(difference.max(initial=0.0))
+                if not worst <= tolerance:
+                    raise ExportError(
+                        f"{target}: output {key!r} of {name!r} differs from the Keras model by "
+                        f"{worst:.2g}, more than the tolerance {tolerance:.2g}; nothing was "
+                        f"written to {path}. Pass a larger tolerance only if you can accept that."
+                    )
+                largest = max(largest, worst)
+                mean = max(mean, float(difference.mean()) if difference.size else 0.0)
+    timed = names[0]
+    latency, keras_latency = interleaved_medians(
+        lambda: run(timed, baseline.inputs[timed]),
+        lambda: baseline.run(timed, baseline.inputs[timed]),
+    )
+    return ExportReport(
+        target=target,
+        path=path,
+        max_difference=largest,
+        tolerance=tolerance,
+        mean_difference=mean,
+        latency_ms=latency,
+        keras_latency_ms=keras_latency,
+        num_images=baseline.num_images,
+        size_bytes=size_bytes,
+    )
+
+
+def differences(expected: Outputs, actual: Outputs, where: str) -> Outputs:
+    """Elementwise |actual - expected| / max(1, |expected|) of every output, float64.
+
+    Raises:
+        ExportError: names or shapes do not match. A NaN stays a NaN and fails every tolerance.
+    """
+    if set(expected) != set(actual):
+        raise ExportError(f"{where}: expected outputs {sorted(expected)}, got {sorted(actual)}.")
+    result = {}
+    for key, value in expected.items():
+        if actual[key].shape != value.shape:
+            raise ExportError(
+                f"{where}: expected {key!r} of shape {value.shape}, got {actual[key].shape}."
+            )
+        reference = value.astype(np.float64)
+        result[key] = np.abs(actual[key] - reference) / np.maximum(1.0, np.abs(reference))
+    return result
+
+
+def first_example(values: Outputs) -> Outputs:
+    """The first element of the batch of every array; scalars stay."""
+    return {key: value[:1] if np.ndim(value) else value for key, value in values.items()}
+
+
+def interleaved_medians(*functions: Callable[[], object]) -> list[float]:
+    """Median milliseconds of each function, called in turn after one untimed round."""
+    for function in functions:
+        function()
+    times = [[] for _ in functions]
+    for _ in range(_REPEATS):
+        for function, record in zip(functions, times):
+            start = time.perf_counter()
+            function()
+            record.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(record) for record in times]
+
+
+@contextlib.contextmanager
+def written_beside(path: str, replace) -> Iterator[str]:
+    """`replace_file` or `replace_dir`, with a full or read-only disk said in one sentence."""
+    try:
+        with replace(path) as temporary:
+            yield str(temporary)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(
+            f"Cannot write {path} ({reason}): "
+            "expected a folder that can be written to, with enough free space."
+        ) from error
+
+
+def refuse_existing(path: str, overwrite: bool) -> None:
+    """Raises `ExportError` if something lies at `path` and may not be replaced."""
+    if os.path.lexists(path) and not overwrite:
+        raise ExportError(
+            f"{path} exists already and was left as it is; "
+            "choose another path or version, or pass overwrite=True."
+        )
+
+
+def require(module: str, extra: str):
+    """Imports an optional runtime, or says which extra installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExportError(
+            f"This export needs {module.partition('.')[0]!r}, which is not installed: "
+            f"pip install 'tfgen[{extra}]'."
+        ) from error
+
+
+def size_on_disk(path: str) -> int:
+    """Bytes of a file, or of all files below a directory."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+
+
+def _run_or_refuse(run: Runner, name: str, inputs, target: str, path: str) -> Outputs:
+    try:
+        return run(name, inputs)
+    except ExportError:
+        raise
+    except Exception as error:  # each runtime has its own exception types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ExportError(
+            f"{target}: the artefact does not run {name!r} ({reason}); "
+            f"nothing was written to {path}."
+        ) from error

@@ -1,0 +1,113 @@
+"""LiteRT (formerly TensorFlow Lite): the noise signature with builtin ops only.
+
+float32   the weights as they are
+float16   weights stored in half precision, arithmetic in float32: half the size
+int8      dynamic range: large kernels stored as int8 with a scale per output channel,
+          activations quantised on the fly: about a quarter of the size
+"""
+
+import os
+import re
+import tempfile
+
+import tensorflow as tf
+
+from tfgen.errors import ExportError
+from tfgen.export import check
+from tfgen.export.saved_model import FLOAT32_TOLERANCE, write_saved_model
+from tfgen.training.files import replace_file
+
+VARIANTS = ("float32", "float16", "int8")
+
+# Largest difference of a pixel in [0, 1] against the float32 Keras model.
+TOLERANCES = {
+    "float32": FLOAT32_TOLERANCE,
+    "float16": 0.05,
+    "int8": 0.5,
+}
+
+
+def export_litert(
+    generator,
+    path: str,
+    variant: str = "float32",
+    *,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    tolerance: float | None = None,
+    baseline: check.Baseline | None = None,
+) -> check.ExportReport:
+    """Writes a `.tflite` file whose signature `generate` turns noise into images.
+
+    Args:
+        generator: a built `tfgen.generative.Generator`.
+        path: the file to write.
+        variant: `"float32"`, `"float16"` or `"int8"` (weights).
+        batch_size: fixes the batch, which some delegates need; `None` leaves it open.
+        overwrite: replace an existing file, once the new one is verified.
+        tolerance: largest difference allowed; by default that of the variant in `TOLERANCES`.
+        baseline: the Keras model's answers, when several artefacts share them (dynamic batch only).
+
+    Returns:
+        The report of the comparison, run with `ai_edge_litert`.
+
+    Raises:
+        ExportError: the file exists, an op has no builtin kernel, `ai_edge_litert` is missing, or
+            the file differs from the Keras model above tolerance (then nothing is left there).
+    """
+    if variant not in VARIANTS:
+        raise ExportError(f"Unknown LiteRT variant {variant!r}; expected {', '.join(VARIANTS)}.")
+    path = os.path.abspath(path)
+    check.refuse_existing(path, overwrite)
+    check.require("ai_edge_litert.interpreter", "litert")
+    if baseline is None or batch_size is not None:
+        baseline = check.Baseline(generator, ["generate"], batch_size or 4)
+    with check.written_beside(path, replace_file) as beside:
+        with open(beside, "wb") as file:
+            file.write(convert(generator, variant, batch_size))
+        return check.verify(
+            _runner(beside),
+            baseline,
+            ["generate"],
+            TOLERANCES[variant] if tolerance is None else tolerance,
+            target=f"litert {variant}",
+            path=path,
+            size_bytes=check.size_on_disk(beside),
+            dynamic_batch=batch_size is None,
+        )
+
+
+def convert(generator, variant: str, batch_size: int | None = None) -> bytes:
+    """The flatbuffer of a generator's noise signature, unchecked.
+
+    Raises:
+        ExportError: an op has no builtin kernel (Flex and custom ops are refused).
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        write_saved_model(generator, directory, ["generate"], batch_size)
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=["generate"])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if variant != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if variant == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter's errors have no common type
+            ops = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
+            reason = f"no builtin kernel for {', '.join(ops)}" if ops else str(error).strip()[:200]
+            raise ExportError(f"LiteRT cannot hold this generator: {reason}.") from error
+
+
+def _runner(path: str) -> check.Runner:
+    module = check.require("ai_edge_litert.interpreter", "litert")
+    interpreter = module.Interpreter(model_path=path, num_threads=os.cpu_count())
+    runners = {}
+
+    def run(name, inputs):
+        if name not in runners:
+            runners[name] = interpreter.get_signature_runner(name)
+        known = runners[name].get_input_details()
+        return runners[name](**{k: v for k, v in inputs.items() if k in known})
+
+    return run

@@ -1,0 +1,135 @@
+"""ONNX: the noise signature as a graph of standard operators with a dynamic batch."""
+
+import contextlib
+import logging
+import os
+
+import tensorflow as tf
+
+from tfgen.errors import ExportError
+from tfgen.export import check, signatures
+from tfgen.export.saved_model import FLOAT32_TOLERANCE
+from tfgen.training.files import replace_file
+
+OPSET = 17
+
+
+def export_onnx(
+    generator,
+    path: str,
+    *,
+    opset: int = OPSET,
+    overwrite: bool = False,
+    tolerance: float = FLOAT32_TOLERANCE,
+    baseline: check.Baseline | None = None,
+) -> check.ExportReport:
+    """Writes an `.onnx` file: named noise [batch, ...] and `temperature` to `images`.
+
+    Args:
+        generator: a built `tfgen.generative.Generator`.
+        path: the file to write.
+        opset: version of the ONNX operator set.
+        overwrite: replace an existing file, once the new one is verified.
+        tolerance: largest difference allowed, see `tfgen.export.check`.
+        baseline: the Keras model's answers, when several artefacts share them.
+
+    Returns:
+        The report of the comparison, run with `onnxruntime`.
+
+    Raises:
+        ExportError: the file exists, an op has no ONNX form, `tf2onnx` or `onnxruntime` is missing,
+            or the file differs from the Keras model above tolerance (then nothing is left there).
+    """
+    path = os.path.abspath(path)
+    check.refuse_existing(path, overwrite)
+    check.require("tf2onnx", "onnx")
+    check.require("onnxruntime", "onnx")
+    baseline = baseline or check.Baseline(generator, ["generate"])
+    with check.written_beside(path, replace_file) as beside:
+        with open(beside, "wb") as file:
+            file.write(convert(generator, opset))
+        return check.verify(
+            _runner(beside),
+            baseline,
+            ["generate"],
+            tolerance,
+            target="onnx",
+            path=path,
+            size_bytes=check.size_on_disk(beside),
+        )
+
+
+def convert(generator, opset: int = OPSET) -> bytes:
+    """The serialized ONNX model of a generator's noise signature, unchecked.
+
+    Raises:
+        ExportError: an op has no ONNX form.
+    """
+    tf2onnx = check.require("tf2onnx", "onnx")
+    frozen = signatures.freeze(generator)  # held until converted: a trace refers to it weakly
+    generate = signatures.trace(frozen, ["generate"])["generate"]
+    graph, inputs, outputs = _freeze_variables(generate)
+    with _quiet():
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph,
+            name="generate",
+            input_names=list(inputs),
+            output_names=list(outputs),
+            tensors_to_rename={**inputs, **outputs},
+            opset=opset,
+        )
+    # A TensorFlow op without a translation passes through under its own name: refuse it here.
+    onnx = check.require("onnx", "onnx")
+    unknown = sorted(
+        {n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)}
+    )
+    if unknown:
+        raise ExportError(f"ONNX cannot hold this generator: no operator for {', '.join(unknown)}.")
+    for value in [*model.graph.input, *model.graph.output]:
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return model.SerializeToString()
+
+
+def _freeze_variables(function) -> tuple[tf.compat.v1.GraphDef, dict[str, str], dict[str, str]]:
+    """The graph with variables and captured constants inlined, and how to rename its ends."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    # `tf2onnx.convert.from_function` would turn captured constants into inputs of the graph.
+    frozen = convert_variables_to_constants_v2(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
+    inputs = {tensor.name: tensor.op.name for tensor in frozen.inputs}
+    names = list(function.structured_outputs)  # flattened in sorted order, as the outputs are
+    outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, sorted(names))}
+    return frozen.graph.as_graph_def(add_shapes=True), inputs, outputs
+
+
+def _runner(path: str) -> check.Runner:
+    onnxruntime = check.require("onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    known = {value.name for value in session.get_inputs()}
+    names = [value.name for value in session.get_outputs()]
+
+    def run(name, inputs):
+        return dict(zip(names, session.run(names, {k: inputs[k] for k in inputs if k in known})))
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet():
+    """tf2onnx calls functions that TensorFlow has deprecated, and says so at length."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
