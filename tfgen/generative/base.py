@@ -1,0 +1,133 @@
+"""The contract of every generator: named noise in, images out.
+
+A generator is a deterministic function of named noise, `generate(noise, temperature) -> images`. Sampling
+only draws the noise, from one seed per image, so that neither batch size nor the number of devices
+changes an image. Exporters, noise-space samplers and replayable tests all stand on this.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+_NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseSpec:
+    """Shape (batch first, None when dynamic) and distribution ("normal" or "uniform") of one noise."""
+
+    shape: tuple
+    distribution: str = "normal"
+
+
+def seeds_for(num_images: int, seed: int = 0) -> np.ndarray:
+    """One seed per image, `[num_images]` int32; entry k depends on `seed` and k only (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        stream = np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95)
+        x = stream + np.arange(1, num_images + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return (x >> np.uint64(33)).astype(np.int32)
+
+
+def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Draws the noise of `spec` for each image from its own seed.
+
+    Args:
+        spec: names, shapes and distributions.
+        seeds: `[B]` int32.
+
+    Returns:
+        `{name: [B, ...]}` float32; row k depends on `seeds[k]` only.
+    """
+    draw = {"normal": tf.random.stateless_normal, "uniform": tf.random.stateless_uniform}
+    salts = {"normal": _NORMAL_SALT, "uniform": _UNIFORM_SALT}
+    noise = {}
+    for distribution, function in draw.items():
+        names = [name for name, s in spec.items() if s.distribution == distribution]
+        if not names:
+            continue
+        sizes = [int(np.prod(spec[name].shape[1:])) for name in names]
+
+        def one(seed, total=sum(sizes), function=function, salt=salts[distribution]):
+            return function([total], tf.stack([seed, salt]), alg="philox")
+
+        flat = tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([sum(sizes)], tf.float32))
+        for name, part in zip(names, tf.split(flat, sizes, axis=1)):
+            noise[name] = tf.reshape(part, [-1, *spec[name].shape[1:]])
+    return {name: noise[name] for name in spec}
+
+
+class Generator:
+    """Mixin: what any generator can do once it says its noise and how noise becomes images.
+
+    A subclass provides `image_shape`, `noise_spec` and `generate`.
+    """
+
+    image_shape: tuple[int, int, int]
+
+    def noise_spec(self, num_images: int | None = None) -> dict[str, NoiseSpec]:
+        """Names, shapes and distributions of the noise of `num_images` images."""
+        raise NotImplementedError
+
+    def generate(self, noise: dict[str, tf.Tensor], temperature=1.0) -> tf.Tensor:
+        """Images `[B, H, W, C]` in [0, 1] from named noise; `temperature` scales the prior's spread."""
+        raise NotImplementedError
+
+    def draw_noise(self, seeds) -> dict[str, tf.Tensor]:
+        """Noise for each seed of `[B]` int32; see `draw_noise`."""
+        return draw_noise(self.noise_spec(), tf.convert_to_tensor(seeds, tf.int32))
+
+    @staticmethod
+    def seeds_for(num_images: int, seed: int = 0) -> np.ndarray:
+        """One seed per image; see `seeds_for`."""
+        return seeds_for(num_images, seed)
+
+    def generate_from_seeds(self, seeds, temperature=1.0) -> tf.Tensor:
+        """`generate` on the noise of `seeds` `[B]`."""
+        return self.generate(self.draw_noise(seeds), temperature)
+
+    def frozen(self) -> "Generator":
+        """A generator with the same methods and weights fixed for inference."""
+        return self
+
+    def sample(
+        self, num_images: int, temperature: float = 1.0, seed: int = 0, batch_size: int = 64
+    ) -> np.ndarray:
+        """Samples images.
+
+        Args:
+            num_images: how many.
+            temperature: scale on the prior's standard deviation: a number, or one per latent group.
+            seed: image k of a seed is the same for every `num_images` and `batch_size`.
+            batch_size: images computed at once.
+
+        Returns:
+            `[num_images, H, W, C]` float32 in [0, 1].
+        """
+        if num_images < 0 or batch_size < 1:
+            raise ValueError(
+                f"num_images is {num_images} and batch_size {batch_size}; "
+                "expected at least 0 images in batches of at least 1"
+            )
+        run = self._sampling_function()
+        seeds = seeds_for(num_images, seed)
+        temperature = tf.convert_to_tensor(temperature, tf.float32)
+        chunks = [
+            run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
+            for start in range(0, num_images, batch_size)
+        ]
+        return np.concatenate([np.zeros((0, *self.image_shape), np.float32), *chunks])
+
+    def _sampling_function(self):
+        """A compiled `generate_from_seeds`, traced once for all batch sizes."""
+        run = self.__dict__.get("_compiled_sampling")
+        if run is None:
+            run = tf.function(
+                lambda seeds, temperature: self.generate_from_seeds(seeds, temperature),
+                reduce_retracing=True,
+            )
+            object.__setattr__(self, "_compiled_sampling", run)
+        return run

@@ -1,0 +1,74 @@
+"""NVAE's named architectures: which residual body stands where (section 4.3 of the specification)."""
+
+import dataclasses
+
+from tfgen.errors import ConfigError
+from tfgen.layers.residual import InvertedResidual, Residual
+
+Body = Residual | InvertedResidual
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Bodies of the cells of each part."""
+
+    encoder: Body
+    decoder: Body
+    preprocess: Body
+    postprocess: Body
+
+
+def _same(body: Body) -> Architecture:
+    return Architecture(body, body, body, body)
+
+
+_RES = Residual()
+_MB6 = InvertedResidual(6)
+_MB3 = InvertedResidual(3)
+
+
+def _mixed(*kernel_sizes: int) -> Architecture:
+    return Architecture(Residual(kernel_sizes), _MB6, _RES, _MB3)
+
+
+ARCHITECTURES = {
+    "res_mbconv": Architecture(_RES, _MB6, _RES, _MB3),
+    "res_bnswish": _same(_RES),
+    "res_bnelu": _same(Residual(activation="elu")),
+    "res_elu": _same(Residual(activation="elu", norm=False)),
+    "res53_mbconv": _mixed(5, 3),
+    "res35_mbconv": _mixed(3, 5),
+    "res55_mbconv": _mixed(5, 5),
+    "mbconv_sep": Architecture(_MB6, _MB6, _RES, _RES),
+    "mbconv_sep11": Architecture(
+        InvertedResidual(6, 11), InvertedResidual(6, 11), _RES, _RES
+    ),
+    "mbconv_res": Architecture(_MB6, _RES, _MB3, _RES),
+    "mbconv_den": Architecture(_RES, InvertedResidual(6, 5, 8), _RES, InvertedResidual(3, 5, 8)),
+}
+
+
+def get_architecture(name: str) -> Architecture:
+    """The architecture called `name`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ConfigError(f"architecture {name!r} is unknown; choose one of {known}")
+    return ARCHITECTURES[name]
+
+
+def groups_per_scale(
+    num_scales: int, num_groups: int, ada_groups: bool, min_groups: int
+) -> list[int]:
+    """Latent groups of each scale, top (smallest grid) first.
+
+    The finest scale has `num_groups`; with `ada_groups` every coarser one has half as many, but at
+    least `min_groups` (section 4.1).
+    """
+    counts = [num_groups]
+    for _ in range(num_scales - 1):
+        counts.append(max(min_groups, counts[-1] // 2) if ada_groups else num_groups)
+    return counts[::-1]

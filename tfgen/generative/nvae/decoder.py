@@ -1,0 +1,94 @@
+"""From the decoder's output to a distribution over images (sections 3.8 and 3.9)."""
+
+import tensorflow as tf
+
+from tfgen.distributions import CroppedBernoulli, DiscretizedLogisticMixture, PixelNormal
+from tfgen.errors import ConfigError
+
+DECODERS = ("bernoulli", "logistic_mixture", "normal")
+
+
+class ImageDecoder:
+    """Image likelihood of a VAE.
+
+    Args:
+        kind: "bernoulli", "logistic_mixture" or "normal".
+        image_shape: `(H, W, C)` of the images, without padding.
+        padding: pixels that the network adds on every side; only the centre counts.
+        num_bits: bit depth of a logistic mixture.
+        num_mixtures: its components.
+        edge: "exact", or "nvae2020" for the published code's treatment of level 254.
+    """
+
+    def __init__(self, kind, image_shape, padding, num_bits, num_mixtures, edge):
+        if kind not in DECODERS:
+            raise ConfigError(f"decoder is {kind!r}; expected one of {', '.join(DECODERS)}")
+        self.kind = kind
+        self.image_shape = tuple(image_shape)
+        self.padding = padding
+        self.num_bits = num_bits
+        self.num_mixtures = num_mixtures
+        self.edge = edge
+
+    @property
+    def head_channels(self) -> int:
+        """Channels that the network must put out."""
+        channels = self.image_shape[-1]
+        per_mixture = 1 + 2 * channels + channels * (channels - 1) // 2
+        return {
+            "bernoulli": channels,
+            "logistic_mixture": per_mixture * self.num_mixtures,
+            "normal": 2 * channels,
+        }[self.kind]
+
+    def to_network(self, images) -> tf.Tensor:
+        """Padded with zeros, unless already of the padded size, and moved to [-1, 1]."""
+        p = self.padding
+        images = tf.convert_to_tensor(images, tf.float32)
+        if p and not self._is_padded(images):
+            images = tf.pad(images, [[0, 0], [p, p], [p, p], [0, 0]])
+        return 2.0 * images - 1.0
+
+    def distribution(self, head: tf.Tensor):
+        """The TFP distribution, event shape `image_shape`."""
+        if self.kind == "bernoulli":
+            return CroppedBernoulli(head, padding=self.padding)
+        if p := self.padding:
+            head = head[:, p:-p, p:-p]
+        if self.kind == "normal":
+            return PixelNormal(head)
+        return DiscretizedLogisticMixture(
+            head, num_channels=self.image_shape[-1], num_bits=self.num_bits, edge=self.edge
+        )
+
+    def log_prob(self, head: tf.Tensor, images) -> tf.Tensor:
+        """`log p(x|z)`, `[B]` nats; padding, where the images carry it, does not count."""
+        images = tf.convert_to_tensor(images, tf.float32)
+        if self._is_padded(images):
+            p = self.padding
+            images = images[:, p:-p, p:-p]
+        return self.distribution(head).log_prob(images)
+
+    def _is_padded(self, images) -> bool:
+        return self.padding > 0 and images.shape[1] == self.image_shape[0] + 2 * self.padding
+
+    def mean(self, distribution) -> tf.Tensor:
+        """Mean image in [0, 1]."""
+        return distribution.mean()
+
+    def noise_shapes(self) -> dict[str, tuple]:
+        """Uniform noise that draws one image."""
+        if self.kind == "logistic_mixture":
+            return {
+                "component": (*self.image_shape[:2], self.num_mixtures),
+                "pixel": self.image_shape,
+            }
+        return {"pixel": self.image_shape}
+
+    def draw(self, distribution, noise: dict[str, tf.Tensor]) -> tf.Tensor:
+        """An image from the distribution and uniform noise."""
+        if self.kind == "bernoulli":
+            return tf.cast(noise["pixel"] < distribution.mean(), tf.float32)
+        if self.kind == "logistic_mixture":
+            return distribution.sample_from_noise(noise["component"], noise["pixel"])
+        return distribution.quantile(tf.clip_by_value(noise["pixel"], 1e-5, 1 - 1e-5))

@@ -1,0 +1,314 @@
+"""NVAE: a deep hierarchical variational autoencoder (Vahdat & Kautz, 2020, arXiv:2007.03898)."""
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.generative.nvae.architecture import groups_per_scale
+from tfgen.generative.nvae.decoder import ImageDecoder
+from tfgen.generative.nvae.frozen import FrozenNVAE, fold
+from tfgen.generative.nvae.inference import NVAEInference
+from tfgen.generative.nvae.network import Network
+from tfgen.layers import LiveWeights, ParameterBank
+from tfgen.training import schedules
+from tfgen.training.model import Model
+
+FIRST_POWER_ITERATIONS = 40
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class NVAE(NVAEInference, Model):
+    """Deep hierarchical VAE over images in [0, 1].
+
+    Args:
+        image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks + num_scales - 1)`.
+        decoder: "bernoulli", "logistic_mixture" or "normal" (sections 3.8, 3.9).
+        num_bits: bit depth that a logistic mixture models.
+        num_mixtures: components of a logistic mixture.
+        edge: "exact", or "nvae2020" for the published code's treatment of level 254.
+        padding: zero pixels added on every side; they never count in the likelihood.
+        num_channels: of the stem; they double whenever the grid halves.
+        num_scales: latent grids.
+        num_groups: latent groups on the finest grid.
+        ada_groups: half as many groups on every coarser grid.
+        min_groups: but at least this many.
+        latent_channels: of every z.
+        encoder_cells: residual cells per group in the encoder.
+        decoder_cells: likewise in the decoder.
+        preprocess_blocks: blocks before the encoder, each halving the grid.
+        preprocess_cells: cells of each.
+        postprocess_blocks: blocks after the decoder, each doubling the grid.
+        postprocess_cells: cells of each.
+        architecture: kind of cells, see `ARCHITECTURES`.
+        squeeze_excite: whether cells rescale their channels.
+        residual_posterior: posterior relative to the prior (section 3.3).
+        num_flows: pairs of autoregressive flow steps after each posterior (section 3.4).
+        conditional_flow: let the flow see encoder features (the published one does not).
+        spectral_coefficient: lambda of spectral regularisation (section 3.7); 0 is none.
+        spectral_initial: where lambda starts when it is annealed along the KL warm-up.
+        batch_norm_coefficient: of the penalty on batch-norm scales; None is the spectral one.
+        kl_warmup_fraction: part of `total_steps` over which beta rises (section 3.5).
+        kl_constant_fraction: part before the rise.
+        kl_minimum: smallest beta.
+        kl_balance: "square", "linear", "sqrt" or "equal" (section 3.6), or None.
+        total_steps: training steps of the whole run; None trains without warm-up.
+        recompute: recompute cells in the backward pass instead of keeping their activations.
+        seed: of the initial weights and the training noise.
+
+    Call arguments:
+        images: `[B, H, W, C]` float32 in [0, 1].
+
+    Returns:
+        Reconstructions, like the images.
+    """
+
+    def __init__(
+        self,
+        image_shape=(28, 28, 1),
+        decoder="bernoulli",
+        num_bits=8,
+        num_mixtures=10,
+        edge="exact",
+        padding=2,
+        num_channels=32,
+        num_scales=2,
+        num_groups=10,
+        ada_groups=True,
+        min_groups=1,
+        latent_channels=20,
+        encoder_cells=2,
+        decoder_cells=2,
+        preprocess_blocks=2,
+        preprocess_cells=3,
+        postprocess_blocks=2,
+        postprocess_cells=3,
+        architecture="res_mbconv",
+        squeeze_excite=True,
+        residual_posterior=True,
+        num_flows=0,
+        conditional_flow=False,
+        spectral_coefficient=1e-2,
+        spectral_initial=None,
+        batch_norm_coefficient=None,
+        kl_warmup_fraction=0.3,
+        kl_constant_fraction=1e-4,
+        kl_minimum=1e-4,
+        kl_balance="square",
+        total_steps=None,
+        recompute=False,
+        seed=0,
+        name="nvae",
+        **kwargs,
+    ):
+        options = {
+            k: v for k, v in locals().items() if k not in ("self", "kwargs", "name", "__class__")
+        }
+        super().__init__(name=name, seed=seed, **kwargs)
+        options["image_shape"] = tuple(image_shape)
+        self._options = options
+        self.image_shape = options["image_shape"]
+        self.residual_posterior = residual_posterior
+        self.image_decoder = ImageDecoder(
+            decoder, self.image_shape, padding, num_bits, num_mixtures, edge
+        )
+        scales = groups_per_scale(num_scales, num_groups, ada_groups, min_groups)
+        self.bank = ParameterBank(seed=seed, name="parameters")
+        self.network = Network(
+            self.bank,
+            self._checked_grid(),
+            self.image_shape[-1],
+            self.image_decoder.head_channels,
+            scales,
+            options,
+        )
+        self._updates = []
+        self.alpha = schedules.group_weights(scales, kl_balance or "equal")
+
+    def _checked_grid(self) -> tuple[int, int]:
+        options = self._options
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ConfigError(f"image_shape is {self.image_shape}; expected (height, width, channels)")
+        grid = tuple(size + 2 * options["padding"] for size in self.image_shape[:2])
+        factor = 2 ** (options["preprocess_blocks"] + options["num_scales"] - 1)
+        if any(size % factor for size in grid):
+            raise ConfigError(
+                f"image_shape {self.image_shape} with padding {options['padding']} gives a grid of "
+                f"{grid[0]}x{grid[1]}, which must divide by {factor} = "
+                "2**(preprocess_blocks + num_scales - 1); change padding, blocks or scales"
+            )
+        return grid
+
+    # -- variables and weights ------------------------------------------------------------------------
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.bank.build()
+        self.singular_vectors_ready = self.add_weight(
+            name="singular_vectors_ready",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+        self.built = True
+
+    def weights_view(self, training: bool = False) -> LiveWeights:
+        """The variables as one pass sees them."""
+        if not self.built:
+            self.build()
+        return LiveWeights(self.bank, training, self.compute_dtype)
+
+    def weights_for_inference(self) -> LiveWeights:
+        return self.weights_view(training=False)
+
+    def call(self, images, training=False):
+        result = self.posterior_pass(self.weights_view(training), images, None)
+        return self.image_decoder.mean(self.image_decoder.distribution(result.head))
+
+    def frozen(self) -> FrozenNVAE:
+        """A copy for inference: weight norm and batch norm multiplied into the kernels, no training."""
+        return FrozenNVAE(self)
+
+    def generate_from_seeds(self, seeds, temperature=1.0):
+        noise = self.draw_noise(seeds)
+        # Fold inside the graph: sampling sees today's weights and still runs plain convolutions.
+        head = self.generate_head(fold(self), noise, temperature)
+        return self.image_decoder.mean(self.image_decoder.distribution(head))
+
+    # -- training -------------------------------------------------------------------------------------
+
+    def kl_coefficient(self, step) -> tf.Tensor:
+        """beta at a training step (section 3.5)."""
+        options = self._options
+        if options["total_steps"] is None:
+            return tf.ones([])
+        warmup = schedules.KLWarmup(
+            options["total_steps"],
+            options["kl_constant_fraction"],
+            options["kl_warmup_fraction"],
+            options["kl_minimum"],
+        )
+        return tf.cast(warmup(step), tf.float32)
+
+    def regularization_coefficient(self, beta) -> tf.Tensor:
+        """lambda at KL coefficient `beta` (section 3.7)."""
+        final, initial = (self._options[k] for k in ("spectral_coefficient", "spectral_initial"))
+        if initial is None:
+            return tf.constant(final, tf.float32)
+        return schedules.anneal_coefficient(beta, initial, final)
+
+    def training_loss(self, data):
+        """The training objective (section 3.1): scalar loss and a dict of logs."""
+        images = data["images"] if isinstance(data, dict) else data
+        w = self.weights_view(training=True)
+        result = self.posterior_pass(w, images, self._training_noise(tf.shape(images)[0]))
+        log_px = self.image_decoder.log_prob(result.head, images)
+        beta = self.kl_coefficient(self.train_steps)
+        gamma = tf.ones([self.network.num_groups])
+        if self._options["kl_balance"] is not None:
+            mean_abs = tf.reduce_mean(tf.abs(result.kl), axis=0)
+            gamma = schedules.balance_coefficients(mean_abs, self.alpha, beta)
+        balanced = tf.linalg.matvec(result.kl, gamma)
+        kl = tf.reduce_sum(result.kl, axis=1)
+        penalty, updates = self._penalty(w, beta)
+        self._updates = w.statistics_updates() + updates
+        loss = tf.reduce_mean(beta * balanced - log_px) + penalty
+        logs = {
+            "nelbo": tf.reduce_mean(kl - log_px),
+            "reconstruction": -tf.reduce_mean(log_px),
+            "kl": tf.reduce_mean(kl),
+            "kl_coefficient": beta,
+            "regularization": penalty,
+            "kl_per_group": tf.reduce_mean(result.kl, axis=0),
+        }
+        return loss, logs
+
+    def _training_noise(self, batch_size):
+        return [
+            tf.random.stateless_normal((batch_size, *shape), self.step_seed(index))
+            for index, shape in enumerate(self.network.latent_shapes)
+        ]
+
+    def _penalty(self, w: LiveWeights, beta):
+        """lambda times spectral sum plus batch-norm scales, and new singular vectors."""
+        coefficient = self.regularization_coefficient(beta)
+        batch_norm = self._options["batch_norm_coefficient"]
+        batch_norm = coefficient if batch_norm is None else tf.constant(batch_norm, tf.float32)
+        penalty, updates = batch_norm * self.bank.scale_penalty(), []
+        if self._options["spectral_coefficient"]:
+            spectral, updates = w.spectral_sum()
+            penalty += coefficient * spectral
+        return penalty, updates
+
+    def make_train_function(self, force=False):
+        if not self.built:
+            self.build()
+        if int(self.singular_vectors_ready.numpy()) == 0:
+            self.initialize_singular_vectors()
+        return super().make_train_function(force)
+
+    def initialize_singular_vectors(self):
+        """Forty power iterations before the first step (section 3.7)."""
+
+        @tf.function
+        def iterate():
+            _, updates = self.weights_view().spectral_sum(FIRST_POWER_ITERATIONS)
+            for variable, value in updates:
+                variable.assign(value)
+
+        iterate()
+        self.singular_vectors_ready.assign(1)
+
+    def pending_updates(self):
+        return self._updates
+
+    def evaluation_logs(self, data):
+        """Negative ELBO, its parts and the KL of each group, per image, with running statistics."""
+        images = data["images"] if isinstance(data, dict) else data
+        batch_size = tf.shape(images)[0]
+        # A fixed stream, so that evaluations of one model agree; fresh noise for every image.
+        noise = [
+            tf.random.stateless_normal((batch_size, *shape), (self.seed, index))
+            for index, shape in enumerate(self.network.latent_shapes)
+        ]
+        result = self.posterior_pass(self.weights_view(), images, noise)
+        kl = tf.reduce_sum(result.kl, axis=1)
+        log_px = self.image_decoder.log_prob(result.head, images)
+        return {
+            "nelbo": kl - log_px,
+            "reconstruction": -log_px,
+            "kl": kl,
+            "kl_per_group": result.kl,
+        }
+
+    # -- batch norm -----------------------------------------------------------------------------------
+
+    def recalibrate_batch_norm(
+        self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0
+    ):
+        """Refreshes the decoder's running statistics on its own samples (section 6).
+
+        The authors recommend it before sampling at low temperature. The encoder's stay untouched.
+
+        Args:
+            temperature: at which samples will be drawn.
+            num_passes: batches drawn.
+            batch_size: of each.
+            seed: of their noise.
+        """
+
+        @tf.function
+        def refresh(seeds):
+            w = self.weights_view(training=True)
+            noise = self.draw_noise(seeds)
+            self.generate_head(w, noise, temperature)
+            for variable, value in w.statistics_updates():
+                variable.assign(value)
+
+        seeds = self.seeds_for(num_passes * batch_size, seed).reshape(num_passes, batch_size)
+        for row in seeds:
+            refresh(tf.constant(row))
+
+    def get_config(self):
+        return {**super().get_config(), **self._options, "image_shape": list(self.image_shape)}

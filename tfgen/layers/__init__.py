@@ -1,0 +1,17 @@
+"""Building blocks shared by the generative models."""
+
+from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
+from tfgen.layers.residual import Cell, InvertedResidual, Residual
+from tfgen.layers.weights import FoldedWeights, LiveWeights
+
+__all__ = [
+    "BatchNorm",
+    "Cell",
+    "Conv",
+    "Dense",
+    "FoldedWeights",
+    "InvertedResidual",
+    "LiveWeights",
+    "ParameterBank",
+    "Residual",
+]

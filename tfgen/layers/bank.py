@@ -1,0 +1,303 @@
+"""One home for the parameters of a deep convolutional network: same-shaped tensors live stacked.
+
+A network of hundreds of convolutions has only a few dozen different kernel shapes. `ParameterBank` keeps
+all kernels of one shape in a single variable `[n, k, k, C_in, C_out]`, and likewise biases, batch norms
+and dense layers. Weight normalisation, power iteration, the optimizer's update and the gradient's
+all-reduce then touch a few large tensors instead of thousands of small ones, and the graph stays small.
+
+A network *declares* its parts (`bank.conv(...)` returns a `Conv`) and runs them through one of the views
+in `tfgen.layers.weights`.
+"""
+
+import dataclasses
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.ops import spectral
+from tfgen.ops import weight_norm as wn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conv:
+    """A declared convolution: row `row` of the kernels `stack`, row `bias_row` of the biases."""
+
+    stack: str
+    row: int
+    filters: int
+    stride: int
+    groups: int
+    depthwise: bool
+    bias_row: int | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BatchNorm:
+    """A declared batch norm over `channels` channels. `repeat`: how often each pixel stands for itself."""
+
+    channels: int
+    row: int
+    repeat: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dense:
+    """A declared dense layer."""
+
+    stack: str
+    row: int
+    units: int
+    bias_row: int
+
+
+@dataclasses.dataclass
+class Stack:
+    """Kernels of one shape."""
+
+    shape: tuple[int, ...]
+    kind: str  # "conv", "depthwise" or "dense"
+    weight_norm: bool = False
+    mask: np.ndarray | None = None
+    log_gain_shifts: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.log_gain_shifts)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(fan_in, filters); a depthwise kernel gives (k * k, C)."""
+        filters = self.shape[-2] if self.kind == "depthwise" else self.shape[-1]
+        return int(np.prod(self.shape)) // filters, filters
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class ParameterBank(keras.layers.Layer):
+    """Variables of a declared network.
+
+    Args:
+        seed: of the initial values (PyTorch's defaults: uniform in +-1/sqrt(fan_in)).
+    """
+
+    def __init__(self, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.stacks: dict[str, Stack] = {}
+        self.bias_fans: dict[int, list[int]] = {}  # width -> fan_in of each row
+        self.norm_repeats: dict[int, list[int]] = {}  # channels -> repeat of each row
+        self.free_shapes: dict[str, tuple[int, ...]] = {}
+
+    # -- declaring ------------------------------------------------------------------------------------
+
+    def conv(
+        self,
+        channels: int,
+        filters: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        bias: bool = True,
+        weight_norm: bool = True,
+        groups: int = 1,
+        depthwise: bool = False,
+        mask: np.ndarray | None = None,
+        mask_name: str = "",
+        log_gain_shift: float = 0.0,
+    ) -> Conv:
+        """Declares a convolution.
+
+        Args:
+            channels: of the input.
+            filters: of the output (for a depthwise convolution equal to `channels`).
+            kernel_size: odd.
+            stride: 1 or 2.
+            bias: whether it has one.
+            weight_norm: whether the kernel is weight-normalised.
+            groups: of channels that see only each other.
+            depthwise: one filter a channel.
+            mask: zeros and ones like the kernel, applied before the normalisation.
+            mask_name: tells stacks with different masks apart.
+            log_gain_shift: added to the initial logarithm of the gain.
+        """
+        size = (kernel_size, kernel_size)
+        shape = (*size, channels, 1) if depthwise else (*size, channels // groups, filters)
+        kind = "depthwise" if depthwise else "conv"
+        name = "_".join(
+            [kind, "x".join(map(str, shape)), "wn" if weight_norm else "plain", mask_name]
+        ).rstrip("_")
+        stack = self.stacks.setdefault(name, Stack(shape, kind, weight_norm, mask))
+        stack.log_gain_shifts.append(log_gain_shift)
+        fan_in = stack.matrix_shape[0]
+        bias_row = self._bias(filters, fan_in) if bias else None
+        return Conv(name, stack.size - 1, filters, stride, groups, depthwise, bias_row)
+
+    def batch_norm(self, channels: int, repeat: int = 1) -> BatchNorm:
+        """Declares a batch norm; `repeat=4` when its input stands before a delayed 2x2 repetition."""
+        rows = self.norm_repeats.setdefault(channels, [])
+        rows.append(repeat)
+        return BatchNorm(channels, len(rows) - 1, repeat)
+
+    def dense(self, inputs: int, units: int) -> Dense:
+        """Declares a dense layer with bias."""
+        name = f"dense_{inputs}x{units}"
+        stack = self.stacks.setdefault(name, Stack((inputs, units), "dense"))
+        stack.log_gain_shifts.append(0.0)
+        return Dense(name, stack.size - 1, units, self._bias(units, inputs))
+
+    def free(self, name: str, shape: tuple[int, ...]) -> str:
+        """Declares a tensor of its own, drawn from U[0, 1)."""
+        self.free_shapes[name] = shape
+        return name
+
+    def _bias(self, width: int, fan_in: int) -> int:
+        rows = self.bias_fans.setdefault(width, [])
+        rows.append(fan_in)
+        return len(rows) - 1
+
+    # -- variables ------------------------------------------------------------------------------------
+
+    def build(self, input_shape=None):
+        del input_shape
+        self.kernels, self.log_gains, self.left, self.right = {}, {}, {}, {}
+        for name, stack in self.stacks.items():
+            self._build_stack(name, stack)
+        self.biases = {
+            width: self.add_weight(
+                name=f"bias_{width}",
+                shape=(len(fans), width),
+                initializer=self._uniform(f"bias_{width}", fans),
+            )
+            for width, fans in self.bias_fans.items()
+        }
+        self.tensors = {
+            name: self.add_weight(
+                name=name,
+                shape=shape,
+                initializer=lambda shape, dtype=None, name=name: tf.cast(
+                    self._generator(name).random(shape), dtype or "float32"
+                ),
+            )
+            for name, shape in self.free_shapes.items()
+        }
+        self.scales, self.offsets, self.means, self.variances = {}, {}, {}, {}
+        for channels, rows in self.norm_repeats.items():
+            for target, kind, start, trainable in (
+                (self.scales, "scale", "ones", True),
+                (self.offsets, "offset", "zeros", True),
+                (self.means, "moving_mean", "zeros", False),
+                (self.variances, "moving_variance", "ones", False),
+            ):
+                target[channels] = self.add_weight(
+                    name=f"norm_{channels}_{kind}",
+                    shape=(len(rows), channels),
+                    initializer=start,
+                    trainable=trainable,
+                    dtype="float32",
+                )
+        self.built = True
+
+    def _build_stack(self, name: str, stack: Stack):
+        rows, filters = stack.matrix_shape
+        fans = [rows] * stack.size
+        self.kernels[name] = self.add_weight(
+            name=name, shape=(stack.size, *stack.shape), initializer=self._uniform(name, fans)
+        )
+        if stack.weight_norm:
+            start = wn.initial_log_gain(self.matrices(name))
+            start += tf.constant(stack.log_gain_shifts, start.dtype)[:, None]
+            self.log_gains[name] = self.add_weight(
+                name=f"{name}_log_gain",
+                shape=(stack.size, filters),
+                initializer=lambda shape, dtype=None: tf.cast(start, dtype),
+            )
+        if stack.kind != "dense":
+            for target, side, length in (
+                (self.left, "left", rows),
+                (self.right, "right", filters),
+            ):
+                target[name] = self.add_weight(
+                    name=f"{name}_{side}_singular",
+                    shape=(stack.size, length),
+                    initializer=self._unit_vectors(f"{name}_{side}"),
+                    trainable=False,
+                    dtype="float32",
+                )
+
+    def _generator(self, name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def _uniform(self, name: str, fans: list[int]):
+        def initializer(shape, dtype=None):
+            values = self._generator(name).random(shape, dtype=np.float32) * 2.0 - 1.0
+            bound = np.reshape(np.asarray(fans, np.float32) ** -0.5, [-1] + [1] * (len(shape) - 1))
+            return tf.cast(values * bound, dtype or "float32")
+
+        return initializer
+
+    def _unit_vectors(self, name: str):
+        def initializer(shape, dtype=None):
+            values = self._generator(name).standard_normal(shape)
+            unit = values / np.linalg.norm(values, axis=-1, keepdims=True)
+            return tf.cast(unit, dtype or "float32")
+
+        return initializer
+
+    # -- whole-network quantities ---------------------------------------------------------------------
+
+    def matrices(self, name: str) -> tf.Tensor:
+        """The raw kernels of a stack as `[n, fan_in, filters]`, masked where the stack has a mask."""
+        stack = self.stacks[name]
+        kernels = tf.convert_to_tensor(self.kernels[name])
+        if stack.mask is not None:
+            kernels *= tf.constant(stack.mask, kernels.dtype)
+        return tf.reshape(kernels, (stack.size, *stack.matrix_shape))
+
+    def effective(self, name: str) -> tf.Tensor:
+        """The kernels of a stack after mask and weight normalisation, `[n, fan_in, filters]`."""
+        matrices = self.matrices(name)
+        if not self.stacks[name].weight_norm:
+            return matrices
+        return wn.weight_norm(matrices, tf.convert_to_tensor(self.log_gains[name]))
+
+    def spectral_sum(self, matrices: dict[str, tf.Tensor], num_iterations: int = 4):
+        """Sum of the largest singular values of all convolutions (section 3.7).
+
+        Args:
+            matrices: effective kernels by stack name.
+            num_iterations: power iterations before the estimate.
+
+        Returns:
+            The sum (float32 scalar) and the updates `[(variable, value)]` of the singular vectors.
+        """
+        total, updates = 0.0, []
+        for name in self.left:
+            left, right = spectral.power_iteration(
+                matrices[name],
+                tf.convert_to_tensor(self.left[name]),
+                tf.convert_to_tensor(self.right[name]),
+                num_iterations,
+            )
+            values = spectral.largest_singular_value(matrices[name], left, right)
+            total += tf.reduce_sum(values)
+            updates += [(self.left[name], left), (self.right[name], right)]
+        return total, updates
+
+    def scale_penalty(self) -> tf.Tensor:
+        """Sum over batch norms of the largest absolute scale (section 3.7)."""
+        maxima = [tf.reduce_max(tf.abs(tf.convert_to_tensor(s)), 1) for s in self.scales.values()]
+        return tf.add_n([tf.reduce_sum(m) for m in maxima]) if maxima else tf.zeros([])
+
+    @property
+    def num_convs(self) -> int:
+        """Convolutions declared."""
+        return sum(s.size for s in self.stacks.values() if s.kind != "dense")
+
+    @property
+    def num_batch_norms(self) -> int:
+        """Batch norms declared."""
+        return sum(map(len, self.norm_repeats.values()))
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}

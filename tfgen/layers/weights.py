@@ -1,0 +1,196 @@
+"""Views of a parameter bank: what a declared network computes with during one pass.
+
+`LiveWeights` reads the variables (training or inference); `FoldedWeights` holds kernels into which
+weight norm and batch norm have been multiplied, for sampling and export. A network is written once
+against the three calls `conv`, `norm` and `dense` and runs with either.
+"""
+
+import tensorflow as tf
+
+from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
+from tfgen.ops import batch_norm as bn_ops
+from tfgen.ops.batch_norm import activate
+from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d
+
+MOMENTUM = 0.95  # of running statistics: new = 0.95 old + 0.05 batch (PyTorch's momentum 0.05)
+
+
+def convolve(conv: Conv, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    """Runs a declared convolution with the given kernel."""
+    if conv.depthwise:
+        y = depthwise_conv2d(x, kernel, conv.stride)
+    elif conv.groups > 1:
+        y = grouped_conv2d(x, kernel, conv.groups, conv.stride)
+    else:
+        y = conv2d(x, kernel, conv.stride)
+    return y if bias is None else tf.nn.bias_add(y, bias)
+
+
+class LiveWeights:
+    """The bank's variables during one pass.
+
+    Args:
+        bank: where the variables live.
+        training: batch statistics (and their record in `moments`) instead of running ones.
+        dtype: to compute in.
+    """
+
+    def __init__(self, bank: ParameterBank, training: bool = False, dtype: str = "float32"):
+        self.bank = bank
+        self.training = training
+        self.dtype = dtype
+        self.matrices: dict[str, tf.Tensor] = {}
+        self.moments: dict[BatchNorm, tuple[tf.Tensor, tf.Tensor]] = {}
+        self._rows: dict[tuple, list[tf.Tensor]] = {}
+
+    def conv(self, conv: Conv, x, before=None, after=None, activation=None):
+        """`activation(after(conv(before(x))))`, `before` and `after` being batch norms or None."""
+        if before is not None:
+            x = self.norm(before, x)
+        y = convolve(conv, x, self.kernel(conv), self.bias(conv))
+        return activate(y, activation) if after is None else self.norm(after, y, activation)
+
+    def norm(self, norm: BatchNorm, x, activation=None):
+        """Batch norm and activation."""
+        if not self.training:
+            scale, offset = self.affine(norm)
+            return activate(x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype), activation)
+        scale, offset = (self._row(k, norm.channels, norm.row) for k in ("scales", "offsets"))
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        run = bn_ops.normalize if replicas == 1 else bn_ops.normalize_synchronized
+        y, mean, variance = run(x, scale, offset, activation)
+        # PyTorch keeps the unbiased variance of all pixels that the layer stands for.
+        count = tf.cast(tf.size(x) // x.shape[-1] * norm.repeat * replicas, tf.float32)
+        self.moments[norm] = (mean, variance * count / tf.maximum(count - 1.0, 1.0))
+        return y
+
+    def dense(self, dense: Dense, x, activation=None):
+        """`activation(x W + b)` on `[B, inputs]`."""
+        kernel = tf.cast(self._row("kernels", dense.stack, dense.row), x.dtype)
+        bias = tf.cast(self._row("biases", dense.units, dense.bias_row), x.dtype)
+        y = tf.matmul(x, kernel) + bias
+        return y if activation is None else activation(y)
+
+    def free(self, name: str) -> tf.Tensor:
+        """A tensor declared by `ParameterBank.free`."""
+        return tf.cast(tf.convert_to_tensor(self.bank.tensors[name]), self.dtype)
+
+    def kernel(self, conv: Conv) -> tf.Tensor:
+        """The effective kernel `[k, k, C_in, C_out]`, each stack computed once a pass."""
+        rows = self._rows.get(("effective", conv.stack))
+        if rows is None:
+            matrices = self.effective(conv.stack)
+            stack = self.bank.stacks[conv.stack]
+            kernels = tf.reshape(tf.cast(matrices, self.dtype), (stack.size, *stack.shape))
+            rows = self._rows["effective", conv.stack] = tf.unstack(kernels)
+        return rows[conv.row]
+
+    def effective(self, name: str) -> tf.Tensor:
+        """Effective kernels of a stack as float32 matrices, computed once a pass."""
+        if name not in self.matrices:
+            self.matrices[name] = self.bank.effective(name)
+        return self.matrices[name]
+
+    def bias(self, conv: Conv) -> tf.Tensor | None:
+        """The bias `[C_out]`, or None."""
+        if conv.bias_row is None:
+            return None
+        return tf.cast(self._row("biases", conv.filters, conv.bias_row), self.dtype)
+
+    def affine(self, norm: BatchNorm) -> tuple[tf.Tensor, tf.Tensor]:
+        """Inference-mode batch norm as `x * scale + offset`."""
+        scale, offset, mean, variance = (
+            self._row(kind, norm.channels, norm.row)
+            for kind in ("scales", "offsets", "means", "variances")
+        )
+        factor = scale * tf.math.rsqrt(variance + bn_ops.EPSILON)
+        return factor, offset - mean * factor
+
+    def spectral_sum(self, num_iterations: int = 4):
+        """See `ParameterBank.spectral_sum`; uses the kernels of this pass."""
+        matrices = {name: self.effective(name) for name in self.bank.left}
+        return self.bank.spectral_sum(matrices, num_iterations)
+
+    def statistics_updates(self) -> list[tuple]:
+        """Running statistics after this pass, `[(variable, value)]`; untouched layers keep theirs."""
+        updates = []
+        for channels, rows in self.bank.norm_repeats.items():
+            seen = {norm.row: m for norm, m in self.moments.items() if norm.channels == channels}
+            if not seen:
+                continue
+            for i, variables in enumerate((self.bank.means, self.bank.variances)):
+                old = tf.convert_to_tensor(variables[channels])
+                olds = tf.unstack(old) if len(seen) < len(rows) else None
+                batch = tf.stack([seen[r][i] if r in seen else olds[r] for r in range(len(rows))])
+                updates.append((variables[channels], MOMENTUM * old + (1 - MOMENTUM) * batch))
+        return updates
+
+    def _row(self, kind: str, name, row: int) -> tf.Tensor:
+        rows = self._rows.get((kind, name))
+        if rows is None:
+            stacked = tf.convert_to_tensor(getattr(self.bank, kind)[name])
+            rows = self._rows[kind, name] = tf.unstack(stacked)
+        return rows[row]
+
+
+class FoldedWeights:
+    """Kernels with weight norm and batch norm multiplied in.
+
+    Made from inference-mode `LiveWeights`: what a network asks for is folded at the first request and
+    kept in `folded`. With `folded` given (variables or constants), nothing else is needed.
+
+    Args:
+        source: inference-mode weights, or None when `folded` is complete.
+        folded: tensors by declared part.
+    """
+
+    training = False
+
+    def __init__(self, source: LiveWeights | None, folded: dict | None = None):
+        self.source = source
+        self.folded = {} if folded is None else folded
+        self.dtype = "float32" if source is None else source.dtype
+
+    def conv(self, conv: Conv, x, before=None, after=None, activation=None):
+        """As `LiveWeights.conv`, in one convolution."""
+        if conv not in self.folded:
+            self.folded[conv] = self._fold(conv, before, after)
+        kernel, bias = self.folded[conv]
+        return activate(convolve(conv, x, tf.convert_to_tensor(kernel), bias), activation)
+
+    def norm(self, norm: BatchNorm, x, activation=None):
+        """Batch norm that follows no convolution: one multiplication and addition."""
+        if norm not in self.folded:
+            self.folded[norm] = self.source.affine(norm)
+        scale, offset = self.folded[norm]
+        return activate(x * scale + offset, activation)
+
+    def dense(self, dense: Dense, x, activation=None):
+        """As `LiveWeights.dense`."""
+        if dense not in self.folded:
+            self.folded[dense] = (
+                self.source._row("kernels", dense.stack, dense.row),
+                self.source._row("biases", dense.units, dense.bias_row),
+            )
+        kernel, bias = self.folded[dense]
+        y = tf.matmul(x, tf.convert_to_tensor(kernel)) + bias
+        return y if activation is None else activation(y)
+
+    def free(self, name: str) -> tf.Tensor:
+        """As `LiveWeights.free`."""
+        if name not in self.folded:
+            self.folded[name] = self.source.free(name)
+        return tf.convert_to_tensor(self.folded[name])
+
+    def _fold(self, conv: Conv, before: BatchNorm | None, after: BatchNorm | None):
+        kernel, bias = self.source.kernel(conv), self.source.bias(conv)
+        bias = tf.zeros([conv.filters]) if bias is None else bias
+        if before is not None:  # only before 1x1 convolutions, where no padding sees the offset
+            scale, offset = self.source.affine(before)
+            bias += tf.linalg.matvec(kernel[0, 0], offset, transpose_a=True)
+            kernel *= scale[:, None]
+        if after is not None:
+            scale, offset = self.source.affine(after)
+            kernel *= scale[:, None] if conv.depthwise else scale
+            bias = bias * scale + offset
+        return kernel, bias

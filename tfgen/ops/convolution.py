@@ -1,0 +1,135 @@
+"""Convolutions with PyTorch's symmetric padding and, on the CPU, faster gradients.
+
+On the CPU the gradient of a stride-1 convolution with respect to its input is itself a stride-1
+convolution with the kernel turned round, and running it as one is two to three times faster than the
+built-in backward op. A 1x1 convolution is a matrix product in both directions. Accelerators keep the
+library's own gradients.
+"""
+
+import functools
+
+import tensorflow as tf
+
+_ONES = [1, 1, 1, 1]
+
+
+@functools.cache
+def on_cpu() -> bool:
+    """Whether no accelerator is visible, so that CPU forms of the gradients pay."""
+    return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
+def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
+    """Convolution padded by `(size - 1) / 2` on every side, at stride 2 as well.
+
+    At stride 2 output row i covers input rows 2i-1 to 2i+1, as in PyTorch; TensorFlow's "SAME" would
+    cover 2i to 2i+2.
+
+    Args:
+        x: `[B, H, W, C_in]`.
+        kernel: `[k, k, C_in, C_out]`, k odd.
+        stride: 1 or 2.
+
+    Returns:
+        `[B, H / stride, W / stride, C_out]`.
+    """
+    height, width = kernel.shape[0], kernel.shape[1]
+    if height == width == 1:
+        return _pointwise(x if stride == 1 else x[:, ::stride, ::stride], kernel)
+    if stride == 1:
+        return _conv_same(x, kernel) if on_cpu() else tf.nn.conv2d(x, kernel, 1, "SAME")
+    return tf.nn.conv2d(_pad(x, height, width), kernel, stride, "VALID")
+
+
+def depthwise_conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
+    """Depthwise convolution, padded as `conv2d`.
+
+    Args:
+        x: `[B, H, W, C]`.
+        kernel: `[k, k, C, 1]`, k odd.
+        stride: 1 or 2.
+
+    Returns:
+        `[B, H / stride, W / stride, C]`.
+    """
+    if stride == 1:
+        forward = _depthwise_same if on_cpu() else _depthwise
+        return forward(x, kernel)
+    padded = _pad(x, kernel.shape[0], kernel.shape[1])
+    return tf.nn.depthwise_conv2d(padded, kernel, [1, stride, stride, 1], "VALID")
+
+
+def grouped_conv2d(x: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1) -> tf.Tensor:
+    """Convolution in `groups` independent blocks of channels.
+
+    Args:
+        x: `[B, H, W, C_in]`.
+        kernel: `[k, k, C_in / groups, C_out]`.
+        groups: divides both channel counts.
+        stride: 1 or 2.
+    """
+    blocks = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1))
+    return tf.concat([conv2d(a, b, stride) for a, b in blocks], axis=-1)
+
+
+def upsample_nearest(x: tf.Tensor) -> tf.Tensor:
+    """Doubles height and width by repeating every pixel; `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
+    size = (2 * x.shape[1], 2 * x.shape[2])
+    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size)
+
+
+def upsample_bilinear(x: tf.Tensor) -> tf.Tensor:
+    """Doubles height and width, corners aligned: `[0, 1]` becomes `[0, 1/3, 2/3, 1]` (section 4.2)."""
+    size = (2 * x.shape[1], 2 * x.shape[2])
+    return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True), x.dtype)
+
+
+def phases(x: tf.Tensor) -> list[tf.Tensor]:
+    """The four pixel phases (even, even), (odd, odd), (even, odd), (odd, even), each at half size."""
+    return [x[:, r::2, c::2] for r, c in ((0, 0), (1, 1), (0, 1), (1, 0))]
+
+
+def _pad(x: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    rows, columns = (height - 1) // 2, (width - 1) // 2
+    return tf.pad(x, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
+
+
+def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    matrix = tf.reshape(kernel, kernel.shape[2:])
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), matrix)
+    return tf.reshape(flat, [-1, x.shape[1], x.shape[2], kernel.shape[3]])
+
+
+@tf.custom_gradient
+def _conv_same(x, kernel):
+    def gradient(dy):
+        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+        dkernel = tf.raw_ops.Conv2DBackpropFilter(
+            input=x,
+            filter_sizes=kernel.shape.as_list(),
+            out_backprop=dy,
+            strides=_ONES,
+            padding="SAME",
+        )
+        return _conv_same(dy, turned), dkernel
+
+    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+
+
+def _depthwise(x, kernel):
+    return tf.nn.depthwise_conv2d(x, kernel, _ONES, "SAME")
+
+
+@tf.custom_gradient
+def _depthwise_same(x, kernel):
+    def gradient(dy):
+        dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=x,
+            filter_sizes=kernel.shape.as_list(),
+            out_backprop=dy,
+            strides=_ONES,
+            padding="SAME",
+        )
+        return _depthwise_same(dy, tf.reverse(kernel, [0, 1])), dkernel
+
+    return _depthwise(x, kernel), gradient

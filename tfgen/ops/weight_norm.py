@@ -1,0 +1,61 @@
+"""Weight normalisation of a stack of kernels, and their spectral norms, in one pass each way.
+
+    E = exp(g) W / (|W| + 1e-5)           per output filter (NVAE, section 4.2)
+    sigma = u^T E v                       per kernel (section 3.7)
+
+`g` is the logarithm of the gain. The backward pass adds the rank-one gradient of sigma to that of E and
+goes through the normalisation in the same sweep over memory.
+"""
+
+import tensorflow as tf
+
+from tfgen.ops.convolution import on_cpu
+
+EPSILON = 1e-5
+
+
+def weight_norm(kernels: tf.Tensor, log_gain: tf.Tensor) -> tf.Tensor:
+    """Effective kernels.
+
+    Args:
+        kernels: `[n, fan_in, C_out]`.
+        log_gain: `[n, C_out]`.
+
+    Returns:
+        `[n, fan_in, C_out]`.
+    """
+    return (_normalized_fused if on_cpu() else _normalized)(kernels, log_gain)
+
+
+def initial_log_gain(kernels) -> tf.Tensor:
+    """`log(|W| + 0.01)`, which leaves the kernel about as it was drawn (section 4.2)."""
+    return tf.math.log(_norm(kernels)[:, 0] + 1e-2)
+
+
+def _norm(kernels):
+    return tf.sqrt(tf.reduce_sum(tf.square(kernels), axis=1, keepdims=True))
+
+
+def _forward(kernels, log_gain):
+    return kernels * (tf.exp(tf.expand_dims(log_gain, 1)) / (_norm(kernels) + EPSILON))
+
+
+def _backward(kernels, log_gain, dy):
+    norm = tf.maximum(_norm(kernels), 1e-30)
+    factor = tf.exp(tf.expand_dims(log_gain, 1)) / (norm + EPSILON)
+    projection = tf.reduce_sum(dy * kernels, axis=1, keepdims=True)
+    dkernels = factor * dy - factor * projection / ((norm + EPSILON) * norm) * kernels
+    return dkernels, (factor * projection)[:, 0]
+
+
+_forward_fused = tf.function(_forward, jit_compile=True)
+_backward_fused = tf.function(_backward, jit_compile=True)
+_normalized = _forward
+
+
+@tf.custom_gradient
+def _normalized_fused(kernels, log_gain):
+    def gradient(dy):
+        return _backward_fused(kernels, log_gain, dy)
+
+    return _forward_fused(kernels, log_gain), gradient

@@ -1,0 +1,5 @@
+"""Optimizers that Keras lacks."""
+
+from tfgen.optimizers.adamax import Adamax
+
+__all__ = ["Adamax"]
