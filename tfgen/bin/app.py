@@ -1,11 +1,14 @@
 """What every binary shares: flags, and one line and exit code 2 for what the user can mend."""
 
+import contextlib
 import os
+import re
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 # TensorFlow reads this while it is imported: warnings and errors only, unless the user asks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -50,12 +53,11 @@ def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
 def parse(name: str, argv: Sequence[str]) -> list[str]:
     """Parses flags and the config file; a mistake in either ends the process with one line."""
     try:
-        return flags.FLAGS(list(argv), known_only=False)
-    except SystemExit:  # --help
-        raise
+        _check_config_file(argv)
+        return flags.FLAGS(list(argv))
     except Exception as error:
-        # The flag itself may not be parsed yet, so look at the words. A config file may raise
-        # anything at all: whatever it is, the user wrote it or named it.
+        # A config file may raise anything at all: whatever it is, the user wrote it or named it.
+        # The flag itself may not be parsed yet, so look for the word.
         if "--debug" in argv:
             traceback.print_exc()
         print(f"{name}: {one_line(error)}", file=sys.stderr)
@@ -99,9 +101,50 @@ def jit_compile() -> bool | None:
     return {"auto": None, "true": True, "false": False}[JIT_COMPILE.value]
 
 
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keeps what libraries say while they load off the terminal, unless debugging.
+
+    TensorFlow's C++ writes to the file descriptor before any setting of ours can reach it (that
+    there is no GPU, for instance). If loading fails, all that was said is shown.
+    """
+    if DEBUG.value:
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+            _settle_tensorflow()
+        except BaseException:
+            said.seek(0)
+            os.write(saved, said.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
 def one_line(error: BaseException) -> str:
     """An error's message on one line, never empty."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:  # its string is its message, quoted once more
+        text = f"there is no {error.args[0]}"
+    if "Error whilst parsing config file" in text:  # followed by a whole traceback
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _check_config_file(argv):
+    """A missing config file, named: config_flags would only fail later, when it is first read."""
+    for word, following in zip(argv, [*argv[1:], ""]):
+        found = re.fullmatch(r"--?config(?:=(.*))?", word)
+        if found:
+            path = (following if found[1] is None else found[1]).partition(":")[0]
+            if not os.path.isfile(path):
+                raise UserError(f"there is no config file {path!r}; the recipes lie in configs/")
 
 
 def _report(name, message, code):
@@ -117,6 +160,13 @@ def _quieten(debug):
         logging.set_verbosity(logging.ERROR)
         logging.set_stderrthreshold("error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _settle_tensorflow():
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.list_physical_devices()  # looks for GPUs, and says what it misses
 
 
 def _terminate(signum, frame):

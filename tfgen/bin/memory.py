@@ -1,5 +1,7 @@
 """How much memory a training step needs, estimated without computing anything."""
 
+import math
+
 import tensorflow as tf
 
 from tfgen.layers.bank import BatchNorm, Conv, Dense
@@ -78,13 +80,9 @@ def training_gib(
         precision: Keras's name of the policy.
         averaged: whether an average of the weights is kept.
     """
-    trainable = sum(v.shape.num_elements() for v in _tensors(model.trainable_variables))
-    other = sum(v.shape.num_elements() for v in _tensors(model.non_trainable_variables))
+    trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
+    other = sum(math.prod(v.shape) for v in model.non_trainable_variables)
     per_activation = 4 if precision == "float32" else 2
     size = 4 * (trainable * (4 + averaged) + other)
     size += per_activation * activation_elements(model) * images_per_device
     return size / 2**30
-
-
-def _tensors(variables):
-    return [v.value for v in variables]

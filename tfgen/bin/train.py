@@ -1,0 +1,69 @@
+r"""Trains a generator from a configuration; the same command again continues.
+
+tfgen-train --config=configs/nvae/digits.py --workdir=runs/digits
+tfgen-train --config=configs/nvae/mnist.py --config.model.num_channels=16 --workdir=runs/small
+tfgen-train --config=configs/nvae/cifar10.py --dry_run
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from tfgen.bin import app
+from tfgen.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "The recipe, FILE or FILE:MODE; single fields change with --config.SECTION.FIELD=VALUE.",
+    lock_config=False,
+    accept_new_attributes=True,  # a valid field need not be in the file; invalid ones are refused
+)
+STRATEGY = flags.DEFINE_string(
+    "strategy", "default", "default, mirrored, multi_worker (reads TF_CONFIG), tpu or tpu:NAME."
+)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan as one JSON object and stop.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """What the binary does, in order."""
+    del argv
+    config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
+    with app.quiet_import():
+        from tfgen.bin import plan, training
+        from tfgen.bin.experiment import build_experiment
+
+    options = dict(
+        data_dir=app.DATA_DIR.value,
+        strategy=STRATEGY.value,
+        precision=app.PRECISION.value,
+        jit_compile=app.jit_compile(),
+    )
+    if DRY_RUN.value:
+        # Of the data only the shape matters here, which the model knows: nothing is fetched.
+        experiment = build_experiment(config, with_data=False, **options)
+        print(json.dumps(plan.describe(experiment, app.PRECISION.value), indent=2))
+        return
+    workdir = _required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first")
+    experiment = build_experiment(config, **options)
+    training.train(
+        experiment, workdir, plan.describe(experiment, app.PRECISION.value), out=sys.stdout
+    )
+
+
+def run() -> None:
+    """The console script."""
+    app.run("tfgen-train", main)
+
+
+def _required(value, name, example):
+    if value is None:
+        raise UserError(f"--{name} is missing; {example}")
+    return value
+
+
+if __name__ == "__main__":
+    run()
