@@ -1,0 +1,103 @@
+"""Configurations: completed, checked, compared."""
+
+import pytest
+from ml_collections import config_dict
+
+from tfgen.bin.config import DEFAULTS, complete, differences, to_plain
+from tfgen.errors import ConfigError
+
+
+class Toy:
+    """A generator with a few fields."""
+
+    def __init__(self, image_shape=(8, 8, 1), num_channels=4, seed=0, name="toy", **kwargs):
+        pass
+
+
+GENERATORS = {"toy": Toy}
+
+
+def make(**sections):
+    return {"model": {"name": "toy"}, **sections}
+
+
+def test_completes_with_defaults():
+    config = complete(make(data={"batch_size": 3}), GENERATORS)
+    assert config["data"] == {**DEFAULTS["data"], "batch_size": 3}
+    assert set(config) == {"model", *DEFAULTS}
+
+
+def test_takes_config_dicts_and_makes_them_plain():
+    config = config_dict.ConfigDict()
+    config.model = dict(name="toy", image_shape=(8, 8, 1))
+    config.training = dict(steps_per_epoch=config_dict.placeholder(int))
+    completed = complete(config, GENERATORS)
+    assert completed["model"]["image_shape"] == [8, 8, 1]
+    assert completed["training"]["steps_per_epoch"] is None
+    assert type(completed["model"]) is dict
+
+
+def test_one_seed_for_all():
+    assert complete(make(training={"seed": 5}), GENERATORS)["model"]["seed"] == 5
+    given = {"model": {"name": "toy", "seed": 1}, "training": {"seed": 5}}
+    assert complete(given, GENERATORS)["model"]["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "nearest"),
+    [
+        ({"model": {"name": "toy", "num_chanels": 3}}, "num_chanels", "num_channels"),
+        (make(data={"batchsize": 3}), "batchsize", "batch_size"),
+        (make(optimizer={"learningrate": 1.0}), "learningrate", "learning_rate"),
+        (make(training={"epoch": 1}), "epoch", "epochs"),
+        (make(evaluation={"spilt": "test"}), "spilt", "split"),
+        (make(evalution={}), "evalution", "evaluation"),
+        ({"model": {"name": "toy", "self": 3}}, "self", "seed"),
+    ],
+)
+def test_unknown_field_names_itself_and_the_nearest(config, field, nearest):
+    with pytest.raises(ConfigError) as error:
+        complete(config, GENERATORS)
+    assert repr(field) in str(error.value)
+    assert repr(nearest) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model": {"name": "nave"}}, "config.model.name is 'nave'"),
+        ({}, "config.model.name is None"),
+        ({"model": 3}, "config.model is 3"),
+        (make(data={"batch_size": 0}), "config.data.batch_size is 0"),
+        (make(data={"batch_size": 2.5}), "config.data.batch_size is 2.5"),
+        (make(data={"flip": "yes"}), "config.data.flip is 'yes'"),
+        (make(data={"name": None}), "config.data.name is None"),
+        (make(training={"epochs": -1}), "config.training.epochs is -1"),
+        (make(training={"steps_per_epoch": 0}), "config.training.steps_per_epoch is 0"),
+        (make(optimizer={"learning_rate": 0.0}), "config.optimizer.learning_rate is 0.0"),
+        (make(optimizer={"ema_momentum": 1.5}), "config.optimizer.ema_momentum is 1.5"),
+    ],
+)
+def test_impossible_value_names_its_field(config, words):
+    with pytest.raises(ConfigError) as error:
+        complete(config, GENERATORS)
+    assert words in str(error.value)
+
+
+def test_an_integer_is_a_fine_float():
+    config = complete(make(optimizer={"learning_rate": 1}), GENERATORS)
+    assert config["optimizer"]["learning_rate"] == 1
+
+
+def test_differences_name_field_and_values():
+    old = {"model": {"a": 1, "b": (1, 2)}}
+    new = {"model": {"a": 2, "b": [1, 2], "c": 3}}
+    assert differences(old, new, ["model"]) == ["model.a: 1 -> 2", "model.c: None -> 3"]
+    assert differences(old, old, ["model", "data"]) == []
+
+
+def test_to_plain_is_what_json_holds():
+    assert to_plain({"a": (1, (2,)), "b": [config_dict.ConfigDict({"c": None})]}) == {
+        "a": [1, [2]],
+        "b": [{"c": None}],
+    }

@@ -1,0 +1,71 @@
+"""The folder of one run."""
+
+import json
+
+import pytest
+
+from tfgen.bin.workdir import Workdir
+from tfgen.errors import ConfigError
+
+CONFIG = {
+    "model": {"name": "nvae", "num_channels": 8, "total_steps": 10},
+    "data": {"name": "digits", "batch_size": 4},
+    "training": {"epochs": 2},
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    workdir.write_config(CONFIG)
+    return workdir
+
+
+def test_config_round_trip(workdir):
+    assert workdir.read_config() == CONFIG
+    assert workdir.compare(CONFIG) == []
+
+
+def test_a_new_folder_takes_any_config(tmp_path):
+    assert Workdir(tmp_path / "new").compare(CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [("model", "num_channels"), ("data", "batch_size"), ("data", "name")]
+)
+def test_another_model_or_data_is_refused_by_field(workdir, section, field):
+    other = {**CONFIG, section: {**CONFIG[section], field: "other"}}
+    with pytest.raises(ConfigError, match=rf"{section}\.{field}: .* -> 'other'"):
+        workdir.compare(other)
+    assert workdir.read_config() == CONFIG
+
+
+def test_a_longer_run_is_said_and_allowed(workdir):
+    longer = {
+        **CONFIG,
+        "model": {**CONFIG["model"], "total_steps": 20},
+        "training": {"epochs": 4},
+    }
+    assert workdir.compare(longer) == ["training.epochs: 2 -> 4"]
+
+
+def test_a_folder_without_run_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="holds no run"):
+        Workdir(tmp_path).read_config()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', ""])
+def test_a_broken_config_is_named(workdir, text):
+    workdir.config_path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        workdir.read_config()
+
+
+def test_metrics_stand_side_by_side(workdir):
+    assert workdir.read_metrics() == {}
+    workdir.write_metrics("test", {"nll": 1.0})
+    workdir.write_metrics("train", {"nll": 2.0})
+    assert json.loads(workdir.metrics_path.read_text()) == {
+        "test": {"nll": 1.0},
+        "train": {"nll": 2.0},
+    }

@@ -1,0 +1,145 @@
+"""The package as a whole: what importing costs, which way imports point, what is tracked."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from ml_collections import config_dict
+
+import tfgen
+
+ROOMS = {
+    # A room may import from itself and from these.
+    "errors": set(),
+    "ops": {"errors"},
+    "data": {"errors", "ops"},
+    "training": {"errors", "ops", "data"},
+    "distributions": {"errors", "ops", "data", "training"},
+    "layers": {"errors", "ops", "data", "training", "distributions"},
+    "optimizers": {"errors", "ops", "data", "training", "layers"},
+    "samplers": {"errors", "ops", "data", "training", "distributions"},
+    "metrics": {"errors", "ops", "data", "training", "distributions"},
+}
+_GROUND = {*ROOMS}
+_HOUSES = ("generative", "search", "privacy", "ood", "grounding")
+ROOMS.update({house: {*_GROUND, *_HOUSES} - {house} for house in _HOUSES})
+ROOMS["export"] = {*_GROUND, *_HOUSES}
+ROOMS["bin"] = {*_GROUND, *_HOUSES, "export"}
+
+# Folders and addresses of whoever wrote a file mean nothing to whoever reads it.
+_PRIVATE = re.compile(
+    r"/(home|root|work|Users|tmp/venv)/[\w.-]|\b(?:\d{1,3}\.){3}\d{1,3}:\d{2,5}\b"
+)
+_TEXT = (".py", ".md", ".cfg", ".toml", ".txt", ".json", ".sh", "")
+
+
+def test_import_is_lazy():
+    code = (
+        "import sys, tfgen; dir(tfgen); tfgen.__version__; from tfgen import errors; "
+        "heavy = {'tensorflow', 'keras', 'numpy', 'matplotlib'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_public_names_load():
+    for name in tfgen.__all__:
+        assert getattr(tfgen, name) is not None, name
+    with pytest.raises(AttributeError, match="has no attribute 'NAVE'"):
+        tfgen.NAVE  # noqa: B018
+
+
+def test_version_is_that_of_the_metadata():
+    try:
+        installed = importlib.metadata.version("tfgen")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("tfgen is on the path, not installed")
+    assert installed == tfgen.__version__
+
+
+def _imported_rooms(path):
+    """Rooms that a file of the package imports from, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            assert not isinstance(node, ast.ImportFrom), f"{path}: relative import"
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "tfgen" and len(parts) > 1 and parts[1] in ROOMS:
+                yield parts[1]
+
+
+def test_imports_point_down(root):
+    wrong = []
+    for path in sorted((root / "tfgen").rglob("*.py")):
+        room = path.relative_to(root / "tfgen").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        assert room in ROOMS, f"{room} has no place in the import order: give it one here"
+        for imported in _imported_rooms(path):
+            if imported != room and imported not in ROOMS[room]:
+                wrong.append(f"{path.relative_to(root)} imports tfgen.{imported}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_houses_import_each_other_by_public_classes_only(root):
+    wrong = []
+    for house in _HOUSES:
+        for path in sorted((root / "tfgen" / house).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tfgen."):
+                    other = node.module.split(".")[1]
+                    private = any(a.name.startswith("_") for a in node.names)
+                    if other in _HOUSES and other != house and private:
+                        wrong.append(f"{path.relative_to(root)} imports private {node.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _config_modules():
+    configs = pathlib.Path(__file__).resolve().parent.parent / "configs"
+    return sorted(configs.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", _config_modules(), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_config_parses(path):
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = path.read_text(encoding="utf-8")
+    assert "import tfgen" not in text
+    assert "from tfgen" not in text
+    assert f"--config=configs/{path.parent.name}/{path.name}" in module.__doc__
+    assert "runlocal" in module.MODES
+    assert module.MODES[0] == ""
+    for mode in module.MODES:
+        config = module.get_config(mode)
+        assert isinstance(config, config_dict.ConfigDict)
+        assert {"model", "data", "optimizer", "training", "evaluation"} == set(config)
+    with pytest.raises(ValueError, match="'nonsense'"):
+        module.get_config("nonsense")
+
+
+def test_no_machine_in_tracked_files(root):
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    found = []
+    for name in filter(None, listed.stdout.split("\0")):
+        path = root / name
+        if path.suffix not in _TEXT or not path.is_file() or path.name == "test_package.py":
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if _PRIVATE.search(line):
+                found.append(f"{name}:{number}: {line.strip()[:80]}")
+    assert not found, "\n".join(found)
