@@ -112,11 +112,11 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def baseline(tiny):
-    """The answers of `tiny` to all signatures, three examples each."""
-    from tfgen.export import Baseline
+def subject(tiny):
+    """`tiny` with three examples a question."""
+    from tfgen.export import Subject
 
-    return Baseline(tiny, num_images=3)
+    return Subject(tiny, num_images=3)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfgen.errors import ExportError, UserError
-from tfgen.export import Baseline, ExportReport, check
+from tfgen.export import ExportReport, Subject, check
 
 REPORT = ExportReport(
     target="onnx",
@@ -23,10 +23,10 @@ REPORT = ExportReport(
 )
 
 
-def run_against(answers, baseline, tolerance=1e-3, **options):
+def run_against(answers, subject, tolerance=1e-3, **options):
     return check.verify(
         answers,
-        baseline,
+        subject,
         ["generate"],
         tolerance,
         target="fake",
@@ -62,35 +62,35 @@ def test_names_and_shapes_must_match():
         check.differences(one, {"x": one["x"].T}, "here")
 
 
-def test_equal_answers_pass(baseline):
-    report = run_against(baseline.run, baseline)
+def test_equal_answers_pass(subject):
+    report = run_against(subject.keras.run, subject)
     assert report.max_difference <= 1e-6
     assert report.num_images == 3
 
 
-def test_nan_is_refused(baseline):
+def test_nan_is_refused(subject):
     def broken(name, inputs):
-        return {"images": np.full_like(baseline.run(name, inputs)["images"], np.nan)}
+        return {"images": np.full_like(subject.keras.run(name, inputs)["images"], np.nan)}
 
     with pytest.raises(ExportError, match="differs from the Keras model by nan"):
-        run_against(broken, baseline)
+        run_against(broken, subject)
 
 
-def test_a_batch_frozen_into_the_artefact_is_refused(baseline):
+def test_a_batch_frozen_into_the_artefact_is_refused(subject):
     def stuck(name, inputs):
-        return baseline.outputs[name]
+        return subject.answer(name)
 
     with pytest.raises(ExportError, match=r"expected 'images' of shape \(1, 8, 8, 1\)"):
-        run_against(stuck, baseline)
-    assert run_against(stuck, baseline, dynamic_batch=False).max_difference == 0
+        run_against(stuck, subject)
+    assert run_against(stuck, subject, dynamic_batch=False).max_difference == 0
 
 
-def test_a_crash_of_the_runtime_is_one_sentence(baseline):
+def test_a_crash_of_the_runtime_is_one_sentence(subject):
     def crash(name, inputs):
         raise RuntimeError("no kernel\nand a long trace")
 
     with pytest.raises(ExportError, match=r"does not run 'generate' \(no kernel\); nothing was"):
-        run_against(crash, baseline)
+        run_against(crash, subject)
 
 
 def test_a_model_that_is_not_finite_is_not_exported(tiny):
@@ -99,7 +99,7 @@ def test_a_model_that_is_not_finite_is_not_exported(tiny):
             return super().generate(noise, temperature) * np.nan
 
     with pytest.raises(ExportError, match="non-finite 'images'"):
-        Baseline(Diverged(), ["generate"])
+        Subject(Diverged()).answer("generate")
 
 
 def test_a_missing_runtime_names_its_extra(monkeypatch):

@@ -80,13 +80,13 @@ def test_an_op_without_builtin_kernel_is_refused_by_name(tiny, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_existing_file_is_left_alone_or_replaced(tiny, baseline, tmp_path):
+def test_an_existing_file_is_left_alone_or_replaced(tiny, subject, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_text("old")
     with pytest.raises(ExportError, match="exists already"):
-        export_litert(tiny, str(path), baseline=baseline)
+        export_litert(tiny, str(path), subject=subject)
     assert path.read_text() == "old"
-    export_litert(tiny, str(path), overwrite=True, baseline=baseline)
+    export_litert(tiny, str(path), overwrite=True, subject=subject)
     assert path.stat().st_size > 1000
 
 

@@ -15,9 +15,9 @@ pytest.importorskip("tf2onnx")
 
 
 @pytest.fixture(scope="module")
-def exported(tiny, baseline, tmp_path_factory):
+def exported(tiny, subject, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    return export_onnx(tiny, str(path), baseline=baseline)
+    return export_onnx(tiny, str(path), subject=subject)
 
 
 def test_the_report(exported):
@@ -77,13 +77,13 @@ def test_an_op_without_onnx_form_is_refused_by_name(tiny, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_existing_file_is_left_alone_or_replaced(tiny, baseline, tmp_path):
+def test_an_existing_file_is_left_alone_or_replaced(tiny, subject, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_text("old")
     with pytest.raises(ExportError, match="exists already"):
-        export_onnx(tiny, str(path), baseline=baseline)
+        export_onnx(tiny, str(path), subject=subject)
     assert path.read_text() == "old"
-    export_onnx(tiny, str(path), overwrite=True, baseline=baseline)
+    export_onnx(tiny, str(path), overwrite=True, subject=subject)
     onnx.checker.check_model(onnx.load(str(path)))
 
 

@@ -15,9 +15,9 @@ from tfgen.export import SIGNATURES, export_saved_model
 
 
 @pytest.fixture(scope="module")
-def exported(tiny, baseline, tmp_path_factory):
+def exported(tiny, subject, tmp_path_factory):
     path = tmp_path_factory.mktemp("served") / "tiny"
-    return path, export_saved_model(tiny, str(path), 3, baseline=baseline)
+    return path, export_saved_model(tiny, str(path), 3, subject=subject)
 
 
 def files_below(path):
@@ -102,12 +102,12 @@ PLAIN = '''
 '''
 
 
-def test_plain_tensorflow_serves_every_signature(exported, baseline, tmp_path):
+def test_plain_tensorflow_serves_every_signature(exported, subject, tmp_path):
     path, _ = exported
     questions = {
         name: [
-            {key: value.tolist() for key, value in values[name].items()}
-            for values in (baseline.inputs, baseline.outputs)
+            {key: value.tolist() for key, value in values(name).items()}
+            for values in (subject.question, subject.answer)
         ]
         for name in SIGNATURES
     }
@@ -135,20 +135,18 @@ def test_an_existing_version_is_left_alone(exported, tiny):
     assert (path / "3" / "saved_model.pb").read_bytes() == before
 
 
-def test_another_version_goes_beside(tiny, baseline, tmp_path):
+def test_another_version_goes_beside(tiny, subject, tmp_path):
     for version in (1, 2):
-        export_saved_model(tiny, str(tmp_path / "m"), version, names=["sample"], baseline=baseline)
+        export_saved_model(tiny, str(tmp_path / "m"), version, names=["sample"], subject=subject)
     assert sorted(os.listdir(tmp_path / "m")) == ["1", "2"]
     assert list(tf.saved_model.load(str(tmp_path / "m" / "2")).signatures) == ["sample"]
 
 
-def test_overwrite_replaces_the_version(tiny, baseline, tmp_path):
+def test_overwrite_replaces_the_version(tiny, subject, tmp_path):
     target = tmp_path / "m" / "1"
     target.mkdir(parents=True)
     (target / "old").write_text("old")
-    export_saved_model(
-        tiny, str(tmp_path / "m"), names=["encode"], overwrite=True, baseline=baseline
-    )
+    export_saved_model(tiny, str(tmp_path / "m"), names=["encode"], overwrite=True, subject=subject)
     assert os.listdir(tmp_path / "m") == ["1"]
     assert "old" not in os.listdir(target)
 
@@ -177,10 +175,10 @@ def test_a_larger_tolerance_lets_it_pass(wrongly_folded, tmp_path):
     assert 1e-3 < report.max_difference <= report.tolerance == 1.0
 
 
-def test_a_place_that_cannot_be_written_is_said_in_one_sentence(tiny, baseline, tmp_path):
+def test_a_place_that_cannot_be_written_is_said_in_one_sentence(tiny, subject, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ExportError, match="Cannot write"):
-        export_saved_model(tiny, str(tmp_path / "file"), baseline=baseline)
+        export_saved_model(tiny, str(tmp_path / "file"), subject=subject)
     assert (tmp_path / "file").read_text() == "not a folder"
 
 

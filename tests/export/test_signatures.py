@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import SIGNATURES, signatures
+from tfgen.export import SIGNATURES, Subject, signatures
 
 
 @pytest.fixture(scope="module")
 def functions(tiny):
-    return signatures.trace(tiny)
+    return signatures.Signatures(tiny)
 
 
 def test_the_names_and_their_order(functions):
@@ -38,8 +38,8 @@ def test_the_batch_can_be_fixed(tiny):
 @pytest.mark.parametrize("num_images", [1, 2, 5])
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_one_trace_serves_every_batch_size(tiny, functions, name, num_images):
-    inputs = signatures.example_inputs(tiny, name, num_images)
-    outputs = functions[name](**{k: tf.constant(v) for k, v in inputs.items()})
+    inputs = Subject(tiny, num_images).question(name)
+    outputs = functions.run(name, inputs)
     expected = {
         "generate": {"images": (8, 8, 1)},
         "sample": {"images": (8, 8, 1)},
@@ -50,7 +50,7 @@ def test_one_trace_serves_every_batch_size(tiny, functions, name, num_images):
     assert {k: tuple(v.shape) for k, v in outputs.items()} == {
         key: (num_images, *shape) for key, shape in expected.items()
     }
-    assert all(value.dtype == tf.float32 for value in outputs.values())
+    assert all(value.dtype == np.float32 for value in outputs.values())
 
 
 def test_sample_is_generate_of_the_noise_of_the_seeds(tiny, functions):
@@ -66,10 +66,8 @@ def test_sample_holds_no_second_copy_of_the_generator(functions):
     assert not convolutions
 
 
-def test_example_inputs_repeat_and_follow_the_seed(tiny):
-    first, again, other = (
-        signatures.example_inputs(tiny, "log_likelihood", 3, seed) for seed in (0, 0, 1)
-    )
+def test_questions_repeat_and_follow_the_seed(tiny):
+    first, again, other = (Subject(tiny, 3, seed).question("log_likelihood") for seed in (0, 0, 1))
     np.testing.assert_array_equal(first["images"], again["images"])
     assert np.any(first["images"] != other["images"])
     assert first["seeds"].dtype == np.int32
@@ -80,7 +78,7 @@ def test_example_inputs_repeat_and_follow_the_seed(tiny):
 
 def test_an_unknown_signature_is_named(tiny):
     with pytest.raises(ExportError, match=r"'imagine'.*generate, sample"):
-        signatures.answer(tiny, "imagine", {})
+        signatures.input_specs(tiny, "imagine")
 
 
 def test_a_noise_name_must_be_an_argument_name(tiny):
@@ -92,6 +90,24 @@ def test_a_noise_name_must_be_an_argument_name(tiny):
 
     with pytest.raises(ExportError, match=r"'group/0'.*letters, digits and underscores"):
         signatures.input_specs(Slashed(), "generate")
+
+
+def test_an_example_has_an_image(tiny):
+    with pytest.raises(ExportError, match="num_images is 0"):
+        Subject(tiny, 0)
+
+
+def test_custom_gradients_are_forgotten(tiny):
+    @tf.custom_gradient
+    def identity(x):
+        return tf.identity(x), lambda dy: dy
+
+    class Custom(type(tiny)):
+        def generate(self, noise, temperature=1.0):
+            return identity(super().generate(noise, temperature))
+
+    graph = signatures.Signatures(Custom())["generate"].graph
+    assert not [op for op in graph.get_operations() if "_gradient_op_type" in op.node_def.attr]
 
 
 def test_plain_names():

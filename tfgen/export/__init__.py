@@ -1,17 +1,18 @@
 """Generators as artefacts: SavedModel, LiteRT and ONNX, each compared with its Keras model."""
 
-from tfgen.export.check import Baseline, ExportReport
+from tfgen.export.check import ExportReport
 from tfgen.export.everything import FORMATS, artefact_path, export_all
 from tfgen.export.litert import export_litert
 from tfgen.export.onnx import export_onnx
 from tfgen.export.saved_model import export_saved_model
 from tfgen.export.signatures import SIGNATURES
+from tfgen.export.subject import Subject
 
 __all__ = [
     "FORMATS",
     "SIGNATURES",
-    "Baseline",
     "ExportReport",
+    "Subject",
     "artefact_path",
     "export_all",
     "export_litert",

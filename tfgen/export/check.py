@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import signatures
+from tfgen.export.subject import Subject
 
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[str, Mapping[str, np.ndarray]], Outputs]
@@ -40,7 +40,8 @@ class ExportReport:
         max_difference: the largest difference over all checked outputs (see the module's text).
         tolerance: the bound that `max_difference` kept.
         mean_difference: the mean difference of the output that differs most on average.
-        latency_ms: median milliseconds of `generate` in the artefact's own runtime.
+        latency_ms: median milliseconds of the first signature (`generate` by default) in the
+            artefact's own runtime.
         keras_latency_ms: the same for the Keras model, as one graph.
         num_images: images per timed call.
         size_bytes: bytes on disk.
@@ -68,47 +69,9 @@ class ExportReport:
         return dataclasses.asdict(self)
 
 
-class Baseline:
-    """The Keras model's own answers to example inputs, computed once for all artefacts.
-
-    Args:
-        generator: a `tfgen.generative.Generator`, not its frozen form: folding is checked too.
-        names: the signatures to ask.
-        num_images: batch size of the examples.
-        seed: draws other examples.
-    """
-
-    def __init__(
-        self,
-        generator,
-        names: Sequence[str] = signatures.SIGNATURES,
-        num_images: int = 4,
-        seed: int = 0,
-    ):
-        self.num_images = num_images
-        self._generator = generator  # a trace refers to its variables weakly
-        self._functions = signatures.trace(generator, names)
-        self.inputs = {
-            name: signatures.example_inputs(generator, name, num_images, seed) for name in names
-        }
-        self.outputs = {name: self.run(name, self.inputs[name]) for name in names}
-        for name, outputs in self.outputs.items():
-            for key, value in outputs.items():
-                if not np.all(np.isfinite(value)):
-                    raise ExportError(
-                        f"The Keras model itself answers {name!r} with non-finite {key!r}: "
-                        "train or restore it before exporting."
-                    )
-
-    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> Outputs:
-        """The Keras model's answer to one signature."""
-        outputs = self._functions[name](**{k: tf.constant(v) for k, v in inputs.items()})
-        return {key: value.numpy() for key, value in outputs.items()}
-
-
 def verify(
     run: Runner,
-    baseline: Baseline,
+    subject: Subject,
     names: Sequence[str],
     tolerance: float,
     *,
@@ -121,7 +84,7 @@ def verify(
 
     Args:
         run: answers a signature, `run(name, inputs) -> outputs`, in the artefact's own runtime.
-        baseline: the Keras model's answers.
+        subject: the generator with its questions and answers.
         names: the signatures the artefact has.
         tolerance: the largest difference allowed.
         target: the format, for messages.
@@ -134,9 +97,9 @@ def verify(
     """
     largest = mean = 0.0
     for name in names:
-        cases = [(baseline.inputs[name], baseline.outputs[name])]
-        if dynamic_batch and baseline.num_images > 1:
-            cases.append((first_example(baseline.inputs[name]), first_example(cases[0][1])))
+        cases = [(subject.question(name), subject.answer(name))]
+        if dynamic_batch and subject.num_images > 1:
+            cases.append(tuple(first_example(values) for values in cases[0]))
         for inputs, expected in cases:
             actual = _run_or_refuse(run, name, inputs, target, path)
             for key, difference in differences(expected, actual, f"{target}, {name!r}").items():
@@ -150,9 +113,9 @@ def verify(
                 largest = max(largest, worst)
                 mean = max(mean, float(difference.mean()) if difference.size else 0.0)
     timed = names[0]
+    question = subject.question(timed)
     latency, keras_latency = interleaved_medians(
-        lambda: run(timed, baseline.inputs[timed]),
-        lambda: baseline.run(timed, baseline.inputs[timed]),
+        lambda: run(timed, question), lambda: subject.keras.run(timed, question)
     )
     return ExportReport(
         target=target,
@@ -162,7 +125,7 @@ def verify(
         mean_difference=mean,
         latency_ms=latency,
         keras_latency_ms=keras_latency,
-        num_images=baseline.num_images,
+        num_images=subject.num_images,
         size_bytes=size_bytes,
     )
 

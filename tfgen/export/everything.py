@@ -1,4 +1,4 @@
-"""Every format at once, from one set of the Keras model's answers."""
+"""Every format at once, from one subject."""
 
 import os
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from tfgen.export import check
 from tfgen.export.litert import export_litert
 from tfgen.export.onnx import export_onnx
 from tfgen.export.saved_model import export_saved_model
+from tfgen.export.subject import Subject
 
 FORMATS = ("saved_model", "litert_float32", "litert_float16", "litert_int8", "onnx")
 
@@ -66,12 +67,11 @@ def export_all(
         check.refuse_existing(artefact_path(directory, name, format, version), overwrite)
         for runtime in _RUNTIMES.get(format.partition("_")[0], ()):
             check.require(*runtime)
-    names = check.signatures.SIGNATURES if "saved_model" in formats else ("generate",)
-    baseline = check.Baseline(generator, names, num_images)
+    subject = Subject(generator, num_images)
     reports = []
     for format in formats:
         path = artefact_path(directory, name, format, version)
-        options = {"overwrite": overwrite, "baseline": baseline}
+        options = {"overwrite": overwrite, "subject": subject}
         if format == "saved_model":
             report = export_saved_model(generator, os.path.dirname(path), version, **options)
         elif format == "onnx":

@@ -15,6 +15,8 @@ import tensorflow as tf
 from tfgen.errors import ExportError
 from tfgen.export import check
 from tfgen.export.saved_model import FLOAT32_TOLERANCE, write_saved_model
+from tfgen.export.signatures import Signatures
+from tfgen.export.subject import Subject
 from tfgen.training.files import replace_file
 
 VARIANTS = ("float32", "float16", "int8")
@@ -35,7 +37,7 @@ def export_litert(
     batch_size: int | None = None,
     overwrite: bool = False,
     tolerance: float | None = None,
-    baseline: check.Baseline | None = None,
+    subject: Subject | None = None,
 ) -> check.ExportReport:
     """Writes a `.tflite` file whose signature `generate` turns noise into images.
 
@@ -46,7 +48,7 @@ def export_litert(
         batch_size: fixes the batch, which some delegates need; `None` leaves it open.
         overwrite: replace an existing file, once the new one is verified.
         tolerance: largest difference allowed; by default that of the variant in `TOLERANCES`.
-        baseline: the Keras model's answers, when several artefacts share them (dynamic batch only).
+        subject: the generator's `Subject`, when several exports share it.
 
     Returns:
         The report of the comparison, run with `ai_edge_litert`.
@@ -60,14 +62,17 @@ def export_litert(
     path = os.path.abspath(path)
     check.refuse_existing(path, overwrite)
     check.require("ai_edge_litert.interpreter", "litert")
-    if baseline is None or batch_size is not None:
-        baseline = check.Baseline(generator, ["generate"], batch_size or 4)
+    subject = subject or Subject(generator)
+    signatures = subject.frozen
+    if batch_size is not None:
+        signatures = Signatures(signatures.generator, batch_size)
+        subject = Subject(generator, batch_size)
     with check.written_beside(path, replace_file) as beside:
         with open(beside, "wb") as file:
-            file.write(convert(generator, variant, batch_size))
+            file.write(convert(signatures, variant))
         return check.verify(
             _runner(beside),
-            baseline,
+            subject,
             ["generate"],
             TOLERANCES[variant] if tolerance is None else tolerance,
             target=f"litert {variant}",
@@ -77,14 +82,14 @@ def export_litert(
         )
 
 
-def convert(generator, variant: str, batch_size: int | None = None) -> bytes:
-    """The flatbuffer of a generator's noise signature, unchecked.
+def convert(signatures: Signatures, variant: str) -> bytes:
+    """The flatbuffer of a frozen generator's noise signature, unchecked.
 
     Raises:
         ExportError: an op has no builtin kernel (Flex and custom ops are refused).
     """
     with tempfile.TemporaryDirectory() as directory:
-        write_saved_model(generator, directory, ["generate"], batch_size)
+        write_saved_model(signatures, directory, ["generate"])
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=["generate"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if variant != "float32":

@@ -7,8 +7,10 @@ import os
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import check, signatures
+from tfgen.export import check
 from tfgen.export.saved_model import FLOAT32_TOLERANCE
+from tfgen.export.signatures import Signatures
+from tfgen.export.subject import Subject
 from tfgen.training.files import replace_file
 
 OPSET = 17
@@ -21,7 +23,7 @@ def export_onnx(
     opset: int = OPSET,
     overwrite: bool = False,
     tolerance: float = FLOAT32_TOLERANCE,
-    baseline: check.Baseline | None = None,
+    subject: Subject | None = None,
 ) -> check.ExportReport:
     """Writes an `.onnx` file: named noise [batch, ...] and `temperature` to `images`.
 
@@ -31,7 +33,7 @@ def export_onnx(
         opset: version of the ONNX operator set.
         overwrite: replace an existing file, once the new one is verified.
         tolerance: largest difference allowed, see `tfgen.export.check`.
-        baseline: the Keras model's answers, when several artefacts share them.
+        subject: the generator's `Subject`, when several exports share it.
 
     Returns:
         The report of the comparison, run with `onnxruntime`.
@@ -44,13 +46,13 @@ def export_onnx(
     check.refuse_existing(path, overwrite)
     check.require("tf2onnx", "onnx")
     check.require("onnxruntime", "onnx")
-    baseline = baseline or check.Baseline(generator, ["generate"])
+    subject = subject or Subject(generator)
     with check.written_beside(path, replace_file) as beside:
         with open(beside, "wb") as file:
-            file.write(convert(generator, opset))
+            file.write(convert(subject.frozen, opset))
         return check.verify(
             _runner(beside),
-            baseline,
+            subject,
             ["generate"],
             tolerance,
             target="onnx",
@@ -59,16 +61,14 @@ def export_onnx(
         )
 
 
-def convert(generator, opset: int = OPSET) -> bytes:
-    """The serialized ONNX model of a generator's noise signature, unchecked.
+def convert(signatures: Signatures, opset: int = OPSET) -> bytes:
+    """The serialized ONNX model of a frozen generator's noise signature, unchecked.
 
     Raises:
         ExportError: an op has no ONNX form.
     """
     tf2onnx = check.require("tf2onnx", "onnx")
-    frozen = signatures.freeze(generator)  # held until converted: a trace refers to it weakly
-    generate = signatures.trace(frozen, ["generate"])["generate"]
-    graph, inputs, outputs = _freeze_variables(generate)
+    graph, inputs, outputs = _freeze_variables(signatures["generate"])
     with _quiet():
         model, _ = tf2onnx.convert.from_graph_def(
             graph,

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import check, signatures
+from tfgen.export import check
+from tfgen.export.signatures import SIGNATURES, Signatures
+from tfgen.export.subject import Subject
 from tfgen.export.warmup import write_warmup_requests
 from tfgen.training.files import replace_dir
 
@@ -21,10 +23,10 @@ def export_saved_model(
     path: str,
     version: int = 1,
     *,
-    names: Sequence[str] = signatures.SIGNATURES,
+    names: Sequence[str] = SIGNATURES,
     overwrite: bool = False,
     tolerance: float = FLOAT32_TOLERANCE,
-    baseline: check.Baseline | None = None,
+    subject: Subject | None = None,
 ) -> check.ExportReport:
     """Writes `<path>/<version>/`, which TF Serving polls, with named signatures and a warm-up file.
 
@@ -35,10 +37,10 @@ def export_saved_model(
         generator: a built `tfgen.generative.Generator`.
         path: the served model's directory; its last part is the model's name.
         version: the version, a positive integer.
-        names: which of `signatures.SIGNATURES` to include.
+        names: which of `SIGNATURES` to include.
         overwrite: replace an existing version, once the new one is verified.
         tolerance: largest difference allowed, see `tfgen.export.check`.
-        baseline: the Keras model's answers, when several artefacts share them.
+        subject: the generator's `Subject`, when several exports share it.
 
     Returns:
         The report of the comparison.
@@ -52,17 +54,17 @@ def export_saved_model(
     path = os.path.abspath(path)
     target = os.path.join(path, str(version))
     check.refuse_existing(target, overwrite)
-    baseline = baseline or check.Baseline(generator, names)
+    subject = subject or Subject(generator)
     with _removed_if_empty(path), check.written_beside(target, replace_dir) as beside:
-        write_saved_model(generator, beside, names)
+        write_saved_model(subject.frozen, beside, names)
         write_warmup_requests(
             beside,
             os.path.basename(path),
-            {name: check.first_example(baseline.inputs[name]) for name in names},
+            {name: check.first_example(subject.question(name)) for name in names},
         )
         return check.verify(
             _runner(beside),
-            baseline,
+            subject,
             names,
             tolerance,
             target="saved_model",
@@ -71,12 +73,9 @@ def export_saved_model(
         )
 
 
-def write_saved_model(
-    generator, directory: str, names: Sequence[str], batch_size: int | None = None
-) -> None:
-    """Writes the signatures into a directory, unchecked."""
-    frozen = signatures.freeze(generator)  # held until saved: a trace refers to it weakly
-    functions = signatures.trace(frozen, names, batch_size)
+def write_saved_model(signatures: Signatures, directory: str, names: Sequence[str]) -> None:
+    """Writes some of a generator's signatures into a directory, unchecked."""
+    functions = {name: signatures[name] for name in names}
     # Only the variables are attached: no object of tfgen enters the file or is needed to read it.
     variables = {id(v): v for function in functions.values() for v in function.variables}
     holder = tf.Module()

@@ -10,7 +10,7 @@ Images are float32 [B, H, W, C] in [0, 1], seeds int32 [B], temperature a float3
 and `kl` float32 [B] in nats. `generate` holds no random op: LiteRT and ONNX take that one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -19,20 +19,13 @@ from tfgen.errors import ExportError
 
 SIGNATURES = ("generate", "sample", "encode", "reconstruct", "log_likelihood")
 
-_SEED_STRIDE = 1_000_003  # spreads the seeds of the example inputs
-
-
-def freeze(generator):
-    """The generator in its serving form: normalisation folded in where it offers `frozen()`."""
-    return generator.frozen() if hasattr(generator, "frozen") else generator
-
 
 def answer(generator, name: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Asks the generator the question that the signature `name` stands for.
 
     Args:
         generator: anything with the inference methods of `tfgen.generative.Generator`.
-        name: one of `SIGNATURES`.
+        name: one of `SIGNATURES` except `sample`, which is `generate` of drawn noise.
         inputs: the tensors of `input_specs(generator, name)`.
 
     Returns:
@@ -43,9 +36,6 @@ def answer(generator, name: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, t
         case "generate":
             temperature = inputs.pop("temperature")
             outputs = {"images": generator.generate(inputs, temperature)}
-        case "sample":
-            noise = generator.draw_noise(inputs["seeds"])
-            outputs = {"images": generator.generate(noise, inputs["temperature"])}
         case "encode":
             outputs = {plain_name(k): v for k, v in generator.encode(inputs["images"]).items()}
         case "reconstruct":
@@ -53,13 +43,13 @@ def answer(generator, name: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, t
         case "log_likelihood":
             terms = generator.log_likelihood(inputs["images"], inputs["seeds"])
             outputs = {"nelbo": terms["nelbo"], "kl": terms["kl"]}
-        case _:
-            raise ExportError(f"Unknown signature {name!r}; there are {', '.join(SIGNATURES)}.")
     return {key: tf.cast(value, tf.float32) for key, value in outputs.items()}
 
 
 def input_specs(generator, name: str, batch_size: int | None = None) -> dict[str, tf.TensorSpec]:
     """Names, shapes and dtypes of a signature's inputs; `batch_size=None` leaves the batch open."""
+    if name not in SIGNATURES:
+        raise ExportError(f"Unknown signature {name!r}; there are {', '.join(SIGNATURES)}.")
     images = {"images": ([batch_size, *generator.image_shape], tf.float32)}
     seeds = {"seeds": ([batch_size], tf.int32)}
     temperature = {"temperature": ([], tf.float32)}
@@ -85,53 +75,58 @@ def input_specs(generator, name: str, batch_size: int | None = None) -> dict[str
     return {key: tf.TensorSpec(shape, dtype, key) for key, (shape, dtype) in shapes.items()}
 
 
-def example_inputs(generator, name: str, num_images: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Plausible inputs of a signature: noise from the prior, images from the generator itself.
+class Signatures(Mapping):
+    """A generator's signatures as concrete functions, each traced on first use and then kept.
 
-    Images are rounded to 8 bits, as a client would send them.
+    The functions take keyword tensors and return named tensors.
+
+    Args:
+        generator: a `tfgen.generative.Generator` or its frozen form. It is held here because traces
+            refer to its variables only weakly.
+        batch_size: fixes the batch; `None` leaves it open.
     """
-    seeds = np.arange(num_images, dtype=np.int32) + np.int32(seed * _SEED_STRIDE % 2**30)
-    values = {"seeds": seeds, "temperature": np.array(1.0, np.float32)}
-    names = input_specs(generator, name)
-    if name == "generate" or "images" in names:
-        noise = generator.draw_noise(tf.constant(seeds))
-        values.update({key: np.asarray(value, np.float32) for key, value in noise.items()})
-        if "images" in names:
-            images = np.asarray(generator.generate(noise, tf.constant(1.0)), np.float32)
-            values["images"] = np.round(np.clip(images, 0, 1) * 255).astype(np.float32) / 255
-    return {key: values[key] for key in names}
 
+    def __init__(self, generator, batch_size: int | None = None):
+        self.generator = generator
+        self.batch_size = batch_size
+        self._functions = {}
 
-def trace(
-    generator, names: Sequence[str] = SIGNATURES, batch_size: int | None = None
-) -> dict[str, Callable]:
-    """Traces a (frozen) generator into one concrete function per signature.
+    def __getitem__(self, name: str):
+        if name not in self._functions:
+            self._functions[name] = self._trace(name)
+        return self._functions[name]
 
-    The functions take keyword tensors and return named tensors. They refer to the generator's
-    variables weakly: keep the generator as long as them. `sample` calls the graph of `generate`
-    instead of holding a second copy of it.
-    """
-    functions = {
-        name: _trace_one(generator, name, batch_size) for name in names if name != "sample"
-    }
-    if "sample" in names:
-        generate = functions.get("generate") or _trace_one(generator, "generate", batch_size)
+    def __iter__(self):
+        return iter(SIGNATURES)
+
+    def __len__(self) -> int:
+        return len(SIGNATURES)
+
+    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Answers one signature with arrays."""
+        outputs = self[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    def _trace(self, name: str):
+        def signature(**inputs):
+            outputs = answer(self.generator, name, inputs)
+            _forget_custom_gradients(tf.compat.v1.get_default_graph())
+            return outputs
 
         def sample(seeds, temperature):
-            noise = generator.draw_noise(seeds)
-            return generate(temperature=temperature, **noise)
+            # Calls the graph of `generate` instead of holding a second copy of it.
+            return self["generate"](temperature=temperature, **self.generator.draw_noise(seeds))
 
-        specs = input_specs(generator, "sample", batch_size)
-        functions["sample"] = tf.function(sample, autograph=False).get_concrete_function(**specs)
-    return {name: functions[name] for name in names}
+        function = tf.function(sample if name == "sample" else signature, autograph=False)
+        specs = input_specs(self.generator, name, self.batch_size)
+        return function.get_concrete_function(**specs)
 
 
-def _trace_one(generator, name: str, batch_size: int | None):
-    def signature(**inputs):
-        return answer(generator, name, inputs)
-
-    specs = input_specs(generator, name, batch_size)
-    return tf.function(signature, autograph=False).get_concrete_function(**specs)
+def _forget_custom_gradients(graph) -> None:
+    """Serving takes no gradients; a loader would warn of each that is missing."""
+    for operation in graph.get_operations():
+        if "_gradient_op_type" in operation.node_def.attr:
+            operation._clear_attr("_gradient_op_type")
 
 
 def plain_name(name: str) -> str:
