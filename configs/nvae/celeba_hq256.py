@@ -66,7 +66,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         max_minutes=config_dict.placeholder(float),
     )
     config.evaluation = dict(
-        split="test",
+        split="validation",
         num_images=config_dict.placeholder(int),  # none: the whole split
         num_importance_samples=1000,
         batch_size=8,

@@ -1,14 +1,13 @@
 """What every binary shares: flags, and one line and exit code 2 for what the user can mend."""
 
-import contextlib
 import os
 import re
 import signal
 import sys
-import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 # TensorFlow reads this while it is imported: warnings and errors only, unless the user asks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -21,19 +20,8 @@ USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show where an error came from, and every log line.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, checkpoints, results.")
+PRESET = flags.DEFINE_string("preset", None, "Use this trained model, a name or path, instead.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with data sets, looked at first.")
-PRECISION = flags.DEFINE_enum(
-    "precision",
-    "float32",
-    ["float32", "mixed_bfloat16", "mixed_float16"],
-    "What the layers compute in; weights and likelihoods stay float32.",
-)
-JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile",
-    "auto",
-    ["auto", "true", "false"],
-    "Whether XLA compiles the steps; auto: on GPU and TPU, where it is faster, not on CPU.",
-)
 
 
 class Terminated(BaseException):
@@ -96,35 +84,24 @@ def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str
         signal.signal(signal.SIGTERM, previous)
 
 
-def jit_compile() -> bool | None:
-    """The value of --jit_compile: None leaves the choice to the device."""
-    return {"auto": None, "true": True, "false": False}[JIT_COMPILE.value]
+def path_or(value: str | None, default: Path) -> Path:
+    """A flag's path, or the default where the flag was not given."""
+    return default if value is None else Path(value)
 
 
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Keeps what libraries say while they load off the terminal, unless debugging.
+def numbers(name: str, words: Sequence[str]) -> list[float]:
+    """The value of a list flag as numbers of at least 0.
 
-    TensorFlow's C++ writes to the file descriptor before any setting of ours can reach it (that
-    there is no GPU, for instance). If loading fails, all that was said is shown.
+    Raises:
+        UserError: one of them is none.
     """
-    if DEBUG.value:
-        yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-            _settle_tensorflow()
-        except BaseException:
-            said.seek(0)
-            os.write(saved, said.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value < float("inf") for value in values):
+        raise UserError(f"--{name} is {','.join(words)!r}; expected numbers of at least 0")
+    return values
 
 
 def one_line(error: BaseException) -> str:
@@ -160,13 +137,6 @@ def _quieten(debug):
         logging.set_verbosity(logging.ERROR)
         logging.set_stderrthreshold("error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-
-def _settle_tensorflow():
-    import tensorflow as tf
-
-    tf.get_logger().setLevel("ERROR")
-    tf.config.list_physical_devices()  # looks for GPUs, and says what it misses
 
 
 def _terminate(signum, frame):

@@ -31,7 +31,7 @@ class Experiment:
         model: built and compiled, inside the strategy's scope.
         strategy: where it trains.
         source: the training images, or None when they were not asked for.
-        steps_per_epoch: None when it depends on data that were not asked for.
+        steps_per_epoch: None when it depends on data that were not looked at.
     """
 
     config: dict[str, Any]
@@ -71,7 +71,8 @@ def build_experiment(
         strategy: see `tfgen.training.strategy_from_name`.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         jit_compile: whether XLA compiles the step; None: where there is a GPU or TPU.
-        with_data: False builds the model alone, to describe it.
+        with_data: False builds the model without looking for data, to describe it; the number of
+            steps is then that of the published data set.
 
     Raises:
         ConfigError, DataError: the user's mistakes, each with the field and the remedy.
@@ -81,7 +82,7 @@ def build_experiment(
     scope = strategy_from_name(strategy, precision)
     source = load_source(config, data_dir) if with_data else None
     steps_per_epoch = config["training"]["steps_per_epoch"]
-    if steps_per_epoch is None and source is not None:
+    if steps_per_epoch is None:
         steps_per_epoch = _steps_per_epoch(config, source)
     if steps_per_epoch is not None:
         config["training"]["steps_per_epoch"] = steps_per_epoch
@@ -187,6 +188,8 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int):
 
 
 def _steps_per_epoch(config, source):
+    if source is None:
+        return _published_steps(config)
     steps = training_pipeline(config, source).steps_per_epoch
     if steps < 1:
         raise DataError(
@@ -194,6 +197,13 @@ def _steps_per_epoch(config, source):
             f"config.data.batch_size = {config['data']['batch_size']}; lower it"
         )
     return steps
+
+
+def _published_steps(config):
+    """Steps per epoch by the catalogue's number of images; None for other data."""
+    info = data.CATALOGUE.get(config["data"]["name"])
+    images = info.num_images.get(config["data"]["split"]) if info is not None else None
+    return None if images is None else max(1, images // config["data"]["batch_size"])
 
 
 def _resolve_total_steps(config, steps_per_epoch):

@@ -37,17 +37,21 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 def tile(image: np.ndarray) -> np.ndarray:
     """One image `[H, W, C]` in [0, 1] as uint8 RGB, enlarged by a whole factor if it is small."""
-    pixels = np.uint8(np.round(255 * np.clip(image, 0.0, 1.0)))
-    if pixels.shape[-1] != 3:
-        pixels = np.repeat(pixels[..., :1], 3, axis=-1)
-    factor = max(1, _TILE // max(pixels.shape[:2]))
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    values = pixels(image)
+    factor = max(1, _TILE // max(values.shape[:2]))
+    return values.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def write_png(path: str | Path, pixels: np.ndarray) -> Path:
+def pixels(image: np.ndarray) -> np.ndarray:
+    """`[H, W, C]` in [0, 1] as uint8 RGB; anything but three channels shows the first as grey."""
+    values = np.uint8(np.round(255 * np.clip(image, 0.0, 1.0)))
+    return values if values.shape[-1] == 3 else np.repeat(values[..., :1], 3, axis=-1)
+
+
+def write_png(path: str | Path, values: np.ndarray) -> Path:
     """Writes uint8 `[H, W, 3]` or `[H, W]`, whole or not at all."""
     with replace_file(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+        Image.fromarray(values).save(temporary)
     return Path(path)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from tfgen.bin import app
+from tfgen.bin import app, terminal
 from tfgen.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -25,6 +25,18 @@ CONFIG = config_flags.DEFINE_config_file(
 STRATEGY = flags.DEFINE_string(
     "strategy", "default", "default, mirrored, multi_worker (reads TF_CONFIG), tpu or tpu:NAME."
 )
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16", "mixed_float16"],
+    "What the layers compute in; weights and likelihoods stay float32.",
+)
+JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "Whether XLA compiles the steps; auto: on GPU and TPU, where it is faster, not on CPU.",
+)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan as one JSON object and stop.")
 
 
@@ -32,26 +44,24 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
-    with app.quiet_import():
+    with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import plan, training
         from tfgen.bin.experiment import build_experiment
 
     options = dict(
         data_dir=app.DATA_DIR.value,
         strategy=STRATEGY.value,
-        precision=app.PRECISION.value,
-        jit_compile=app.jit_compile(),
+        precision=PRECISION.value,
+        jit_compile={"auto": None, "true": True, "false": False}[JIT_COMPILE.value],
     )
     if DRY_RUN.value:
         # Of the data only the shape matters here, which the model knows: nothing is fetched.
         experiment = build_experiment(config, with_data=False, **options)
-        print(json.dumps(plan.describe(experiment, app.PRECISION.value), indent=2))
+        print(json.dumps(plan.describe(experiment, PRECISION.value), indent=2))
         return
     workdir = _required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first")
     experiment = build_experiment(config, **options)
-    training.train(
-        experiment, workdir, plan.describe(experiment, app.PRECISION.value), out=sys.stdout
-    )
+    training.train(experiment, workdir, plan.describe(experiment, PRECISION.value), out=sys.stdout)
 
 
 def run() -> None:

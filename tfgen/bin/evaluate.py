@@ -1,0 +1,96 @@
+r"""Scores a trained generator and draws what it does.
+
+tfgen-evaluate --workdir=runs/digits
+tfgen-evaluate --workdir=runs/mnist --data_dir=data --num_importance_samples=1000 --split=test
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfgen.bin import app, terminal
+
+SPLIT = flags.DEFINE_string("split", None, "Default: the configuration's evaluation.split.")
+NUM_IMAGES = flags.DEFINE_integer("num_images", None, "Default: the whole split.", lower_bound=1)
+NUM_IMPORTANCE_SAMPLES = flags.DEFINE_integer(
+    "num_importance_samples", None, "Posterior samples of every image (K).", lower_bound=1
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of posterior samples and of the pictures.")
+TEMPERATURES = flags.DEFINE_list(
+    "temperatures", ["0.7", "0.85", "1.0"], "One grid of samples each."
+)
+PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """What the binary does, in order."""
+    del argv
+    temperatures = app.numbers("temperatures", TEMPERATURES.value)
+    with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.bin import evaluation
+        from tfgen.bin.experiment import evaluation_pipeline, load_source
+        from tfgen.bin.loading import load
+
+        loaded = load()
+    config, generator = loaded.config, loaded.generator
+    section = config["evaluation"]
+    split = SPLIT.value or section["split"]
+    source = load_source(config, app.DATA_DIR.value, split)
+    pipeline = evaluation_pipeline(config, source, BATCH_SIZE.value or section["batch_size"])
+    num_images = min(NUM_IMAGES.value or section["num_images"] or len(source), len(source))
+    num_samples = NUM_IMPORTANCE_SAMPLES.value or section["num_importance_samples"]
+    print(
+        f"scoring {num_images:,} images of {config['data']['name']} ({split}) with {num_samples} "
+        f"posterior samples each",
+        flush=True,
+    )
+    with terminal.progress("scoring", num_images) as advance:
+        results = evaluation.measure(
+            generator,
+            pipeline,
+            num_importance_samples=num_samples,
+            num_images=num_images,
+            seed=SEED.value,
+            report=lambda done, _: advance(done),
+        )
+    results = {"data": config["data"]["name"], "split": split, **results}
+    loaded.workdir.write_metrics(split, results)
+    print(summary(results))
+    if PICTURES.value:
+        images = next(iter(pipeline.dataset()))["images"].numpy()
+        files = evaluation.draw(
+            generator,
+            images,
+            results["kl_per_group"],
+            loaded.workdir.samples,
+            temperatures=temperatures,
+            seed=SEED.value,
+        )
+        print("pictures: " + ", ".join(map(str, files)))
+    print(f"numbers: {loaded.workdir.metrics_path}")
+
+
+def summary(results: dict) -> str:
+    """The results in a few lines for a person."""
+    rates = " ".join(f"{value:.2f}" for value in results["kl_per_group"])
+    return "\n".join(
+        (
+            f"NLL   {results['nll']:.3f} +- {results['nll_standard_error']:.3f} nats "
+            f"({results['bits_per_dim']:.4f} bits/dim), importance-weighted with "
+            f"K = {results['num_importance_samples']}",
+            f"NELBO {results['nelbo']:.3f} +- {results['nelbo_standard_error']:.3f} nats, "
+            f"of which KL {results['kl']:.3f}",
+            f"KL per group, top first: {rates}",
+            f"active units: {results['active_units']} of {results['latent_channels']} channels",
+        )
+    )
+
+
+def run() -> None:
+    """The console script."""
+    app.run("tfgen-evaluate", main)
+
+
+if __name__ == "__main__":
+    run()

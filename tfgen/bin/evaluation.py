@@ -1,0 +1,139 @@
+"""What a trained generator is worth, in numbers and in pictures."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.bin import pictures
+from tfgen.generative import seeds_for
+from tfgen.metrics import evaluate_likelihood
+
+ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (paper, section 4)
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def measure(
+    generator,
+    pipeline,
+    *,
+    num_importance_samples: int,
+    num_images: int | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Likelihood, rate of every latent group, and active units of a generator on a data set.
+
+    Args:
+        generator: frozen or live.
+        pipeline: evaluation batches.
+        num_importance_samples: posterior samples of every image, K.
+        num_images: only the first so many.
+        seed: of the posterior samples.
+        report: called after every batch of the likelihood, see `evaluate_likelihood`.
+
+    Returns:
+        The results of `evaluate_likelihood`, and `kl_per_group` (nats, top group first),
+        `active_units` and `latent_channels`.
+    """
+    results = evaluate_likelihood(
+        generator,
+        pipeline.dataset(),
+        num_importance_samples,
+        seed=seed,
+        num_images=num_images,
+        report=report,
+    )
+    return {**results, **rates(generator, pipeline.dataset(), results["num_images"], seed)}
+
+
+def rates(generator, dataset, num_images: int, seed: int = 0) -> dict[str, Any]:
+    """Mean nats of each latent group, and how many latent channels are in use."""
+
+    @tf.function(reduce_retracing=True)
+    def batch_rates(images, seeds):
+        return generator.kl_per_group(images, seeds), generator.kl_per_channel(images, seeds)
+
+    seeds = seeds_for(num_images, seed)
+    done, per_group, per_channel = 0, 0.0, 0.0
+    for batch in dataset:
+        if done >= num_images:
+            break
+        images = batch["images"][: num_images - done]
+        count = len(images)
+        group, channel = batch_rates(images, tf.constant(seeds[done : done + count]))
+        per_group += tf.reduce_sum(group, axis=0).numpy().astype(np.float64)
+        per_channel += channel.numpy().astype(np.float64) * count
+        done += count
+    return {
+        "kl_per_group": (per_group / done).tolist(),
+        "active_units": int(np.sum(per_channel / done > ACTIVE_NATS)),
+        "latent_channels": int(np.size(per_channel)),
+    }
+
+
+def draw(
+    generator,
+    images: np.ndarray,
+    kl_per_group: Sequence[float],
+    folder: Path,
+    *,
+    temperatures: Sequence[float] = (0.7, 0.85, 1.0),
+    seed: int = 0,
+) -> list[Path]:
+    """Writes the pictures of an evaluation.
+
+    Args:
+        generator: frozen or live.
+        images: `[N, H, W, C]` of the data set, at least one.
+        kl_per_group: as `measure` gives it.
+        folder: where the PNG files go.
+        temperatures: a grid of 64 samples each.
+        seed: of the samples.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for temperature in temperatures:
+        samples = generator.sample(64, temperature=temperature, seed=seed)
+        path = folder / f"samples_temperature_{temperature:g}.png"
+        written.append(pictures.write_png(path, pictures.grid(samples, columns=8)))
+    written.append(
+        pictures.write_png(folder / "reconstructions.png", reconstructions(generator, images[:40]))
+    )
+    written.append(
+        pictures.write_png(folder / "interpolations.png", interpolations(generator, images[:12]))
+    )
+    written.append(
+        pictures.write_kl_per_group(
+            folder / "kl_per_group.png", kl_per_group, generator.latent_shapes
+        )
+    )
+    return written
+
+
+def reconstructions(generator, images: np.ndarray, columns: int = 10) -> np.ndarray:
+    """Rows of originals, each above the row of their reconstructions."""
+    images = np.asarray(images)
+    rebuilt = np.asarray(generator.reconstruct(images, seeds_for(len(images))))
+    rows = []
+    for start in range(0, len(images), columns):
+        chunk = slice(start, start + columns)
+        missing = columns - len(images[chunk])
+        blank = np.ones((missing, *images.shape[1:]), np.float32)
+        rows += [images[chunk], blank, rebuilt[chunk], blank]
+    return pictures.grid(np.concatenate(rows), columns)
+
+
+def interpolations(generator, images: np.ndarray, steps: int = 10) -> np.ndarray:
+    """One row for each pair of neighbours, from the first to the second."""
+    images = np.asarray(images)
+    first, second = images[0::2], images[1::2]
+    if not len(second):  # a single image is its own partner
+        second = first
+    paths = np.asarray(generator.interpolate(first[: len(second)], second, steps))
+    return pictures.grid(paths.reshape(-1, *images.shape[1:]), steps)

@@ -1,0 +1,52 @@
+r"""Turns a trained generator into SavedModel, LiteRT and ONNX, each checked in its own runtime.
+
+tfgen-export --workdir=runs/digits
+tfgen-export --workdir=runs/digits --formats=saved_model,onnx --version=2 --overwrite
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfgen.bin import app, terminal
+
+FORMATS = flags.DEFINE_list(
+    "formats",
+    None,
+    "Some of saved_model, litert_float32, litert_float16, litert_int8, onnx; default: all.",
+)
+NAME = flags.DEFINE_string("name", None, "Of the served model; default: the workdir's name.")
+VERSION = flags.DEFINE_integer("version", 1, "Of the SavedModel.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the artefacts; default: export/ there.")
+OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace what exists, once its successor is good."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """What the binary does, in order."""
+    del argv
+    with terminal.quiet_import(app.DEBUG.value):
+        from tfgen import export
+        from tfgen.bin.loading import load
+
+        loaded = load()
+    reports = export.export_all(
+        loaded.generator,
+        str(app.path_or(OUTPUT.value, loaded.workdir.exports)),
+        NAME.value or loaded.name,
+        VERSION.value,
+        formats=tuple(FORMATS.value or export.FORMATS),
+        overwrite=OVERWRITE.value,
+        on_report=lambda report: print(report, flush=True),
+    )
+    loaded.workdir.write_metrics("export", {r.target: r.to_dict() for r in reports})
+
+
+def run() -> None:
+    """The console script."""
+    app.run("tfgen-export", main)
+
+
+if __name__ == "__main__":
+    run()

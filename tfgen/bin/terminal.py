@@ -1,0 +1,62 @@
+"""What a person sees while a binary works."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from tfgen.errors import UserError
+
+
+@contextlib.contextmanager
+def quiet_import(debug: bool = False) -> Iterator[None]:
+    """Keeps what libraries say while they load off the terminal, unless debugging.
+
+    TensorFlow's C++ writes to the file descriptor before any setting of ours can reach it (that
+    there is no GPU, for instance). If loading fails by no fault of the user, all
+    that was said is shown.
+    """
+    if debug:
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+            _settle_tensorflow()
+        except UserError:
+            raise
+        except Exception:
+            said.seek(0)
+            os.write(saved, said.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar with the time left; yields a function that takes how much is done."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _settle_tensorflow():
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.list_physical_devices()  # looks for GPUs, and says what it misses
