@@ -1,5 +1,6 @@
 """The base of every model that is trained: a `keras.Model` whose step cannot poison itself."""
 
+import warnings
 import zlib
 
 import keras
@@ -50,7 +51,8 @@ class Model(keras.Model):
       and shown by `fit`. Vectors (KL per latent group, say) are averaged as well but not shown:
       callbacks read them from `vector_logs()`.
     - **Strategies.** The same step runs under `MirroredStrategy`, `MultiWorkerMirroredStrategy`
-      (which Keras 3's `fit` alone does not) and with `jit_compile` or `steps_per_execution`.
+      (which Keras 3's `fit` alone does not), with `jit_compile`, and on one replica with
+      `steps_per_execution`.
 
     State that layers assign directly during the forward pass, such as Keras's own
     `BatchNormalization` statistics, is outside the guard; leave it to `pending_updates` instead.
@@ -165,7 +167,7 @@ class Model(keras.Model):
         self._test_means.update(packed[1:], weight=packed[0])
         return self._step_logs(self._test_means)
 
-    def compile(self, optimizer="rmsprop", auto_scale_loss=True, **kwargs):
+    def compile(self, optimizer="rmsprop", steps_per_execution=1, auto_scale_loss=True, **kwargs):
         """Keras's `compile`; under `mixed_float16` the loss scale starts at 2**10."""
         optimizer = keras.optimizers.get(optimizer)
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -173,7 +175,19 @@ class Model(keras.Model):
             optimizer = keras.optimizers.LossScaleOptimizer(
                 optimizer, initial_scale=INITIAL_LOSS_SCALE
             )
-        super().compile(optimizer=optimizer, auto_scale_loss=False, **kwargs)
+        if steps_per_execution > 1 and self.distribute_strategy.num_replicas_in_sync > 1:
+            warnings.warn(
+                "Keras 3 cannot run several steps per execution on several replicas; "
+                f"steps_per_execution={steps_per_execution} becomes 1.",
+                stacklevel=2,
+            )
+            steps_per_execution = 1
+        super().compile(
+            optimizer=optimizer,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=False,
+            **kwargs,
+        )
         # Keras averages the loss here, but only its own train_step feeds it: it would report 0.
         self._loss_tracker = None
 
@@ -227,8 +241,8 @@ class Model(keras.Model):
             salt: tells apart the draws of one step.
 
         Returns:
-            int32 `[2]`, for `tf.random.stateless_*` and `tf.random.split`. Pass `alg="philox"` to
-            those too where XLA and the plain graph should draw the same numbers.
+            int32 `[2]`, for `tf.random.stateless_*` and `tf.random.split`. (The seed itself is the
+            same everywhere; from it XLA draws other floating-point numbers than the plain graph.)
         """
         if isinstance(salt, str):
             salt = zlib.crc32(salt.encode())

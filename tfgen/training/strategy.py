@@ -38,8 +38,7 @@ def strategy_from_name(
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored_strategy()
     if name == "multi_worker":
         return _multi_worker_strategy()
     if name == "tpu" or name.startswith("tpu:"):
@@ -106,6 +105,18 @@ def _split_batches(dataset, replicas):
             "replicas; choose a multiple."
         )
     return dataset.rebatch(batch_size // replicas, drop_remainder=True)
+
+
+def _mirrored_strategy():
+    devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if devices:
+        return tf.distribute.MirroredStrategy(devices)
+    # On CPUs TensorFlow would choose collective operations, whose keys start anew with every
+    # strategy: a second strategy in the process then meets the shapes of the first, and aborts.
+    return tf.distribute.MirroredStrategy(
+        [device.name for device in tf.config.list_logical_devices("CPU")],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
 
 
 def _multi_worker_strategy():
