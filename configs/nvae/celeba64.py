@@ -45,7 +45,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_initial=config_dict.placeholder(float),  # none: not annealed
         recompute=False,
     )
-    config.data = dict(name="celeba64", batch_size=128, num_bits=8, flip=True)
+    config.data = dict(name="celeba64", batch_size=128, flip=True)
     config.optimizer = dict(
         name="adamax",
         learning_rate=1e-2,

@@ -48,7 +48,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_initial=1.0,  # annealed to the coefficient above as the KL warms up
         recompute=True,
     )
-    config.data = dict(name="celeba_hq256", batch_size=96, num_bits=5, flip=True)
+    config.data = dict(name="celeba_hq256", batch_size=96, flip=True)
     config.optimizer = dict(
         name="adamax",
         learning_rate=1e-2,

@@ -46,7 +46,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_initial=1.0,  # annealed to the coefficient above as the KL warms up
         recompute=False,
     )
-    config.data = dict(name="imagenet32", batch_size=576, num_bits=8, flip=True)
+    config.data = dict(name="imagenet32", batch_size=576, flip=True)
     config.optimizer = dict(
         name="adamax",
         learning_rate=1e-2,

@@ -14,6 +14,13 @@ class Toy:
         pass
 
 
+class Deep:
+    """One with a bit depth."""
+
+    def __init__(self, decoder="bernoulli", num_bits=8):
+        pass
+
+
 GENERATORS = {"toy": Toy}
 
 
@@ -23,7 +30,7 @@ def make(**sections):
 
 def test_completes_with_defaults():
     config = complete(make(data={"batch_size": 3}), GENERATORS)
-    assert config["data"] == {**DEFAULTS["data"], "batch_size": 3}
+    assert config["data"] == {**DEFAULTS["data"], "batch_size": 3, "num_bits": 8}
     assert set(config) == {"model", *DEFAULTS}
 
 
@@ -87,6 +94,17 @@ def test_impossible_value_names_its_field(config, words):
 def test_an_integer_is_a_fine_float():
     config = complete(make(optimizer={"learning_rate": 1}), GENERATORS)
     assert config["optimizer"]["learning_rate"] == 1
+
+
+def test_bits_follow_the_model():
+    def five_bits(**data):
+        model = {"name": "deep", "decoder": "logistic_mixture", "num_bits": 5}
+        return complete({"model": model, "data": data}, {"deep": Deep})
+
+    assert five_bits()["data"]["num_bits"] == 5
+    assert five_bits(num_bits=5)["data"]["num_bits"] == 5
+    with pytest.raises(ConfigError, match="num_bits is 8, but"):
+        five_bits(num_bits=8)
 
 
 def test_differences_name_field_and_values():

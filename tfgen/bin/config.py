@@ -8,17 +8,15 @@ from typing import Any
 
 from tfgen.errors import ConfigError
 
-# Every field of the sections that are not the model's, with its default. A tuple of types beside
-# None says what a field that is optional holds when it is given.
+# Every field of the sections that are not the model's, with its default.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "data": dict(
         name="digits",
         split="train",
         batch_size=64,
-        num_bits=8,
+        num_bits=None,  # those of the model
         binarize=None,
         flip=False,
-        padding=0,
     ),
     "optimizer": dict(
         name="adamax",
@@ -94,6 +92,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
     _check_ranges(completed)
     if "seed" in accepted:
         model.setdefault("seed", completed["training"]["seed"])
+    _match_bits(model, completed["data"])
     return completed
 
 
@@ -144,6 +143,19 @@ def _check_type(name, value, default):
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
         raise ConfigError(
             f"{name} is {value!r}; expected {type(default).__name__}, for example {default!r}"
+        )
+
+
+def _match_bits(model, data):
+    """A model of 5-bit images wants 5-bit images, or its likelihood means nothing."""
+    if data["num_bits"] is None:
+        data["num_bits"] = model.get("num_bits", 8)
+    elif (
+        model.get("decoder") == "logistic_mixture" and model.get("num_bits", 8) != data["num_bits"]
+    ):
+        raise ConfigError(
+            f"config.data.num_bits is {data['num_bits']}, but config.model.num_bits is "
+            f"{model.get('num_bits', 8)}; set one to the other"
         )
 
 

@@ -141,12 +141,17 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
         split: instead of the training split.
     """
     section = config["data"]
-    source = data.load(section["name"], split=split or section["split"], data_dir=data_dir)
-    shape, expected = tuple(source.images.shape[1:]), tuple(config["model"]["image_shape"])
-    if shape != expected:
+    expected = tuple(config["model"]["image_shape"])
+    source = data.load(
+        section["name"],
+        split=split or section["split"],
+        data_dir=data_dir,
+        image_size=expected[:2],  # of sets that have no size of their own
+    )
+    if source.image_shape != expected:
         raise DataError(
-            f"images of {section['name']!r} have shape {shape}, but config.model.image_shape is "
-            f"{expected}; set one to the other"
+            f"images of {section['name']!r} have shape {source.image_shape}, but "
+            f"config.model.image_shape is {expected}; set one to the other"
         )
     return source
 
@@ -154,7 +159,7 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
 def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, num_shards: int = 1):
     """Augmented, endless batches of one worker."""
     section = config["data"]
-    if section["batch_size"] % num_shards:
+    if section["batch_size"] % num_shards:  # otherwise every worker would see another batch
         raise ConfigError(
             f"config.data.batch_size is {section['batch_size']}; "
             f"expected a multiple of the {num_shards} workers"
@@ -167,7 +172,6 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
         num_bits=section["num_bits"],
         binarize=section["binarize"],
         flip=section["flip"],
-        padding=section["padding"],
         shard_index=shard_index,
         num_shards=num_shards,
     )
@@ -183,7 +187,6 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int):
         training=False,
         num_bits=section["num_bits"],
         binarize=section["binarize"],
-        padding=section["padding"],
     )
 
 
@@ -193,7 +196,7 @@ def _steps_per_epoch(config, source):
     steps = training_pipeline(config, source).steps_per_epoch
     if steps < 1:
         raise DataError(
-            f"{config['data']['name']!r} has {len(source.images)} images, fewer than one batch of "
+            f"{config['data']['name']!r} has {len(source)} images, fewer than one batch of "
             f"config.data.batch_size = {config['data']['batch_size']}; lower it"
         )
     return steps
