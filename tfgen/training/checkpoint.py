@@ -1,0 +1,254 @@
+"""Checkpoints from which training goes on bit-equal to never having stopped."""
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfgen.errors import CheckpointError
+from tfgen.training.files import replace_file
+from tfgen.training.tensor_file import CorruptFileError, read_tensors, write_tensors
+from tfgen.training.variable_names import match_names, unique_names
+
+_PATTERN = re.compile(r"checkpoint-(\d+)\.safetensors")
+
+
+class CheckpointManager:
+    """Saves all that training changes, and finds the newest save that is whole.
+
+    A checkpoint is one file with every variable of the model (weights, batch-norm statistics,
+    power-iteration vectors, seed generators, step counters) and of its optimizer (moments, weight
+    averages, loss scale, iterations). `tfgen.training.Model` derives random numbers, schedules
+    and the position in the data from its step counter, so nothing else is needed.
+
+    A save is written beside its final name, read back and compared, and renamed; older ones are
+    removed only after that. One process writes to a directory: under several workers the chief.
+
+    Args:
+        directory: folder of the checkpoints; made when first needed.
+        keep: how many to keep, newest first. Defaults to `2`.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        self.directory = Path(directory)
+        self.keep = max(int(keep), 1)
+
+    def checkpoints(self) -> list[Path]:
+        """All finished checkpoints, oldest first."""
+        found = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in self.directory.iterdir():
+                if match := _PATTERN.fullmatch(path.name):
+                    found.append((int(match[1]), path))
+        return [path for _, path in sorted(found)]
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint, or `None`. Its content is not checked here."""
+        return (self.checkpoints() or [None])[-1]
+
+    def save(self, model: keras.Model, extra: Mapping | None = None) -> Path:
+        """Saves the model and its optimizer.
+
+        Args:
+            model: built and compiled.
+            extra: anything JSON can hold, given back by `restore`.
+
+        Returns:
+            The path of the checkpoint, which only the chief of several workers has written.
+
+        Raises:
+            CheckpointError: the directory cannot be written or the disk is full. Nothing that was
+                there is lost.
+        """
+        _build_optimizer(model)
+        path = self.directory / f"checkpoint-{_step(model):08d}.safetensors"
+        if not model.distribute_strategy.extended.should_checkpoint:
+            return path
+        variables = _variables(model)
+        tensors = {name: np.asarray(variable.numpy()) for name, variable in variables.items()}
+        self._write(path, tensors, {"extra": dict(extra or {}), "averages": _averages(model)})
+        return path
+
+    def restore(self, model: keras.Model) -> dict | None:
+        """Loads the newest checkpoint that is whole.
+
+        Args:
+            model: built and compiled as the saved one was.
+
+        Returns:
+            The `extra` of the save, or `None` if the directory has no checkpoint.
+
+        Raises:
+            CheckpointError: every checkpoint is corrupt, or the newest whole one belongs to
+                another architecture, optimizer or precision.
+        """
+        damaged = []
+        for path in reversed(self.checkpoints()):
+            try:
+                tensors, note = _read(path)
+            except CorruptFileError as error:
+                damaged.append(path)
+                warnings.warn(f"{error} Trying the one before it.", stacklevel=2)
+                continue
+            _build_optimizer(model)
+            _assign(path, _variables(model), tensors)
+            self._set_aside(damaged)
+            return note["extra"]
+        if damaged:
+            raise CheckpointError(
+                f"{damaged[0]} is truncated or corrupt, and no older checkpoint is whole. Restore "
+                "the file from a copy, or start in a new directory."
+            )
+        return None
+
+    def _write(self, path, tensors, note):
+        try:
+            self._remove_leftovers()
+            with replace_file(path) as temporary:
+                write_tensors(temporary, tensors, note)
+        except OSError as error:
+            kept = self.latest()
+            raise CheckpointError(
+                f"Cannot save {path}: {error.strerror or error}. "
+                + (f"{kept.name} is kept. " if kept else "")
+                + "Free some space or choose another directory, and run again."
+            ) from error
+        for old in self.checkpoints()[: -self.keep]:
+            if old != path:
+                with contextlib.suppress(OSError):
+                    old.unlink()
+
+    def _remove_leftovers(self):
+        """Deletes what a killed process had not finished."""
+        if self.directory.is_dir():
+            for path in self.directory.glob(".checkpoint-*.tmp.safetensors"):
+                path.unlink(missing_ok=True)
+
+    def _set_aside(self, damaged):
+        """Renames corrupt files, so that they neither count as kept nor are tried again."""
+        for path in damaged:
+            with contextlib.suppress(OSError):
+                path.rename(path.with_name(path.name + ".corrupt"))
+
+
+def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | None = None) -> None:
+    """Loads the variables of the model from a checkpoint, and nothing of the optimizer.
+
+    Args:
+        model: built as the saved one was; it need not be compiled.
+        path: a checkpoint, or a directory of them (the newest is taken).
+        ema: whether to take the weights' moving averages; `None` does if there are any.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint, it has no averages although `ema` is true,
+            or it belongs to another architecture.
+    """
+    path = Path(path)
+    if path.is_dir():
+        latest = CheckpointManager(path).latest()
+        if latest is None:
+            raise CheckpointError(f"{path} has no checkpoint; train there first.")
+        path = latest
+    tensors, note = _read(path)
+    averages = note["averages"]
+    if ema and not averages:
+        raise CheckpointError(
+            f"{path} has no moving averages; it was trained without ema_momentum. Load it with "
+            "ema=False."
+        )
+    if ema or ema is None:
+        tensors.update({name: tensors[average] for name, average in averages.items()})
+    weights = {name: array for name, array in tensors.items() if name.startswith("model/")}
+    _assign(path, _model_variables(model), weights)
+
+
+def _read(path):
+    try:
+        return read_tensors(path)
+    except OSError as error:
+        raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _assign(path, variables, tensors):
+    """Gives every variable its saved value, after checking that all of them fit."""
+    partners, difference = match_names(list(tensors), list(variables))
+    if difference:
+        raise CheckpointError(f"{path} belongs to another model: {difference}.")
+    differences = [
+        f"{name} is {_describe(tensors[partners[name]])} in the file and {_describe(variable)} in "
+        "the model"
+        for name, variable in variables.items()
+        if _describe(tensors[partners[name]]) != _describe(variable)
+    ]
+    if differences:
+        more = f" (and {len(differences) - 2} more)" if len(differences) > 2 else ""
+        raise CheckpointError(
+            f"{path} belongs to another model: {'; '.join(differences[:2])}{more}."
+        )
+    for name, variable in variables.items():
+        variable.assign(tensors[partners[name]])
+
+
+def _describe(array_or_variable) -> str:
+    dtype = keras.backend.standardize_dtype(array_or_variable.dtype)
+    return f"{dtype}{list(array_or_variable.shape)}"
+
+
+def _variables(model) -> dict[str, keras.Variable]:
+    return _model_variables(model) | _optimizer_variables(model)
+
+
+def _model_variables(model):
+    if not model.built:
+        raise CheckpointError(f"{model.name} has no variables yet; call it on a batch first.")
+    # Unlike `model.weights` these include seed generators, and unlike `model.variables` no metrics.
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    return _named("model", variables, model.name)
+
+
+def _optimizer_variables(model):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return {}
+    return _named("optimizer", optimizer.variables, optimizer.name)
+
+
+def _named(group: str, variables: Iterable, root: str):
+    """Variables by path; the name of the model or optimizer itself says nothing and is cut."""
+    variables = list(variables)
+    paths = [variable.path.removeprefix(root + "/") for variable in variables]
+    return dict(zip(unique_names([f"{group}/{path}" for path in paths]), variables))
+
+
+def _averages(model) -> dict[str, str]:
+    """Names of the moving average of each weight that has one."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not getattr(optimizer, "use_ema", False):
+        return {}
+    names = {id(variable): name for name, variable in _variables(model).items()}
+    return {
+        names[id(variable)]: names[id(average)]
+        for variable, average in zip(
+            optimizer._trainable_variables, optimizer._model_variables_moving_average
+        )
+        if average is not None
+    }
+
+
+def _build_optimizer(model):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
+
+
+def _step(model) -> int:
+    counter = getattr(model, "train_steps", None)
+    counter = model.optimizer.iterations if counter is None else counter
+    return int(np.asarray(counter.numpy()))
