@@ -1,0 +1,204 @@
+"""From the name of a data set to a checked `Source`: local files first, then libraries."""
+
+import difflib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tfgen.data import libraries
+from tfgen.data.arrays import (
+    MissingSplitError,
+    read_chardata_mat,
+    read_idx_split,
+    read_npy,
+    read_npz,
+    read_svhn_mat,
+)
+from tfgen.data.catalogue import CATALOGUE, DatasetInfo
+from tfgen.data.folders import PARTITION_FILES, SPLIT_FOLDERS, list_images, read_folder
+from tfgen.data.source import Source
+from tfgen.errors import DataError
+
+DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
+DEFAULT_DATA_DIR = Path("~/.cache/tfgen/data")
+
+Reader = Callable[[], tuple]
+
+
+def load(
+    name: str,
+    split: str = "train",
+    data_dir: str | os.PathLike | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+) -> Source:
+    """Loads one split of a data set by name.
+
+    Names are those of the `CATALOGUE`, and
+
+    - `npz:PATH`: a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test` (labels optional);
+    - `folder:PATH`: PNG and JPEG files, searched recursively, with or without split subfolders;
+    - `tfds:NAME`: any set of TensorFlow Datasets with an `image`.
+
+    Sets of the catalogue are looked for in `data_dir` first, as `NAME.npz`, `NAME_SPLIT.npy`
+    (memory-mapped) or a folder `NAME/`; then the library that can fetch them is asked.
+
+    Args:
+        name: of the data set.
+        split: "train", "validation" or "test"; folders also know "all", TFDS its own names.
+        data_dir: folder of local files; None: the environment variable TFGEN_DATA_DIR, or
+            `~/.cache/tfgen/data`. Relative PATHs are also looked for there.
+        image_size: size or (height, width) that `folder:` and `tfds:` images are brought to.
+
+    Returns:
+        The images, uint8 `[N, H, W, C]`, and labels if known.
+
+    Raises:
+        DataError: an unknown name; missing, damaged or unexpected data. The message says where
+            to put what.
+    """
+    if isinstance(image_size, int):
+        image_size = (image_size, image_size)
+    folder = _data_folder(data_dir)
+    kind, _, rest = name.partition(":")
+    if kind == "npz" and rest:
+        path = _existing(rest, folder, "file")
+        images, labels = read_npz(path, split)
+        return Source(name, split, images, labels, str(path))
+    if kind == "folder" and rest:
+        path = _existing(rest, folder, "folder")
+        return Source(name, split, read_folder(path, split, image_size), path=str(path))
+    if kind == "tfds" and rest:
+        cache = folder / f"{rest.replace('/', '_')}_{split}.npy"
+        explicit = None if data_dir is None else folder
+        images, labels = libraries.fetch_tfds(rest, split, explicit, cache, image_size)
+        return Source(name, split, images, labels)
+    if name not in CATALOGUE:
+        close = difflib.get_close_matches(name, CATALOGUE, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise DataError(
+            f"there is no data set {name!r}; {hint}expected one of {', '.join(CATALOGUE)}, "
+            "npz:PATH, folder:PATH or tfds:NAME"
+        )
+    return _load_catalogued(CATALOGUE[name], split, folder, data_dir is not None)
+
+
+def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool) -> Source:
+    if info.name == "digits":
+        images, labels = libraries.read_digits(split)
+        return Source(info.name, split, images, labels)
+    reasons = []
+    for path, read in (
+        *_local_candidates(info, split, folder),
+        *_library_candidates(info, split, folder, explicit),
+    ):
+        try:
+            images, labels = read()
+        except MissingSplitError as error:
+            reasons.append(str(error))
+            continue
+        except DataError as error:
+            if path is not None:  # A damaged local file is a fault to mend, not to pass over.
+                raise
+            reasons.append(str(error))
+            continue
+        if tuple(images.shape[1:]) != info.image_shape:
+            raise DataError(
+                f"{path or info.name} has images of shape {tuple(images.shape[1:])}; "
+                f"{info.name} is expected to have {info.image_shape}"
+            )
+        return Source(info.name, split, images, labels, None if path is None else str(path))
+    tried = f" ({'; '.join(reasons)})" if reasons else ""
+    raise DataError(
+        f"the {split!r} split of {info.name} was not found{tried}: put it at "
+        f"{_advised_path(info, folder)}, or name its folder with --data_dir"
+        + (f". {info.note}" if info.note else "")
+    )
+
+
+def _local_candidates(info, split, folder) -> Iterator[tuple[Path, Reader]]:
+    for file_name in (f"{info.name}.npz", *info.files):
+        path = folder / file_name
+        if path.is_file():
+            read = read_chardata_mat if path.suffix == ".mat" else read_npz
+            yield path, functools.partial(read, path, split)
+    path = folder / f"{info.name}_{split}.npy"
+    if path.is_file():
+        yield path, functools.partial(read_npy, path, split)
+    path = folder / info.name
+    if path.is_dir():
+        yield from _folder_candidates(info, split, path)
+
+
+def _folder_candidates(info, split, path) -> Iterator[tuple[Path, Reader]]:
+    """What a folder named after the data set may hold: the originals, in their own formats."""
+    if any("idx3-ubyte" in file.name for file in path.iterdir()):
+        yield path, functools.partial(read_idx_split, path, split)
+    for matrix in (path / f"{split}_32x32.mat", path / "chardata.mat"):
+        if matrix.is_file():
+            read = read_chardata_mat if matrix.name == "chardata.mat" else read_svhn_mat
+            yield matrix, functools.partial(read, matrix, split)
+    for part in (path / name for name in SPLIT_FOLDERS.get(split, ())):
+        if libraries.tfrecord_files(part):
+            cache = path.parent / f"{info.name}_{split}.npy"
+            yield part, functools.partial(libraries.read_tfrecords, part, info.image_shape, cache)
+    if any((path / name).is_file() for name in PARTITION_FILES) or list_images(path):
+        yield path, functools.partial(_read_images, info, split, path)
+
+
+def _read_images(info, split, path):
+    height, width, channels = info.image_shape
+    images = read_folder(
+        path,
+        split,
+        (height, width),
+        channels=channels,
+        crop=info.crop,
+        crop_from=info.crop_from,
+    )
+    return images, None
+
+
+def _library_candidates(info, split, folder, explicit) -> Iterator[tuple[None, Reader]]:
+    if info.name == "omniglot":
+        yield None, functools.partial(libraries.fetch_chardata, split)
+    if info.keras is not None:
+        yield None, functools.partial(libraries.fetch_keras, info.keras, split)
+    if info.tfds is not None:
+        yield (
+            None,
+            functools.partial(
+                libraries.fetch_tfds,
+                info.tfds,
+                info.tfds_splits.get(split, split),
+                folder if explicit else None,
+                folder / f"{info.name}_{split}.npy",
+                info.image_shape[:2],
+                info.crop,
+            ),
+        )
+
+
+def _advised_path(info, folder):
+    if info.image_shape[0] > 32 or info.name == "imagenet32":
+        return f"{folder / info.name}{os.sep} (PNG or JPEG images)"
+    return f"{folder / info.name}.npz (arrays x_train, y_train, x_test, y_test)"
+
+
+def _data_folder(data_dir) -> Path:
+    if data_dir is None:
+        return Path(os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR).expanduser()
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"the data folder {folder} does not exist; make it or name another")
+    return folder
+
+
+def _existing(rest, folder, kind) -> Path:
+    path = Path(rest).expanduser()
+    for candidate in (path, folder / path):
+        if candidate.is_file() if kind == "file" else candidate.is_dir():
+            return candidate
+    elsewhere = "" if path.is_absolute() else f", neither here nor in {folder}"
+    raise DataError(f"there is no {kind} {path}{elsewhere}")
