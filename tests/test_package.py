@@ -17,8 +17,8 @@ ROOMS = {
     # A room may import from itself and from these.
     "errors": set(),
     "ops": {"errors"},
-    "data": {"errors", "ops"},
-    "training": {"errors", "ops", "data"},
+    "data": {"errors", "ops", "training"},  # which writes files whole
+    "training": {"errors", "ops"},
     "distributions": {"errors", "ops", "data", "training"},
     "layers": {"errors", "ops", "data", "training", "distributions"},
     "optimizers": {"errors", "ops", "data", "training", "layers"},

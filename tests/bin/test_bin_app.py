@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import warnings
 
 import pytest
 from absl.testing import flagsaver
@@ -128,3 +129,9 @@ def test_progress_takes_what_is_done(capfd):
         advance(1)
         advance(3)
     assert capfd.readouterr().err == ""
+
+
+def test_warnings_are_one_line(capfd):
+    assert run(lambda argv: warnings.warn("checkpoint-3 is corrupt.\nTrying 2.", stacklevel=1)) == 0
+    err = capfd.readouterr().err
+    assert err == "tfgen-test: warning: checkpoint-3 is corrupt. Trying 2.\n"

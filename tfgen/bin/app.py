@@ -7,7 +7,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 # TensorFlow reads this while it is imported: warnings and errors only, unless the user asks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,7 +19,6 @@ USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show where an error came from, and every log line.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, checkpoints, results.")
-PRESET = flags.DEFINE_string("preset", None, "Use this trained model, a name or path, instead.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with data sets, looked at first.")
 
 
@@ -58,8 +56,16 @@ def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str
     Returns:
         0; 2 after a user's mistake or a full or read-only disk; 130 and 143 when interrupted.
     """
-    _quieten(DEBUG.value)
     previous = signal.signal(signal.SIGTERM, _terminate)
+    with warnings.catch_warnings():
+        _quieten(name, DEBUG.value)
+        try:
+            return _execute(name, main, argv)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _execute(name, main, argv):
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; all arguments are flags")
@@ -80,13 +86,6 @@ def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str
         if type(error).__name__ == "ResourceExhaustedError":  # tf.errors, not imported here
             return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def path_or(value: str | None, default: Path) -> Path:
-    """A flag's path, or the default where the flag was not given."""
-    return default if value is None else Path(value)
 
 
 def numbers(name: str, words: Sequence[str]) -> list[float]:
@@ -131,12 +130,18 @@ def _report(name, message, code):
     return code
 
 
-def _quieten(debug):
+def _quieten(name, debug):
     """Leaves only this program's own words on the terminal, unless debugging."""
-    if not debug:
-        logging.set_verbosity(logging.ERROR)
-        logging.set_stderrthreshold("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    if debug:
+        return
+    logging.set_verbosity(logging.ERROR)
+    logging.set_stderrthreshold("error")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+    def show(message, *_, **__):
+        print(f"{name}: warning: {one_line(message)}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 def _terminate(signum, frame):

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfgen.bin import app, terminal
+from tfgen.bin import app, loading, terminal
+from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
 
 SPLIT = flags.DEFINE_string("split", None, "Default: the configuration's evaluation.split.")
-NUM_IMAGES = flags.DEFINE_integer("num_images", None, "Default: the whole split.", lower_bound=1)
 NUM_IMPORTANCE_SAMPLES = flags.DEFINE_integer(
     "num_importance_samples", None, "Posterior samples of every image (K).", lower_bound=1
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images at once.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of posterior samples and of the pictures.")
 TEMPERATURES = flags.DEFINE_list(
     "temperatures", ["0.7", "0.85", "1.0"], "One grid of samples each."
 )
@@ -30,9 +28,8 @@ def main(argv: Sequence[str]) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import evaluation
         from tfgen.bin.experiment import evaluation_pipeline, load_source
-        from tfgen.bin.loading import load
 
-        loaded = load()
+        loaded = loading.load()
     config, generator = loaded.config, loaded.generator
     section = config["evaluation"]
     split = SPLIT.value or section["split"]
@@ -63,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
             generator,
             images,
             results["kl_per_group"],
-            loaded.workdir.samples,
+            loading.output_or(loaded.workdir.samples),
             temperatures=temperatures,
             seed=SEED.value,
         )

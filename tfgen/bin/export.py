@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfgen.bin import app, terminal
+from tfgen.bin import app, loading, terminal
 
 FORMATS = flags.DEFINE_list(
     "formats",
@@ -17,7 +17,6 @@ FORMATS = flags.DEFINE_list(
 )
 NAME = flags.DEFINE_string("name", None, "Of the served model; default: the workdir's name.")
 VERSION = flags.DEFINE_integer("version", 1, "Of the SavedModel.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the artefacts; default: export/ there.")
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace what exists, once its successor is good."
 )
@@ -28,12 +27,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen import export
-        from tfgen.bin.loading import load
 
-        loaded = load()
+        loaded = loading.load()
     reports = export.export_all(
         loaded.generator,
-        str(app.path_or(OUTPUT.value, loaded.workdir.exports)),
+        str(loading.output_or(loaded.workdir.exports)),
         NAME.value or loaded.name,
         VERSION.value,
         formats=tuple(FORMATS.value or export.FORMATS),

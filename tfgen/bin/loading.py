@@ -1,13 +1,16 @@
-"""The generator that a binary is asked to use: that of a run, or a preset."""
+"""The trained generator that a binary is asked to use: that of a run, or a preset."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-import tfgen
-from tfgen.bin.app import PRESET, WORKDIR
-from tfgen.bin.workdir import Workdir
+from absl import flags
+
+from tfgen.bin import app
 from tfgen.errors import UserError
+
+PRESET = flags.DEFINE_string("preset", None, "Use this trained model, a name or a path, instead.")
+OUTPUT = flags.DEFINE_string("output", None, "Where the results go; default: the workdir's place.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +19,14 @@ class Loaded:
 
     Attributes:
         generator: with its weights.
-        config: the configuration it was trained with.
+        config: the configuration it was trained with, complete.
         workdir: of its run, or the folder given for the results of a preset.
         name: of the model, for file names.
     """
 
     generator: Any
     config: dict[str, Any]
-    workdir: Workdir
+    workdir: Any
     name: str
 
 
@@ -33,9 +36,17 @@ def load() -> Loaded:
     Raises:
         UserError: neither was given, or what was given holds no trained model.
     """
-    if WORKDIR.value is None:
+    import tfgen
+    from tfgen.bin.workdir import Workdir
+
+    if app.WORKDIR.value is None:
         raise UserError("--workdir is missing; it is the folder that tfgen-train wrote")
-    workdir = Workdir(WORKDIR.value)
-    origin = PRESET.value or WORKDIR.value
+    workdir = Workdir(app.WORKDIR.value)
+    origin = PRESET.value or app.WORKDIR.value
     generator = tfgen.from_preset(origin)
-    return Loaded(generator, None, workdir, Path(origin).resolve().name)
+    return Loaded(generator, workdir.read_config(), workdir, Path(origin).resolve().name)
+
+
+def output_or(default: Path) -> Path:
+    """The place named by --output, or the default."""
+    return default if OUTPUT.value is None else Path(OUTPUT.value)

@@ -8,18 +8,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfgen.bin import app, terminal
+from tfgen.bin import app, loading, terminal
+from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
 from tfgen.errors import UserError
 
-NUM_IMAGES = flags.DEFINE_integer("num_images", 64, "How many.", lower_bound=1)
 TEMPERATURE = flags.DEFINE_float(
     "temperature", 1.0, "Scale on the prior's standard deviation.", lower_bound=0.0
 )
-SEED = flags.DEFINE_integer("seed", 0, "Image k of a seed is always the same image.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images computed at once.", lower_bound=1)
 INDIVIDUAL = flags.DEFINE_bool("individual", False, "One PNG per image instead of one grid.")
 COLUMNS = flags.DEFINE_integer("columns", 8, "Of the grid.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "File, or folder with --individual; default: samples/")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,17 +24,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import pictures
-        from tfgen.bin.loading import load
 
-        loaded = load()
+        loaded = loading.load()
     images = loaded.generator.sample(
-        NUM_IMAGES.value,
+        NUM_IMAGES.value or 64,
         temperature=TEMPERATURE.value,
         seed=SEED.value,
-        batch_size=BATCH_SIZE.value,
+        batch_size=BATCH_SIZE.value or 64,
     )
     name = f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
-    output = app.path_or(OUTPUT.value, loaded.workdir.samples / name)
+    output = loading.output_or(loaded.workdir.samples / name)
     if INDIVIDUAL.value:
         if output.exists() and not output.is_dir():
             raise UserError(f"--output={output} is a file; --individual needs a folder")
