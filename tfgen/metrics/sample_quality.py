@@ -1,0 +1,150 @@
+"""Sample quality as one record: FID, KID, precision and recall with everything that pins them."""
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tfgen.errors import DataError
+from tfgen.metrics.features import FeatureExtractor, batches_of
+from tfgen.metrics.frechet import frechet_distance
+from tfgen.metrics.kernel_distance import kernel_distance
+from tfgen.metrics.moments import Moments
+from tfgen.metrics.precision_recall import precision_recall
+from tfgen.training.files import replace_file
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStatistics:
+    """One side of a comparison: moments of all images and the features of some."""
+
+    protocol: dict[str, str | int]  # how the features were made; see `FeatureExtractor`
+    moments: Moments
+    features: np.ndarray  # float32 [n, D], a random choice of at most `keep_features` images
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes an `.npz`, so that a reference set is processed once."""
+        with replace_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file,
+                protocol=np.array(json.dumps(self.protocol)),
+                count=self.moments.count,
+                mean=self.moments.mean,
+                scatter=self.moments.scatter,
+                features=self.features,
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "FeatureStatistics":
+        """Reads what `save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or something else.
+        """
+        try:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                moments = Moments(int(file["count"]), file["mean"], file["scatter"])
+                return cls(json.loads(str(file["protocol"])), moments, file["features"])
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} holds no feature statistics ({type(error).__name__}); write it with "
+                "FeatureStatistics.save."
+            ) from error
+
+
+def feature_statistics(
+    images: np.ndarray | Iterable,
+    extractor: FeatureExtractor,
+    batch_size: int = 64,
+    num_images: int | None = None,
+    keep_features: int = 10_000,
+    seed: int = 0,
+) -> FeatureStatistics:
+    """Runs images through an extractor, one batch at a time.
+
+    Args:
+        images: `[N, H, W, C]` (float in [0, 1] or uint8), or an iterable of batches, of
+            dictionaries with `"images"`, or of tuples that begin with images.
+        extractor: shared by both sides of a comparison.
+        batch_size: for arrays.
+        num_images: use only so many.
+        keep_features: images whose features are kept for KID, precision and recall, chosen at
+            random so that a data set sorted by class does no harm; 0 for FID alone.
+        seed: of that choice.
+
+    Raises:
+        DataError: if there are no images, or they are not finite.
+    """
+    rng = np.random.default_rng(seed)
+    moments, kept, keys, done = None, None, np.empty(0), 0
+    for batch in batches_of(images, batch_size):
+        if num_images is not None:
+            batch = batch[: num_images - done]
+        if not len(batch):
+            break
+        features = extractor(batch)
+        fresh = Moments.of(features)
+        moments = fresh if moments is None else moments.merge(fresh)
+        # The images with the smallest of uniform keys are a random choice of all images so far.
+        keys = np.concatenate([keys, rng.random(len(features))])
+        kept = features if kept is None else np.concatenate([kept, features])
+        if len(keys) > keep_features:
+            order = np.argpartition(keys, keep_features)[:keep_features]
+            keys, kept = keys[order], kept[order]
+        done += len(batch)
+    if moments is None:
+        raise DataError("there are no images to compute features of; expected at least one.")
+    # In random order, so that any first n of them are a random choice too.
+    return FeatureStatistics(extractor.protocol, moments, kept[np.argsort(keys)])
+
+
+def compare_samples(
+    real: FeatureStatistics,
+    fake: FeatureStatistics,
+    num_neighbours: int = 3,
+    num_subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+    notes: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """FID, KID, precision and recall of samples against real images.
+
+    Args:
+        real: of the reference images (usually the training set).
+        fake: of the samples, by the same extractor.
+        num_neighbours: of the manifolds of precision and recall.
+        num_subsets: of KID.
+        subset_size: of KID.
+        seed: of KID's subsets.
+        notes: further provenance for the record: temperature, whether images are decoder means or
+            draws, batch-norm mode, split. Without it a number cannot be compared with another's.
+
+    Returns:
+        `fid`, `kid` and `kid_standard_error`, `precision`, `recall`, `num_real`, `num_fake`, the
+        protocol (`extractor`, `bit_depth`, `resize`, `value_range`) and the notes. Without kept
+        features there is only the FID.
+
+    Raises:
+        DataError: if both sides were not made by the same protocol, or have too few images.
+    """
+    if real.protocol != fake.protocol:
+        changed = [
+            f"{key}: {value} against {fake.protocol.get(key)}"
+            for key, value in real.protocol.items()
+            if fake.protocol.get(key) != value
+        ]
+        raise DataError(f"features were not made alike ({'; '.join(changed)}); redo one side.")
+    record: dict[str, object] = {"fid": frechet_distance(real.moments, fake.moments)}
+    size = min(len(real.features), len(fake.features))
+    if size:
+        # Equal sizes on both sides, because precision and recall depend on them.
+        a, b = real.features[:size], fake.features[:size]
+        kid, kid_error = kernel_distance(a, b, num_subsets, subset_size, seed)
+        precision, recall = precision_recall(a, b, num_neighbours)
+        record |= {"kid": kid, "kid_standard_error": kid_error}
+        record |= {"precision": precision, "recall": recall}
+    record |= {"num_real": real.moments.count, "num_fake": fake.moments.count}
+    return {**record, **real.protocol, **(notes or {})}
