@@ -102,6 +102,7 @@ def make_toy(optimizer=None, compile_arguments=None, **kwargs):
     model = ToyModel(**kwargs)
     optimizer = optimizer or keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9)
     model.compile(optimizer, **(compile_arguments or {}))
+    model.build_optimizer()
     return model
 
 
@@ -114,7 +115,6 @@ def train(model, steps, **kwargs):
 
 def run_steps(model, steps):
     """Trains without `fit`, which at its end overwrites the weights by their averages."""
-    model.build_optimizer()
     model.reset_metrics()
     step = model.__dict__.setdefault("traced_step", tf.function(model.train_step))
     for data in batches(int(model.train_steps.numpy())).take(steps):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -55,19 +56,21 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], note: Mapping) 
         CorruptFileError: what can be read back is not what was written.
     """
     header = _header(tensors, note)
-    digest = hashlib.sha256(header)
-    with open(path, "wb", buffering=0) as file:
-        _write(file, header)
-        for array in tensors.values():
-            data = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-            digest.update(data)
+    arrays = [_bytes(array) for array in tensors.values()]
+    with open(path, "w+b", buffering=0) as file, ThreadPoolExecutor(1) as pool:
+        # The device is slow enough that hashing beside it costs nothing.
+        digest = pool.submit(_digest, header, arrays)
+        for data in (header, *arrays):
             _write(file, data)
-        # The digest replaces its own zeros, once everything else is known.
-        file.seek(header.index(_NO_DIGEST.encode()))
-        _write(file, digest.hexdigest().encode())
         os.fsync(file.fileno())
-    if _digest_of(path, len(header)) != (digest.hexdigest(), digest.hexdigest()):
-        raise CorruptFileError(f"{path} cannot be read back as it was written.")
+        # The digest replaces its own zeros, once everything else is known.
+        header = header.replace(_NO_DIGEST.encode(), digest.result().encode(), 1)
+        file.seek(0)
+        _write(file, header)
+        os.fsync(file.fileno())
+        file.seek(0)
+        if not all(_is_next(file, data) for data in (header, *arrays)):
+            raise CorruptFileError(f"{path} cannot be read back as it was written.")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -86,10 +89,8 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     content = np.fromfile(path, np.uint8)
     header, start = _parse_header(path, content)
     stored = header["__metadata__"]["sha256"]
-    position = bytes(content[:start]).find(stored.encode())
-    digest = hashlib.sha256(bytes(content[:position]) + _NO_DIGEST.encode())
-    digest.update(content[position + len(stored) :])
-    if digest.hexdigest() != stored:
+    blank = bytes(content[:start]).replace(stored.encode(), _NO_DIGEST.encode(), 1)
+    if _digest(blank, [content[start:]]) != stored:
         raise CorruptFileError(f"{path} is corrupt: its content does not match its checksum.")
     note = json.loads(header.pop("__metadata__")["note"])
     return {name: _array(content, start, entry) for name, entry in header.items()}, note
@@ -121,16 +122,25 @@ def _write(file, data):
         data = data[file.write(data[: 1 << 30]) :]
 
 
-def _digest_of(path, header_length):
-    """The digest stored in the file, and the one its content has."""
-    with open(path, "rb", buffering=0) as file:
-        header = file.read(header_length)
-        stored = json.loads(header[8:])["__metadata__"]["sha256"]
-        digest = hashlib.sha256(header.replace(stored.encode(), _NO_DIGEST.encode(), 1))
-        block = bytearray(_BLOCK)
-        while count := file.readinto(block):
-            digest.update(memoryview(block)[:count])
-    return stored, digest.hexdigest()
+def _digest(header, arrays):
+    digest = hashlib.sha256(header)
+    for data in arrays:
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _is_next(file, data) -> bool:
+    """Whether the file goes on with `data`."""
+    data = np.frombuffer(data, np.uint8)
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        if not np.array_equal(np.fromfile(file, np.uint8, len(block)), block):
+            return False
+    return True
+
+
+def _bytes(array) -> memoryview:
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
 def _parse_header(path, content):

@@ -1,0 +1,425 @@
+"""Exact resume, and what happens to checkpoints when things go wrong."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from toy_model import ToyModel, assert_same_state, make_toy, run_steps, state
+
+from tfgen.errors import CheckpointError
+from tfgen.training import CheckpointManager, Model, load_weights_only
+from tfgen.training.strategy import strategy_from_name
+from tfgen.training.tensor_file import CorruptFileError, read_tensors, write_tensors
+from tfgen.training.variable_names import match_names, unique_names
+
+
+def file_names(folder):
+    return sorted(os.listdir(folder))
+
+
+def untrained(**kwargs):
+    """A model with other initial weights than `make_toy` gives."""
+    model = make_toy(**kwargs)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 1.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after two steps. Not to be trained further."""
+    model = make_toy()
+    run_steps(model, 2)
+    return model
+
+
+class TestResume:
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+    def test_two_and_two_steps_are_four(self, tmp_path, dtype):
+        # The bad step halves the loss scale and moves the data on without an update.
+        straight = make_toy(dtype=dtype, bad_steps=(1,))
+        run_steps(straight, 2)
+        manager = CheckpointManager(tmp_path)
+        manager.save(straight, {"epoch": 1})
+        logs = run_steps(straight, 2)
+
+        resumed = untrained(dtype=dtype, bad_steps=(1,))
+        assert manager.restore(resumed) == {"epoch": 1}
+        assert resumed.counters()["skipped_steps"] == 1
+        assert run_steps(resumed, 2) == logs
+        assert_same_state(straight, resumed)
+
+    def test_into_a_model_that_has_trained_already(self, tmp_path, trained):
+        CheckpointManager(tmp_path).save(trained)
+        model = make_toy()
+        run_steps(model, 1)
+        CheckpointManager(tmp_path).restore(model)
+        assert_same_state(trained, model)
+
+    def test_under_a_strategy(self, tmp_path, trained):
+        CheckpointManager(tmp_path).save(trained)
+        with strategy_from_name("mirrored").scope():
+            model = untrained()
+        CheckpointManager(tmp_path).restore(model)
+        assert_same_state(trained, model)
+        for variable in model.weights:
+            for copy in variable.value.values:
+                np.testing.assert_array_equal(copy.numpy(), variable.numpy())
+        again = CheckpointManager(tmp_path / "again")
+        again.save(model)
+        assert again.restore(make_toy()) == {}
+
+    def test_seed_generators_and_bfloat16(self, tmp_path):
+        class Other(Model):
+            def __init__(self):
+                super().__init__()
+                self.dropout = keras.layers.Dropout(0.5)
+                self.small = self.add_weight(shape=(3,), dtype="bfloat16", initializer="ones")
+                self.built = True
+
+        model, copy = Other(), Other()
+        model.dropout(tf.ones([2, 2]), training=True)
+        model.small.assign([1.5, np.inf, -0.0])
+        CheckpointManager(tmp_path).save(model)
+        CheckpointManager(tmp_path).restore(copy)
+        np.testing.assert_array_equal(copy.small.numpy().view("u2"), model.small.numpy().view("u2"))
+        seeds = [m.dropout.seed_generator.state.numpy() for m in (model, copy)]
+        np.testing.assert_array_equal(*seeds)
+
+    def test_empty_directory(self, tmp_path, trained):
+        manager = CheckpointManager(tmp_path / "none")
+        assert manager.restore(trained) is None
+        assert manager.latest() is None
+
+
+class TestWeightsOnly:
+    @pytest.mark.parametrize("ema", [None, True, False])
+    def test_plain_and_averaged_weights(self, tmp_path, trained, ema):
+        path = CheckpointManager(tmp_path).save(trained)
+        model = ToyModel()
+        load_weights_only(model, path if ema else tmp_path, ema=ema)
+        averages = trained.optimizer._model_variables_moving_average
+        expected = trained.trainable_variables if ema is False else averages
+        for variable, value in zip(model.trainable_variables, expected, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value.numpy())
+        np.testing.assert_array_equal(model.statistics.numpy(), trained.statistics.numpy())
+
+    def test_no_averages(self, tmp_path):
+        model = make_toy(optimizer=keras.optimizers.SGD())
+        CheckpointManager(tmp_path).save(model)
+        load_weights_only(ToyModel(), tmp_path)
+        with pytest.raises(CheckpointError, match="ema=False"):
+            load_weights_only(ToyModel(), tmp_path, ema=True)
+
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(CheckpointError, match="no checkpoint"):
+            load_weights_only(ToyModel(), tmp_path)
+        with pytest.raises(CheckpointError, match=r"Cannot read .*nothing.*No such file"):
+            load_weights_only(ToyModel(), tmp_path / "nothing.safetensors")
+
+    def test_optimizer_and_precision_do_not_matter(self, tmp_path):
+        half = make_toy(dtype="mixed_float16")
+        CheckpointManager(tmp_path).save(half)
+        model = ToyModel()
+        load_weights_only(model, tmp_path, ema=False)
+        np.testing.assert_array_equal(model.hidden.kernel.numpy(), half.hidden.kernel.numpy())
+
+
+class TestOtherArchitecture:
+    def failing(self, tmp_path, model):
+        before = state(model)
+        with pytest.raises(CheckpointError) as error:
+            CheckpointManager(tmp_path).restore(model)
+        for a, b in zip(before, state(model), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert file_names(tmp_path) == ["checkpoint-00000002.safetensors"]
+        return str(error.value)
+
+    def test_another_width(self, tmp_path, trained):
+        CheckpointManager(tmp_path).save(trained)
+        message = self.failing(tmp_path, make_toy(width=5))
+        assert "checkpoint-00000002.safetensors belongs to another model" in message
+        assert (
+            "hidden/kernel is float32[4, 3] in the file and float32[4, 5] in the model" in message
+        )
+        assert "more" in message
+
+    def test_another_optimizer(self, tmp_path, trained):
+        CheckpointManager(tmp_path).save(trained)
+        message = self.failing(tmp_path, make_toy(optimizer=keras.optimizers.SGD(momentum=0.9)))
+        assert "only the file has optimizer/hidden_kernel_average" in message
+        assert "and 6 more" in message
+
+    def test_another_precision(self, tmp_path, trained):
+        CheckpointManager(tmp_path).save(trained)
+        message = self.failing(tmp_path, make_toy(dtype="mixed_float16"))
+        assert "only the model has" in message
+        assert "dynamic_scale" in message
+
+
+def _flip(position):
+    def damage(content):
+        content[position] ^= 4
+
+    return damage
+
+
+def _cut(length):
+    def damage(content):
+        del content[length:]
+
+    return damage
+
+
+DAMAGE = {
+    "first byte": _flip(0),
+    "length": _flip(6),
+    "digest": _flip(70),
+    "header": _flip(400),
+    "weights": _flip(-1000),
+    "last byte": _flip(-1),
+    "empty": _cut(0),
+    "three bytes": _cut(3),
+    "half the header": _cut(500),
+    "half the data": _cut(-700),
+    "one byte": _cut(-1),
+}
+
+
+class TestDamage:
+    def damaged(self, tmp_path, damage):
+        """Two checkpoints, the newer one damaged; returns its path."""
+        manager = CheckpointManager(tmp_path)
+        model = make_toy()
+        manager.save(model, {"number": 1})
+        model.train_steps.assign(7)
+        path = manager.save(model, {"number": 2})
+        content = bytearray(path.read_bytes())
+        damage(content)
+        path.write_bytes(content)
+        return path
+
+    @pytest.mark.parametrize("kind", DAMAGE)
+    def test_falls_back_to_the_one_before(self, tmp_path, kind):
+        path = self.damaged(tmp_path, DAMAGE[kind])
+        model = untrained()
+        with pytest.warns(UserWarning, match=rf"{path.name} is (corrupt|truncated).*before it"):
+            assert CheckpointManager(tmp_path).restore(model) == {"number": 1}
+        assert_same_state(model, make_toy())
+        # It is neither lost nor in the way.
+        assert file_names(tmp_path) == ["checkpoint-00000000.safetensors", path.name + ".corrupt"]
+
+    def test_nothing_whole_is_left(self, tmp_path):
+        path = self.damaged(tmp_path, DAMAGE["weights"])
+        older = tmp_path / "checkpoint-00000000.safetensors"
+        older.write_bytes(b"nonsense")
+        with (
+            pytest.warns(UserWarning, match="before it"),
+            pytest.raises(CheckpointError, match=f"{path.name} .* no older checkpoint is whole"),
+        ):
+            CheckpointManager(tmp_path).restore(make_toy())
+        assert file_names(tmp_path) == [older.name, path.name]
+
+    def test_weights_only_says_so(self, tmp_path):
+        self.damaged(tmp_path, DAMAGE["weights"])
+        with pytest.raises(CheckpointError, match="corrupt"):
+            load_weights_only(ToyModel(), tmp_path)
+
+
+class TestKeeping:
+    def test_keeps_the_newest(self, tmp_path):
+        manager = CheckpointManager(tmp_path, keep=2)
+        model = make_toy()
+        for step in (1, 5, 3, 20):
+            model.train_steps.assign(step)
+            manager.save(model, {"step": step})
+        assert [path.name for path in manager.checkpoints()] == [
+            "checkpoint-00000005.safetensors",
+            "checkpoint-00000020.safetensors",
+        ]
+        assert manager.latest() == manager.checkpoints()[-1]
+
+    def test_failed_save_loses_nothing(self, tmp_path):
+        manager = CheckpointManager(tmp_path, keep=1)
+        model = make_toy()
+        manager.save(model, {"good": True})
+        model.train_steps.assign(9)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            # No file may grow beyond this: what a full disk does, without filling one.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+            with pytest.raises(CheckpointError) as error:
+                manager.save(model)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "checkpoint-00000009.safetensors: File too large" in str(error.value)
+        assert "checkpoint-00000000.safetensors is kept" in str(error.value)
+        assert file_names(tmp_path) == ["checkpoint-00000000.safetensors"]
+        assert manager.restore(make_toy()) == {"good": True}
+
+    def test_directory_that_is_a_file(self, tmp_path):
+        path = tmp_path / "file"
+        path.write_text("mine")
+        with pytest.raises(CheckpointError, match=r"Cannot save .*another directory"):
+            CheckpointManager(path).save(make_toy())
+        assert path.read_text() == "mine"
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_read_only_directory(self, tmp_path):
+        manager = CheckpointManager(tmp_path)
+        model = make_toy()
+        manager.save(model)
+        tmp_path.chmod(0o500)
+        model.train_steps.assign(9)
+        with pytest.raises(CheckpointError, match="Permission denied"):
+            manager.save(model)
+        tmp_path.chmod(0o700)
+        assert manager.restore(make_toy()) == {}
+
+    def test_misread_write_is_noticed(self, tmp_path, monkeypatch):
+        manager = CheckpointManager(tmp_path)
+        manager.save(make_toy(), {"good": True})
+        model = make_toy()
+        model.train_steps.assign(9)
+        fromfile = np.fromfile
+
+        def misreading(file, dtype, count):
+            data = fromfile(file, dtype, count)
+            data[-1] ^= 1
+            return data
+
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "fromfile", misreading)
+            with pytest.raises(CorruptFileError, match="read back"):
+                manager.save(model)
+        assert file_names(tmp_path) == ["checkpoint-00000000.safetensors"]
+
+    def test_unbuilt_model(self, tmp_path):
+        model = Model()
+        model.compile("sgd")
+        with pytest.raises(CheckpointError, match="call it on a batch"):
+            CheckpointManager(tmp_path).save(model)
+
+
+# Kills a forked child with SIGKILL at the given system call of a save, one after the other.
+KILLED_SAVES = """
+import os, signal, sys
+from toy_model import make_toy
+from tfgen.training import CheckpointManager
+
+manager = CheckpointManager(sys.argv[1], keep=1)
+model = make_toy()
+manager.save(model, {"number": 1})
+model.train_steps.assign(5)
+collected = []
+manager._write = lambda *arguments: collected.extend(arguments)
+manager.save(model, {"number": 2})
+del manager._write
+for name, calls in (("fsync", 1), ("fsync", 2), ("replace", 1), ("fsync", 4), ("unlink", 1)):
+    if (child := os.fork()) == 0:
+        original, left = getattr(os, name), [calls]
+        def deadly(*arguments):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments)
+        setattr(os, name, deadly)
+        manager._write(*collected)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    files = sorted(os.listdir(sys.argv[1]))
+    restored = manager.restore(make_toy())
+    print(name, calls, os.WIFSIGNALED(status), len(files), restored["number"], flush=True)
+"""
+
+
+def test_killed_during_a_save(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED_SAVES, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    # Whole old checkpoint and a leftover; from the rename on, both checkpoints.
+    assert lines == [
+        ["fsync", "1", "True", "2", "1"],
+        ["fsync", "2", "True", "2", "1"],
+        ["replace", "1", "True", "2", "1"],
+        ["fsync", "4", "True", "2", "2"],
+        ["unlink", "1", "True", "2", "2"],
+    ]
+    assert not [name for name in file_names(tmp_path) if name.startswith(".")]
+
+
+TENSORS = {
+    "bytes": np.arange(3, dtype=np.uint8),
+    "empty": np.zeros([0, 4], np.float32),
+    "scalar": np.array(2**40, np.int64),
+    "matrix": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "half": np.array([1.5, np.nan], np.float16),
+    "brain": np.array([1.5, -np.inf], ml_dtypes.bfloat16),
+    "flags": np.array([True, False]),
+}
+
+
+class TestTensorFile:
+    def test_round_trip(self, tmp_path):
+        path = tmp_path / "a.safetensors"
+        write_tensors(path, TENSORS, {"note": [1, "ü"]})
+        tensors, note = read_tensors(path)
+        assert note == {"note": [1, "ü"]}
+        assert list(tensors) == list(TENSORS)
+        for name, array in TENSORS.items():
+            assert tensors[name].dtype == array.dtype
+            np.testing.assert_array_equal(tensors[name], array)
+
+    def test_layout_is_that_of_safetensors(self, tmp_path):
+        path = tmp_path / "a.safetensors"
+        write_tensors(path, TENSORS, {})
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        assert length % 8 == 0
+        assert all(isinstance(value, str) for value in header.pop("__metadata__").values())
+        offset = 0
+        for entry in header.values():
+            assert entry["data_offsets"][0] == offset
+            offset = entry["data_offsets"][1]
+        assert len(content) == 8 + length + offset
+        assert header["brain"] == {"dtype": "BF16", "shape": [2], "data_offsets": [63, 67]}
+
+
+class TestNames:
+    def test_unique(self):
+        assert unique_names(["a", "b", "a", "a"]) == ["a", "b", "a#1", "a#2"]
+
+    def test_equal_names_win(self):
+        names = ["m/conv_1/kernel", "m/conv_2/kernel"]
+        assert match_names(names[::-1], names)[0] == {name: name for name in names}
+
+    def test_numbers_that_keras_added(self):
+        saved = ["m/dense/kernel", "m/dense_1/kernel", "o/dense_kernel_m", "o/dense_1_kernel_m"]
+        present = [
+            "m/dense_7/kernel",
+            "m/dense_8/kernel",
+            "o/dense_7_kernel_m",
+            "o/dense_8_kernel_m",
+        ]
+        pairs, difference = match_names(saved, present)
+        assert [pairs[name] for name in present] == saved
+        assert difference == ""
+
+    def test_differences(self):
+        pairs, difference = match_names(["a", "b_1", "b_2", "c"], ["a", "b_5", "d"])
+        assert pairs == {}
+        assert difference == "only the file has b_2, c; only the model has d"
