@@ -27,8 +27,9 @@ class MissingSplitError(DataError):
 
 def read_npz(path: Path, split: str) -> Split:
     """Arrays `x_SPLIT` (images) and, where present, `y_SPLIT` (labels) of a NumPy archive."""
-    with readable(path, "a NumPy archive (.npz)"):
-        archive = np.load(path, allow_pickle=False)
+    # Opened here, because NumPy leaves a file that it cannot read open.
+    with readable(path, "a NumPy archive (.npz)"), open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it holds one bare array")
         with archive:

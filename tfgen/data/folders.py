@@ -145,12 +145,12 @@ def split_files(folder: Path, split: str) -> list[Path]:
 
 def list_images(folder: Path) -> list[Path]:
     """All PNG and JPEG files below a folder, sorted by their relative names; hidden ones not."""
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is any PNG or JPEG file below a folder."""
+    return next(_walk(folder), None) is not None
 
 
 def decode_image(
@@ -186,6 +186,12 @@ def fit(image: PIL.Image.Image, image_size: tuple[int, int]) -> PIL.Image.Image:
     left, upper = (image.width - cut_width) // 2, (image.height - cut_height) // 2
     image = image.crop((left, upper, left + cut_width, upper + cut_height))
     return image.resize((width, height), PIL.Image.Resampling.BILINEAR)
+
+
+def _walk(folder):
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            yield path
 
 
 def _header(path):

@@ -5,7 +5,7 @@ import operator
 import numpy as np
 import tensorflow as tf
 
-from tfgen.data.source import Source
+from tfgen.data.source import Source, is_in_memory
 from tfgen.data.transforms import bernoulli, quantize, random_flip, shuffled, stream_key
 from tfgen.errors import ConfigError, DataError
 
@@ -99,10 +99,18 @@ class Pipeline:
         return max(0, -(-(len(self.source) - self.shard_index * self.batch_size) // common))
 
     def batch(self, step) -> dict[str, tf.Tensor]:
-        """Batch number `step`, from 0 on; in training, epochs follow each other without end."""
+        """Batch number `step`, from 0 on; in training, epochs follow each other without end.
+
+        Args:
+            step: integer, or int64 scalar tensor.
+
+        Raises:
+            DataError: there is not one full training batch.
+        """
         step = tf.convert_to_tensor(step, tf.int64)
         first = (step * self.num_shards + self.shard_index) * self.batch_size
         if self.training:
+            self._check_one_batch()
             indices = self._shuffled_indices(step)
         else:
             indices = tf.range(first, tf.minimum(first + self.batch_size, len(self.source)))
@@ -138,7 +146,7 @@ class Pipeline:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _shuffled_indices(self, step):
-        steps = max(1, self.steps_per_epoch)
+        steps = self.steps_per_epoch
         first = (step % steps * self.num_shards + self.shard_index) * self.batch_size
         positions = first + tf.range(self.batch_size, dtype=tf.int64)
         return shuffled(self._keys["order"], step // steps, positions, len(self.source))
@@ -182,7 +190,7 @@ class Pipeline:
 
 def _gatherer(images):
     """From int64 `[B]` indices to uint8 `[B, H, W, C]`, by the cheapest way the images allow."""
-    if Source("", "", images).in_memory:
+    if is_in_memory(images):
         table = _on_host(images)
         return lambda indices: tf.gather(table, indices)
 

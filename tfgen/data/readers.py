@@ -16,9 +16,9 @@ from tfgen.data.arrays import (
     read_svhn_mat,
 )
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
-from tfgen.data.folders import PARTITION_FILES, SPLIT_FOLDERS, list_images, read_folder
+from tfgen.data.folders import PARTITION_FILES, SPLIT_FOLDERS, has_images, read_folder
 from tfgen.data.source import Source
-from tfgen.errors import DataError
+from tfgen.errors import ConfigError, DataError
 
 DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
 DEFAULT_DATA_DIR = Path("~/.cache/tfgen/data")
@@ -55,6 +55,7 @@ def load(
         The images, uint8 `[N, H, W, C]`, and labels if known.
 
     Raises:
+        ConfigError: `image_size` for data that are not resized.
         DataError: an unknown name; missing, damaged or unexpected data. The message says where
             to put what.
     """
@@ -62,6 +63,11 @@ def load(
         image_size = (image_size, image_size)
     folder = _data_folder(data_dir)
     kind, _, rest = name.partition(":")
+    if image_size is not None and kind not in ("folder", "tfds"):
+        raise ConfigError(
+            f"image_size is {image_size}, but only folder: and tfds: images are resized; "
+            f"{name!r} has the size it has"
+        )
     if kind == "npz" and rest:
         path = _existing(rest, folder, "file")
         images, labels = read_npz(path, split)
@@ -143,7 +149,7 @@ def _folder_candidates(info, split, path) -> Iterator[tuple[Path, Reader]]:
         if libraries.tfrecord_files(part):
             cache = path.parent / f"{info.name}_{split}.npy"
             yield part, functools.partial(libraries.read_tfrecords, part, info.image_shape, cache)
-    if any((path / name).is_file() for name in PARTITION_FILES) or list_images(path):
+    if any((path / name).is_file() for name in PARTITION_FILES) or has_images(path):
         yield path, functools.partial(_read_images, info, split, path)
 
 

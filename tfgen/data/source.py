@@ -53,8 +53,7 @@ class Source:
     @property
     def in_memory(self) -> bool:
         """Whether the images are a plain array of moderate size."""
-        plain = isinstance(self.images, np.ndarray) and not isinstance(self.images, np.memmap)
-        return plain and self.images.nbytes <= MEMORY_LIMIT_BYTES
+        return is_in_memory(self.images)
 
     def take(self, num_images: int | None) -> "Source":
         """The first `num_images` images, or all of them for None.
@@ -71,6 +70,12 @@ class Source:
             )
         labels = None if self.labels is None else self.labels[:num_images]
         return dataclasses.replace(self, images=self.images[:num_images], labels=labels)
+
+
+def is_in_memory(images: ImageArray) -> bool:
+    """Whether images are a plain array of at most `MEMORY_LIMIT_BYTES`."""
+    plain = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
+    return plain and images.nbytes <= MEMORY_LIMIT_BYTES
 
 
 def check_images(images: np.ndarray, where: str | os.PathLike) -> np.ndarray:

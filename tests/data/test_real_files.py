@@ -1,0 +1,50 @@
+"""The readers on real files; skipped where there are none (see `data_dir`)."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tfgen.data import CATALOGUE, Pipeline, load
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "count", "classes"),
+    [
+        ("mnist", "train", 60_000, 10),
+        ("mnist", "test", 9_000, 10),
+        ("fashion_mnist", "test", 9_000, 10),
+        ("omniglot", "train", 24_345, 50),
+        ("omniglot", "test", 7_070, 50),
+        ("cifar10", "test", 2_000, 10),
+        ("cifar100", "test", 2_000, 100),
+        ("svhn", "train", 554, 10),
+    ],
+)
+def test_catalogued(data_dir, name, split, count, classes):
+    source = load(name, split, data_dir)
+    assert source.images.shape == (count, *CATALOGUE[name].image_shape)
+    assert len(np.unique(source.labels)) == classes
+    assert source.images.max() == 255
+
+
+def test_mnist_idx_holds_the_same_images(data_dir, tmp_path):
+    (tmp_path / "mnist").symlink_to(data_dir / "mnist_idx")
+    idx, npz = load("mnist", "test", tmp_path), load("mnist", "test", data_dir)
+    np.testing.assert_array_equal(idx.images, npz.images)
+    np.testing.assert_array_equal(idx.labels, npz.labels)
+
+
+def test_archives_and_folders(data_dir):
+    assert load("npz:imagenet64.npz", "train", data_dir).images.shape == (792, 64, 64, 3)
+    assert load("folder:natural_224", "train", data_dir).images.shape == (63, 224, 224, 3)
+    assert load("folder:natural_224", "test", data_dir, image_size=64).image_shape == (64, 64, 3)
+
+
+def test_the_binarised_test_set_has_the_mean_of_the_intensities(data_dir):
+    # |z| < 5: false alarms 1e-6.
+    source = load("mnist", "test", data_dir)
+    pipeline = Pipeline(source, 1000, training=False, binarize="dynamic")
+    total = sum(float(batch["images"].numpy().sum()) for batch in pipeline.dataset())
+    p = source.images.astype(np.float64) / 255
+    z = (total - p.sum()) / np.sqrt((p * (1 - p)).sum())
+    assert scipy.stats.norm.sf(abs(z)) > 1e-6
