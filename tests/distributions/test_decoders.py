@@ -319,6 +319,8 @@ def test_normal_temperature_and_clipping():  # pitfall B3
     free = 0.5 * (decoder.loc + decoder.scale * noise) + 0.5
     np.testing.assert_allclose(image, np.clip(free, 0, 1), atol=1e-6)
     assert np.any(np.abs(decoder.sample(seed=(1, 2)) - 0.5) > 0.5)
+    from_uniform = decoder.quantile(scipy.stats.norm.cdf(noise.numpy()))
+    np.testing.assert_allclose(from_uniform, image, atol=1e-4)
 
 
 def test_normal_samples_follow_the_law():  # Kolmogorov-Smirnov at 0.001, fixed seed

@@ -149,7 +149,9 @@ def test_folded_weights_are_used(images):
     assert np.isfinite(evaluate_likelihood(Trainable(), batches(images, 50), 1)["nll"])
 
 
-@pytest.mark.parametrize("kwargs", [{"num_importance_samples": 0}, {"num_images": -1}])
+@pytest.mark.parametrize(
+    "kwargs", [{"num_importance_samples": 0}, {"num_images": 0}, {"samples_per_call": -1}]
+)
 def test_impossible_numbers_are_refused(images, kwargs):
     with pytest.raises(ConfigError, match="at least 1"):
         evaluate_likelihood(LinearGaussian(), batches(images, 50), **kwargs)

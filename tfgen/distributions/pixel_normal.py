@@ -120,6 +120,10 @@ class PixelNormal(distribution.AutoCompositeTensorDistribution):
         noise = samplers.normal(shape, dtype=self.dtype, seed=seed)
         return 0.5 * self._normal.sample_from_noise(noise) + 0.5
 
+    def _quantile(self, p):
+        # Of every sub-pixel by itself, of the clipped image.
+        return self.sample_from_noise(tf.math.ndtri(tf.cast(p, self.dtype)))
+
     def sample_from_noise(self, noise: tf.Tensor) -> tf.Tensor:
         """Images from standard normal noise `[..., H, W, C]`, clipped to [0, 1]."""
         return tf.clip_by_value(0.5 * self._normal.sample_from_noise(noise) + 0.5, 0.0, 1.0)

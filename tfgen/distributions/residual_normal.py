@@ -47,14 +47,15 @@ class ClampedNormal(tfd.Normal):
                 temperature, dtype_hint=tf.float32
             )
             loc = _transformed(self._loc_raw, gaussian.soft_clamp)
-            scale = _transformed(self._log_scale_raw, self._tempered_scale, self._temperature)
+            self._log_scale = _transformed(self._log_scale_raw, gaussian.soft_clamp)
+            scale = _transformed(self._log_scale, self._tempered_scale, self._temperature)
             super().__init__(
                 loc, scale, validate_args=validate_args, allow_nan_stats=allow_nan_stats, name=name
             )
             self._parameters, self._parameters_sanitized = parameters, False
 
-    def _tempered_scale(self, log_scale_raw: tf.Tensor) -> tf.Tensor:
-        scale = gaussian.scale_from_raw(log_scale_raw)
+    def _tempered_scale(self, log_scale: tf.Tensor) -> tf.Tensor:
+        scale = gaussian.scale_from_clamped(log_scale)
         if not self._is_tempered:
             return scale
         return scale * tf.cast(self._temperature, scale.dtype)
@@ -184,12 +185,9 @@ def _kl_residual_clamped(q: ResidualNormal, p: ClampedNormal, name: str | None =
     if not same or p._is_tempered:
         return _kl_clamped_clamped(q, p, name)
     with tf.name_scope(name or "kl_residual_prior"):
-        return gaussian.residual_normal_kl(
-            *(
-                tf.convert_to_tensor(a)
-                for a in (own.loc_raw, own.log_scale_raw, q.delta_loc, q.delta_log_scale)
-            )
-        )
+        both = (q.loc, q._log_scale, own.loc, own._log_scale)
+        offsets = (q.delta_loc, q.delta_log_scale)
+        return gaussian.residual_normal_kl(*map(tf.convert_to_tensor, (*both, *offsets)))
 
 
 def _parameter(value):

@@ -149,7 +149,8 @@ def evaluate_likelihood(
         ConfigError: if a number of samples or images is not positive.
         DataError: if the data set is empty or its images have another shape than the generator's.
     """
-    if num_importance_samples < 1 or samples_per_call < 1 or (num_images or 1) < 1:
+    limit = 1 if num_images is None else num_images
+    if min(num_importance_samples, samples_per_call, limit) < 1:
         raise ConfigError(
             f"num_importance_samples={num_importance_samples}, samples_per_call="
             f"{samples_per_call} and num_images={num_images} must be at least 1."

@@ -25,9 +25,14 @@ def soft_clamp(a: tf.Tensor, bound: float = CLAMP_BOUND) -> tf.Tensor:
     return bound * tf.math.tanh(a * (1.0 / bound))
 
 
+def scale_from_clamped(log_scale: tf.Tensor) -> tf.Tensor:
+    """Standard deviation from a log-scale that is clamped already."""
+    return tf.math.exp(log_scale) + SCALE_FLOOR
+
+
 def scale_from_raw(log_scale_raw: tf.Tensor) -> tf.Tensor:
     """Standard deviation from a raw log-scale: between 0.01674 and 148.42."""
-    return tf.math.exp(soft_clamp(log_scale_raw)) + SCALE_FLOOR
+    return scale_from_clamped(soft_clamp(log_scale_raw))
 
 
 def log_prob(x: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -40,33 +45,34 @@ def normal_kl(
     mean_q: tf.Tensor, scale_q: tf.Tensor, mean_p: tf.Tensor, scale_p: tf.Tensor
 ) -> tf.Tensor:
     """KL(N(mean_q, scale_q^2) || N(mean_p, scale_p^2)), elementwise, in nats; scales positive."""
-    return _kl_from_differences(mean_q - mean_p, scale_q - scale_p, scale_q, scale_p)
+    standardized = (mean_q - mean_p) / scale_p
+    ratio = scale_q / scale_p
+    return 0.5 * (tf.math.square(standardized) + (ratio - 1.0) * (ratio + 1.0)) - tf.math.log(ratio)
 
 
 def residual_normal_kl(
-    loc_raw: tf.Tensor, log_scale_raw: tf.Tensor, delta_loc: tf.Tensor, delta_log_scale: tf.Tensor
+    mean_q: tf.Tensor,
+    log_scale_q: tf.Tensor,
+    mean_p: tf.Tensor,
+    log_scale_p: tf.Tensor,
+    delta_loc: tf.Tensor,
+    delta_log_scale: tf.Tensor,
 ) -> tf.Tensor:
     """KL of a posterior given by its offsets from the prior, elementwise, in nats (paper eq. 2).
 
-    The posterior is the clamped Normal with raw parameters `loc_raw + delta_loc` and
-    `log_scale_raw + delta_log_scale`; the prior has `loc_raw` and `log_scale_raw`. Both differences
-    are formed from the offsets and not by subtracting nearly equal numbers, so that groups which
-    carry little information keep the digits of their KL and of its gradient, and zero offsets give
-    exactly zero.
+    Takes the clamped means and log-scales of both sides and the raw offsets between them. The
+    differences are formed from the offsets and not by subtracting nearly equal numbers, so that
+    groups which carry little information keep the digits of their KL and of its gradient, and zero
+    offsets give exactly zero.
     """
-    clamped_p = soft_clamp(log_scale_raw)
-    clamped_q = soft_clamp(log_scale_raw + delta_log_scale)
-    exp_p = tf.math.exp(clamped_p)
+    exp_p = tf.math.exp(log_scale_p)
     scale_p = exp_p + SCALE_FLOOR
-    scale_q = tf.math.exp(clamped_q) + SCALE_FLOOR
-    # scale_q - scale_p = exp(clamped_p) expm1(clamped_q - clamped_p): the floor drops out.
-    scale_difference = exp_p * tf.math.expm1(
-        _clamp_difference(clamped_q, clamped_p, delta_log_scale)
-    )
-    mean_difference = _clamp_difference(
-        soft_clamp(loc_raw + delta_loc), soft_clamp(loc_raw), delta_loc
-    )
-    return _kl_from_differences(mean_difference, scale_difference, scale_q, scale_p)
+    # With d = scale_q / scale_p - 1: the floor drops out of the difference of the scales.
+    log_scale_difference = _clamp_difference(log_scale_q, log_scale_p, delta_log_scale)
+    d = exp_p * tf.math.expm1(log_scale_difference) / scale_p
+    standardized = _clamp_difference(mean_q, mean_p, delta_loc) / scale_p
+    # 1/2 [standardized^2 + (1 + d)^2 - 1] - log(1 + d)
+    return 0.5 * (tf.math.square(standardized) + tf.math.square(d)) + (d - tf.math.log1p(d))
 
 
 def _clamp_difference(clamped_q: tf.Tensor, clamped_p: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
@@ -76,17 +82,3 @@ def _clamp_difference(clamped_q: tf.Tensor, clamped_p: tf.Tensor, delta: tf.Tens
     """
     product = clamped_q * clamped_p * (1.0 / CLAMP_BOUND**2)
     return soft_clamp(delta) * (1.0 - product)
-
-
-def _kl_from_differences(
-    mean_difference: tf.Tensor, scale_difference: tf.Tensor, scale_q: tf.Tensor, scale_p: tf.Tensor
-) -> tf.Tensor:
-    """1/2 [(dm / scale_p)^2 + r^2] - 1/2 - log r, with r = scale_q / scale_p written as 1 + d."""
-    d = scale_difference / scale_p
-    # log1p keeps the digits near r = 1, the plain logarithm those of small r. The argument of the
-    # branch not taken stays inside its domain, so that its gradient is finite as well.
-    log_ratio = tf.where(
-        d > -0.5, tf.math.log1p(tf.maximum(d, -0.5)), tf.math.log(scale_q / scale_p)
-    )
-    standardized = mean_difference / scale_p
-    return 0.5 * (tf.math.square(standardized) + tf.math.square(d)) + (d - log_ratio)
