@@ -1,8 +1,19 @@
 """What `fit` lacks, once: a guarded step, exact resume, schedules, callbacks and strategies."""
 
+from tfgen.training.averages import averaged_weights
+from tfgen.training.callbacks import (
+    Checkpointing,
+    NonFiniteError,
+    NonFiniteGuard,
+    SwapEMA,
+    TimeLimit,
+)
 from tfgen.training.checkpoint import CheckpointManager, load_weights_only
 from tfgen.training.files import replace_dir, replace_file
+from tfgen.training.images import save_grid
 from tfgen.training.model import Model
+from tfgen.training.progress import ProgressBar
+from tfgen.training.reporting import CSVLog, SampleImages, TensorBoard
 from tfgen.training.schedules import (
     KLWarmup,
     WarmupCosine,
@@ -13,17 +24,28 @@ from tfgen.training.schedules import (
 from tfgen.training.strategy import distribute, set_precision, strategy_from_name
 
 __all__ = [
+    "CSVLog",
     "CheckpointManager",
+    "Checkpointing",
     "KLWarmup",
     "Model",
+    "NonFiniteError",
+    "NonFiniteGuard",
+    "ProgressBar",
+    "SampleImages",
+    "SwapEMA",
+    "TensorBoard",
+    "TimeLimit",
     "WarmupCosine",
     "anneal_coefficient",
+    "averaged_weights",
     "balance_coefficients",
     "distribute",
     "group_weights",
     "load_weights_only",
     "replace_dir",
     "replace_file",
+    "save_grid",
     "set_precision",
     "strategy_from_name",
 ]

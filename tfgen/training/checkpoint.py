@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfgen.errors import CheckpointError
+from tfgen.training.averages import moving_averages
 from tfgen.training.files import replace_file
 from tfgen.training.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.variable_names import match_names, unique_names
@@ -227,18 +228,8 @@ def _named(group: str, variables: Iterable, root: str):
 
 def _averages(model) -> dict[str, str]:
     """Names of the moving average of each weight that has one."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not getattr(optimizer, "use_ema", False):
-        return {}
     names = {id(variable): name for name, variable in _variables(model).items()}
-    return {
-        names[id(variable)]: names[id(average)]
-        for variable, average in zip(
-            optimizer._trainable_variables, optimizer._model_variables_moving_average
-        )
-        if average is not None
-    }
+    return {names[id(weight)]: names[id(average)] for weight, average in moving_averages(model)}
 
 
 def _build_optimizer(model):

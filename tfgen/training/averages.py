@@ -1,0 +1,37 @@
+"""Moving averages of the weights, which Keras optimizers keep with `use_ema=True`."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+
+def moving_averages(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Pairs of a weight and its moving average; empty if the optimizer keeps none."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
+        return []
+    averages = optimizer._model_variables_moving_average
+    pairs = zip(optimizer._trainable_variables, averages)
+    return [(weight, average) for weight, average in pairs if average is not None]
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within the block the model has its averaged weights, if the optimizer keeps any.
+
+    The weights come back bit-equal, which Keras's `SwapEMAWeights` does not promise: it swaps by
+    adding and subtracting in floating point.
+    """
+    pairs = moving_averages(model)
+    if pairs and int(model.optimizer.iterations.numpy()) == 0:
+        pairs = []  # before the first update the averages are still zero
+    kept = [weight.numpy() for weight, _ in pairs]
+    for weight, average in pairs:
+        weight.assign(average.numpy())
+    try:
+        yield
+    finally:
+        for (weight, _), value in zip(pairs, kept):
+            weight.assign(value)

@@ -1,0 +1,150 @@
+"""Callbacks that steer a run: stop it, save it, evaluate it with averaged weights."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import keras
+
+from tfgen.errors import UserError
+from tfgen.training.averages import averaged_weights
+from tfgen.training.checkpoint import CheckpointManager
+
+
+class NonFiniteError(UserError, ArithmeticError):
+    """Training produced nothing but NaN or infinity for too many steps on end.
+
+    Attributes:
+        first_step: first step of the range, counted from 0.
+        last_step: last step of the range.
+    """
+
+    def __init__(self, first_step: int, last_step: int):
+        super().__init__(
+            f"The loss or its gradients were not finite in steps {first_step} to {last_step}; all "
+            "of these updates were skipped. Lower the learning rate, or raise or anneal the "
+            "regularisation, and start again from an earlier checkpoint or from scratch."
+        )
+        self.first_step = first_step
+        self.last_step = last_step
+
+
+class NonFiniteGuard(keras.callbacks.Callback):
+    """Stops a run whose updates are skipped again and again.
+
+    `tfgen.training.Model` skips single bad steps on its own. A run of them means that the weights
+    themselves are beyond repair, or that a float16 loss scale finds no value that works.
+
+    Args:
+        max_consecutive: skips in a row that are too many. The default, 20, lets the loss scale
+            shrink by a factor of a million first.
+
+    Raises:
+        NonFiniteError: at the end of the batch that reaches the limit.
+    """
+
+    def __init__(self, max_consecutive: int = 20):
+        super().__init__()
+        self.max_consecutive = max_consecutive
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.consecutive_skips.numpy()) >= self.max_consecutive:
+            counters = self.model.counters()
+            raise NonFiniteError(counters["first_skipped_step"], counters["last_skipped_step"])
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Saves the run at the end of epochs, and within them if they are long.
+
+    Put it after callbacks that change weights, and before those that only look. When a run is
+    stopped within an epoch, Keras ends that epoch, so it is saved as well.
+
+    Args:
+        manager: where to save.
+        every_epochs: epochs between saves; the last epoch is always saved. Defaults to `1`.
+        every_minutes: saves within an epoch when the last save is this old; `None` does not.
+        extra: kept in the checkpoint and given back by `restore`; a dict, or a function without
+            arguments that makes one.
+    """
+
+    def __init__(
+        self,
+        manager: CheckpointManager,
+        every_epochs: int = 1,
+        every_minutes: float | None = None,
+        extra: Mapping | Callable[[], Mapping] | None = None,
+    ):
+        super().__init__()
+        self.manager = manager
+        self.every_epochs = every_epochs
+        self.every_minutes = every_minutes
+        self.extra = extra
+
+    def on_train_begin(self, logs=None):
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        due = self.every_minutes is not None
+        if due and time.monotonic() - self._saved_at >= 60 * self.every_minutes:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if last or (epoch + 1) % self.every_epochs == 0:
+            self._save()
+
+    def _save(self):
+        extra = self.extra() if callable(self.extra) else self.extra
+        self.manager.save(self.model, extra)
+        self._saved_at = time.monotonic()
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends a run before it has taken longer than allowed.
+
+    Between epochs it stops when another epoch as long as the longest so far would not fit. Put it
+    before `Checkpointing`, so that the last epoch is saved.
+
+    Args:
+        minutes: time from the beginning of `fit`.
+        within_epochs: also stops in the middle of an epoch when the time is up. Defaults to
+            `False`, for runs that count whole epochs.
+    """
+
+    def __init__(self, minutes: float, within_epochs: bool = False):
+        super().__init__()
+        self.minutes = minutes
+        self.within_epochs = within_epochs
+
+    def on_train_begin(self, logs=None):
+        self._begin = self._epoch_end = time.monotonic()
+        self._longest = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.within_epochs and time.monotonic() - self._begin >= 60 * self.minutes:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._epoch_end)
+        self._epoch_end = now
+        needed = 0.0 if self.within_epochs else self._longest
+        if now + needed - self._begin >= 60 * self.minutes:
+            self.model.stop_training = True
+
+
+class SwapEMA(keras.callbacks.Callback):
+    """Evaluates with the moving averages of the weights, and trains on with the weights.
+
+    Does nothing if the optimizer keeps no averages.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._block = None
+
+    def on_test_begin(self, logs=None):
+        self._block = averaged_weights(self.model)
+        self._block.__enter__()
+
+    def on_test_end(self, logs=None):
+        self._block.__exit__(None, None, None)

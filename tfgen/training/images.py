@@ -1,0 +1,78 @@
+"""Many images in one picture."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from tfgen.training.files import replace_file
+
+_GAP = 2  # pixels between images
+_GROUND = 255
+_SMALLEST = 48  # pixels; smaller images are enlarged by a whole factor
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Lays images out row by row, with a gap between them.
+
+    Args:
+        images: `[N, H, W, C]`, floats in [0, 1] or uint8. With other than three channels only the
+            first is shown, in grey.
+        columns: images in a row; by default as many as make the grid about square.
+
+    Returns:
+        uint8 `[height, width, 3]`; small images are enlarged by a whole factor.
+
+    Raises:
+        ValueError: there is no image, or the array has another rank.
+    """
+    images = _pixels(images)
+    count, height, width, _ = images.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    picture = np.full(
+        (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), _GROUND, np.uint8
+    )
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def strip(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Lays sequences of images under each other, such as originals above reconstructions.
+
+    Args:
+        rows: arrays `[N, H, W, C]` of equal shape, see `grid`.
+
+    Returns:
+        uint8 `[height, width, 3]`, one row of `N` images for each array.
+    """
+    return grid(np.concatenate([np.asarray(row) for row in rows]), columns=len(rows[0]))
+
+
+def save_grid(images: np.ndarray, path: str | os.PathLike, columns: int | None = None) -> None:
+    """Writes `grid(images, columns)` as a PNG (or whatever the suffix says), whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with replace_file(path) as temporary:
+        Image.fromarray(grid(images, columns)).save(temporary)
+
+
+def _pixels(images):
+    """uint8 `[N, H, W, 3]`, enlarged if small; what is not a number becomes black."""
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(
+            f"Expected at least one image in an array [N, H, W, C]; got shape {images.shape}."
+        )
+    if images.dtype != np.uint8:
+        images = np.nan_to_num(images.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+        images = np.round(255 * np.clip(images, 0.0, 1.0)).astype(np.uint8)
+    if images.shape[-1] != 3:
+        images = np.repeat(images[..., :1], 3, axis=-1)
+    factor = max(1, -(-_SMALLEST // max(images.shape[1:3])))
+    return images.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -1,0 +1,211 @@
+"""Callbacks that leave a record of a run: CSV, TensorBoard, sample images."""
+
+import contextlib
+import csv
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import UserError
+from tfgen.training.averages import averaged_weights
+from tfgen.training.files import replace_file
+from tfgen.training.images import grid, save_grid
+
+
+class CSVLog(keras.callbacks.Callback):
+    """One row per epoch, and per so many steps if wished, in a CSV file.
+
+    The columns are `step`, `epoch`, `learning_rate`, `skipped_steps` and whatever is reported. A
+    run that is resumed goes on in the same file; rows beyond the step it resumes from belong to a
+    future that did not happen, and are dropped. The file is whole at any moment.
+
+    Args:
+        path: of the file.
+        every_steps: adds a row within the epoch every so many steps; `None` does not.
+
+    Raises:
+        UserError: the file cannot be written, or is not one of these.
+    """
+
+    COLUMNS = ("step", "epoch", "learning_rate", "skipped_steps")
+
+    def __init__(self, path: str | os.PathLike, every_steps: int | None = None):
+        super().__init__()
+        self.path = Path(path)
+        self.every_steps = every_steps
+        self._rows: list[dict] = []
+
+    def on_train_begin(self, logs=None):
+        step = _step(self.model)
+        self._next = _next_report(step, self.every_steps)
+        self._rows = [row for row in self._read() if int(row["step"]) <= step]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._next is not None and _step(self.model) >= self._next:
+            self._next = _next_report(_step(self.model), self.every_steps)
+            self._add(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._rows = [row for row in self._rows if int(row["step"]) < _step(self.model)]
+        self._add(logs)
+
+    def _add(self, logs):
+        self._rows.append(
+            {
+                "step": _step(self.model),
+                "epoch": self._epoch,
+                "learning_rate": learning_rate(self.model),
+                "skipped_steps": self.model.counters()["skipped_steps"],
+                **(logs or {}),
+            }
+        )
+        columns = dict.fromkeys(self.COLUMNS) | dict.fromkeys(
+            name for row in self._rows for name in row
+        )
+        with _writing(self.path), replace_file(self.path) as temporary:  # noqa: SIM117
+            with open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(columns), restval="")
+                writer.writeheader()
+                writer.writerows(self._rows)
+
+    def _read(self):
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not all((row.get("step") or "").isdigit() for row in rows):
+            raise UserError(f"{self.path} is not a log of this library; move it away.")
+        return rows
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Reported scalars and vectors, the learning rate and the skips, for TensorBoard.
+
+    A vector of length L (KL per latent group, say) becomes L scalars `name/00`, `name/01`, ...
+
+    Args:
+        log_dir: folder of the event files.
+        every_steps: also reports within the epoch every so many steps; `None` does not.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, every_steps: int | None = None):
+        super().__init__()
+        self.log_dir = Path(log_dir)
+        self.every_steps = every_steps
+
+    def on_train_begin(self, logs=None):
+        self._next = _next_report(_step(self.model), self.every_steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._next is not None and _step(self.model) >= self._next:
+            self._next = _next_report(_step(self.model), self.every_steps)
+            self._write(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write(logs)
+        with _writing(self.log_dir):
+            _summary_writer(self.log_dir).flush()
+
+    def _write(self, logs):
+        scalars = dict(logs or {})
+        for name, values in self.model.vector_logs().items():
+            scalars |= {f"{name}/{index:02d}": value for index, value in enumerate(values)}
+        scalars["learning_rate"] = learning_rate(self.model)
+        scalars["skipped_steps"] = self.model.counters()["skipped_steps"]
+        with _writing(self.log_dir), _summary_writer(self.log_dir).as_default(_step(self.model)):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+
+
+class SampleImages(keras.callbacks.Callback):
+    """A grid of samples at the end of epochs, always from the same seeds.
+
+    The model must have `sample(num_images, temperature=..., seed=...)`.
+
+    Args:
+        directory: folder of the grids, `step-00012345.png`.
+        num_images: how many. Defaults to `64`.
+        temperature: of the samples. Defaults to `1.0`.
+        seed: of the samples. Defaults to `0`.
+        every_epochs: epochs between grids; the last epoch always has one. Defaults to `1`.
+        columns: of the grid; about square by default.
+        log_dir: if given, the grids go to TensorBoard as well.
+        ema: samples with the moving averages of the weights, if there are any. Defaults to `True`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        num_images: int = 64,
+        temperature: float = 1.0,
+        seed: int = 0,
+        every_epochs: int = 1,
+        columns: int | None = None,
+        log_dir: str | os.PathLike | None = None,
+        ema: bool = True,
+    ):
+        super().__init__()
+        self.directory = Path(directory)
+        self.num_images = num_images
+        self.temperature = temperature
+        self.seed = seed
+        self.every_epochs = every_epochs
+        self.columns = columns
+        self.log_dir = None if log_dir is None else Path(log_dir)
+        self.ema = ema
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        if not last and (epoch + 1) % self.every_epochs:
+            return
+        with averaged_weights(self.model) if self.ema else contextlib.nullcontext():
+            images = self.model.sample(
+                self.num_images, temperature=self.temperature, seed=self.seed
+            )
+        images = np.asarray(images)
+        path = self.directory / f"step-{_step(self.model):08d}.png"
+        with _writing(path):
+            save_grid(images, path, self.columns)
+        if self.log_dir is not None:
+            with _writing(self.log_dir), _summary_writer(self.log_dir).as_default():
+                picture = grid(images, self.columns)[None]
+                tf.summary.image("samples", picture, step=_step(self.model))
+
+
+def learning_rate(model: keras.Model) -> float:
+    """The learning rate of the model's next update."""
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+@functools.cache
+def _summary_writer(log_dir: Path):
+    """The one writer of a folder: TensorBoard reads only the newest event file of a process."""
+    return tf.summary.create_file_writer(str(log_dir))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+        raise UserError(
+            f"Cannot write {path}: {reason}. Training is kept up to the last checkpoint; free "
+            "some space or make the folder writable, and run again."
+        ) from error
+
+
+def _step(model) -> int:
+    return int(model.train_steps.numpy())
+
+
+def _next_report(step, every_steps):
+    return None if every_steps is None else (step // every_steps + 1) * every_steps
