@@ -49,7 +49,7 @@ make_environment() {
       fail "$python cannot make environments (on Debian: apt-get install python3-venv)."
   fi
   touch "$VENV/.tfgen-unfinished"
-  echo "$TOOL: installing into $VENV (about 2 GB, some minutes the first time)"
+  echo "$TOOL: installing into $VENV (about 3 GB, some minutes the first time)"
   if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
       --retries 2 -c "$ROOT/constraints.txt" -e "$ROOT[all]" >"$VENV/install.log" 2>&1; then
     if grep -qE 'NewConnectionError|NameResolutionError|name resolution|ConnectTimeout|ProxyError|ReadTimeout|No matching distribution' "$VENV/install.log"; then
