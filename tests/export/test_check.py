@@ -76,6 +76,16 @@ def test_nan_is_refused(subject):
         run_against(broken, subject)
 
 
+def test_the_mean_has_a_bound_of_its_own(subject):
+    def darker(name, inputs):
+        return {k: v - 0.1 for k, v in subject.keras.run(name, inputs).items()}
+
+    report = run_against(darker, subject, 0.2)
+    assert report.mean_difference == pytest.approx(0.1, abs=1e-6)
+    with pytest.raises(ExportError, match=r"differs on average from the Keras model by 0\.1"):
+        run_against(darker, subject, 0.2, mean_tolerance=0.05)
+
+
 def test_a_batch_frozen_into_the_artefact_is_refused(subject):
     def stuck(name, inputs):
         return subject.answer(name)
