@@ -78,8 +78,7 @@ def feature_statistics(
     Raises:
         DataError: if there are no images, or they are not finite.
     """
-    rng = np.random.default_rng(seed)
-    moments, kept, keys, done = None, None, np.empty(0), 0
+    moments, choice, done = None, _RandomChoice(keep_features, seed), 0
     for batch in batches_of(images, batch_size):
         if num_images is not None:
             batch = batch[: num_images - done]
@@ -88,17 +87,40 @@ def feature_statistics(
         features = extractor(batch)
         fresh = Moments.of(features)
         moments = fresh if moments is None else moments.merge(fresh)
-        # The images with the smallest of uniform keys are a random choice of all images so far.
-        keys = np.concatenate([keys, rng.random(len(features))])
-        kept = features if kept is None else np.concatenate([kept, features])
-        if len(keys) > keep_features:
-            order = np.argpartition(keys, keep_features)[:keep_features]
-            keys, kept = keys[order], kept[order]
+        choice.add(features)
         done += len(batch)
     if moments is None:
         raise DataError("there are no images to compute features of; expected at least one.")
-    # In random order, so that any first n of them are a random choice too.
-    return FeatureStatistics(extractor.protocol, moments, kept[np.argsort(keys)])
+    return FeatureStatistics(extractor.protocol, moments, choice.result())
+
+
+class _RandomChoice:
+    """At most `size` rows of a stream, chosen at random; the same whatever its batches.
+
+    Every row draws a uniform key, and the rows with the smallest keys stay.
+    """
+
+    def __init__(self, size: int, seed: int):
+        self._size, self._rng = size, np.random.default_rng(seed)
+        self._keys: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        self._keys.append(self._rng.random(len(rows)))
+        self._rows.append(rows)
+        # Seldom enough that each row is copied a few times at most.
+        if sum(map(len, self._keys)) > 2 * self._size + len(rows):
+            self._compact()
+
+    def result(self) -> np.ndarray:
+        """The chosen rows in random order: any first n of them are a random choice too."""
+        self._compact()
+        return self._rows[0]
+
+    def _compact(self) -> None:
+        keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
+        order = np.argsort(keys)[: self._size]
+        self._keys, self._rows = [keys[order]], [rows[order]]
 
 
 def compare_samples(
