@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgen.bin import pictures
+from tfgen.bin.pictures import save_kl_per_group
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
+from tfgen.training import save_grid
 
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (paper, section 4)
 
@@ -97,43 +98,36 @@ def draw(
     Returns:
         The files.
     """
-    written = []
+    files = []
+
+    def place(name):
+        files.append(folder / f"{name}.png")
+        return files[-1]
+
     for temperature in temperatures:
         samples = generator.sample(64, temperature=temperature, seed=seed)
-        path = folder / f"samples_temperature_{temperature:g}.png"
-        written.append(pictures.write_png(path, pictures.grid(samples, columns=8)))
-    written.append(
-        pictures.write_png(folder / "reconstructions.png", reconstructions(generator, images[:40]))
-    )
-    written.append(
-        pictures.write_png(folder / "interpolations.png", interpolations(generator, images[:12]))
-    )
-    written.append(
-        pictures.write_kl_per_group(
-            folder / "kl_per_group.png", kl_per_group, generator.latent_shapes
-        )
-    )
-    return written
+        save_grid(samples, place(f"samples_temperature_{temperature:g}"))
+    save_grid(reconstructions(generator, images[:40]), place("reconstructions"), columns=10)
+    save_grid(interpolations(generator, images[:12], steps=10), place("interpolations"), columns=10)
+    save_kl_per_group(place("kl_per_group"), kl_per_group, generator.latent_shapes)
+    return files
 
 
 def reconstructions(generator, images: np.ndarray, columns: int = 10) -> np.ndarray:
-    """Rows of originals, each above the row of their reconstructions."""
-    images = np.asarray(images)
-    rebuilt = np.asarray(generator.reconstruct(images, seeds_for(len(images))))
+    """Rows of originals, each above the row of their reconstructions; `[N', H, W, C]`."""
+    rebuilt = np.asarray(generator.reconstruct(tf.constant(images), seeds_for(len(images))))
     rows = []
     for start in range(0, len(images), columns):
-        chunk = slice(start, start + columns)
-        missing = columns - len(images[chunk])
-        blank = np.ones((missing, *images.shape[1:]), np.float32)
-        rows += [images[chunk], blank, rebuilt[chunk], blank]
-    return pictures.grid(np.concatenate(rows), columns)
+        for row in (images[start : start + columns], rebuilt[start : start + columns]):
+            missing = columns - len(row)
+            rows.append(np.pad(row, [(0, missing), (0, 0), (0, 0), (0, 0)], constant_values=1.0))
+    return np.concatenate(rows)
 
 
 def interpolations(generator, images: np.ndarray, steps: int = 10) -> np.ndarray:
-    """One row for each pair of neighbours, from the first to the second."""
-    images = np.asarray(images)
+    """One row of `steps` for each pair of neighbours, from the first to the second."""
     first, second = images[0::2], images[1::2]
     if not len(second):  # a single image is its own partner
         second = first
-    paths = np.asarray(generator.interpolate(first[: len(second)], second, steps))
-    return pictures.grid(paths.reshape(-1, *images.shape[1:]), steps)
+    paths = generator.interpolate(tf.constant(first[: len(second)]), tf.constant(second), steps)
+    return np.reshape(paths, [-1, *images.shape[1:]])

@@ -146,7 +146,7 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
         section["name"],
         split=split or section["split"],
         data_dir=data_dir,
-        image_size=expected[:2],  # of sets that have no size of their own
+        image_size=_resized(section, expected),
     )
     if source.image_shape != expected:
         raise DataError(
@@ -154,6 +154,11 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
             f"config.model.image_shape is {expected}; set one to the other"
         )
     return source
+
+
+def _resized(section, image_shape):
+    """The size to bring images to that have none of their own."""
+    return image_shape[:2] if section["name"].startswith(("folder:", "tfds:")) else None
 
 
 def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, num_shards: int = 1):

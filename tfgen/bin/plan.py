@@ -10,8 +10,13 @@ from tfgen.bin import memory
 from tfgen.bin.experiment import Experiment
 
 
-def describe(experiment: Experiment, precision: str) -> dict[str, Any]:
+def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str, Any]:
     """The plan of a run as plain values, ready for JSON.
+
+    Args:
+        experiment: what is going to run.
+        strategy: its name.
+        precision: its name.
 
     Returns:
         At least `parameters` (trainable), `groups`, `latent_dims`, `devices` and
@@ -37,7 +42,7 @@ def describe(experiment: Experiment, precision: str) -> dict[str, Any]:
         "total_steps": None if steps is None else steps * experiment.epochs,
         "optimizer": config["optimizer"]["name"],
         "precision": precision,
-        "strategy": type(experiment.strategy).__name__,
+        "strategy": strategy,
         "replicas": replicas,
         "devices": devices(),
         "memory_estimate_gib": round(gib, 3),
@@ -64,7 +69,7 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"batches of {plan['batch_size']}",
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
-            f"devices: {', '.join(plan['devices'])} ({plan['strategy']}, {plan['precision']}), "
+            f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}, {plan['precision']}), "
             f"about {plan['memory_estimate_gib']:.2f} GiB each",
             f"results: {workdir}",
         )

@@ -10,20 +10,22 @@ from absl import flags
 
 from tfgen.bin import app, loading, terminal
 from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
-from tfgen.errors import UserError
 
 TEMPERATURE = flags.DEFINE_float(
     "temperature", 1.0, "Scale on the prior's standard deviation.", lower_bound=0.0
 )
 INDIVIDUAL = flags.DEFINE_bool("individual", False, "One PNG per image instead of one grid.")
-COLUMNS = flags.DEFINE_integer("columns", 8, "Of the grid.", lower_bound=1)
+COLUMNS = flags.DEFINE_integer(
+    "columns", None, "Of the grid; default: about square.", lower_bound=1
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import pictures
+        from tfgen.bin.pictures import save_pixels
+        from tfgen.training import save_grid
 
         loaded = loading.load()
     images = loaded.generator.sample(
@@ -35,15 +37,13 @@ def main(argv: Sequence[str]) -> None:
     name = f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
     output = loading.output_or(loaded.workdir.samples / name)
     if INDIVIDUAL.value:
-        if output.exists() and not output.is_dir():
-            raise UserError(f"--output={output} is a file; --individual needs a folder")
         width = len(str(len(images) - 1))
         for index, image in enumerate(images):
-            pictures.write_png(output / f"{index:0{width}d}.png", pictures.pixels(image))
+            save_pixels(image, output / f"{index:0{width}d}.png")
         print(f"{len(images)} images in {output}")
         return
     path = output if output.suffix == ".png" else output.with_name(output.name + ".png")
-    pictures.write_png(path, pictures.grid(images, min(COLUMNS.value, len(images))))
+    save_grid(images, path, COLUMNS.value)
     print(f"{len(images)} images in {path}")
 
 

@@ -6,7 +6,6 @@ tfgen-train --config=configs/nvae/cifar10.py --dry_run
 """
 
 import json
-import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -46,7 +45,9 @@ def main(argv: Sequence[str]) -> None:
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import plan, training
-        from tfgen.bin.experiment import build_experiment
+        from tfgen.bin.config import complete
+        from tfgen.bin.experiment import GENERATORS, build_experiment
+        from tfgen.bin.workdir import Workdir
 
     options = dict(
         data_dir=app.DATA_DIR.value,
@@ -57,11 +58,14 @@ def main(argv: Sequence[str]) -> None:
     if DRY_RUN.value:
         # Of the data only the shape matters here, which the model knows: nothing is fetched.
         experiment = build_experiment(config, with_data=False, **options)
-        print(json.dumps(plan.describe(experiment, PRECISION.value), indent=2))
+        print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
         return
-    workdir = _required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first")
+    workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
+    for change in workdir.compare(complete(config, GENERATORS)):
+        print(f"changed since this run began: {change}")
     experiment = build_experiment(config, **options)
-    training.train(experiment, workdir, plan.describe(experiment, PRECISION.value), out=sys.stdout)
+    training.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))
+    print(f"next: tfgen-evaluate --workdir={workdir.path}")
 
 
 def run() -> None:

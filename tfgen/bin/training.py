@@ -1,0 +1,132 @@
+"""The run of one training: restore, say what will happen, fit, save; read it top to bottom."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import keras
+
+from tfgen.bin import app
+from tfgen.bin import plan as plans
+from tfgen.bin.experiment import Experiment
+from tfgen.bin.workdir import Workdir
+from tfgen.errors import ConfigError
+from tfgen.training import (
+    Checkpointing,
+    CheckpointManager,
+    CSVLog,
+    NonFiniteGuard,
+    ProgressBar,
+    SampleImages,
+    TensorBoard,
+    TimeLimit,
+)
+
+# Losing more than this to a power cut would hurt; epochs of the large recipes take longer.
+MINUTES_BETWEEN_SAVES = 20.0
+SAMPLE_GRIDS = 20  # of a whole run
+
+
+def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
+    """Trains until the configured number of epochs, from the last checkpoint if there is one.
+
+    Args:
+        experiment: what to train.
+        workdir: where the run lies; it was compared with the experiment's configuration.
+        plan: of the run, see `tfgen.bin.plan.describe`.
+
+    Raises:
+        UserError: see `tfgen.training`; what was saved before is kept.
+        Terminated, KeyboardInterrupt: a signal arrived; the state was saved first.
+    """
+    model, steps = experiment.model, experiment.steps_per_epoch
+    chief = experiment.strategy.extended.should_checkpoint
+    manager = CheckpointManager(workdir.checkpoints)
+    manager.restore(model)
+    start = int(model.train_steps.numpy())
+    if chief:
+        print(plans.announce(plan, str(workdir.path), start), flush=True)
+        workdir.write_config(experiment.config)
+
+    callbacks = _callbacks(experiment, workdir, manager, chief)
+    with stopping_on_signals(model):
+        for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
+            model.fit(
+                experiment.dataset(int(model.train_steps.numpy())),
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                steps_per_epoch=epoch_steps,
+                callbacks=callbacks,
+                shuffle=False,  # the pipeline does
+                verbose=0,
+            )
+            if model.stop_training:
+                break
+    if chief:
+        done = int(model.train_steps.numpy())
+        print(f"trained {done:,} of {steps * experiment.epochs:,} steps", flush=True)
+
+
+def _stretches(start: int, steps: int, epochs: int) -> Iterator[tuple[int, int, int]]:
+    """Calls of `fit` that complete a run: `(initial_epoch, epochs, steps_per_epoch)`.
+
+    A run that was stopped within an epoch first finishes it.
+    """
+    first_epoch, within = divmod(start, steps)
+    if first_epoch < epochs and within:
+        yield first_epoch, first_epoch + 1, steps - within
+        first_epoch += 1
+    if first_epoch < epochs:
+        yield first_epoch, epochs, steps
+
+
+def _callbacks(experiment, workdir, manager, chief):
+    """What happens beside training; only the chief of several workers writes and shows."""
+    options = experiment.config["training"]
+    callbacks = [NonFiniteGuard(max_consecutive=options["max_consecutive_skips"])]
+    if options["max_minutes"] is not None:
+        if experiment.strategy.num_replicas_in_sync > 1 and not chief:
+            raise ConfigError("config.training.max_minutes stops one worker only; leave it out")
+        callbacks.append(TimeLimit(options["max_minutes"]))
+    if chief:
+        report_steps = options["report_steps"]
+        callbacks += [
+            Checkpointing(manager, every_minutes=MINUTES_BETWEEN_SAVES),
+            CSVLog(workdir.logs / "training.csv", every_steps=report_steps),
+            TensorBoard(workdir.logs, every_steps=report_steps),
+            SampleImages(
+                workdir.samples,
+                every_epochs=max(1, experiment.epochs // SAMPLE_GRIDS),
+                log_dir=workdir.logs,
+            ),
+            ProgressBar(
+                experiment.epochs * experiment.steps_per_epoch, names=("loss", "nelbo", "kl")
+            ),
+        ]
+    return callbacks
+
+
+@contextlib.contextmanager
+def stopping_on_signals(model: keras.Model) -> Iterator[None]:
+    """Lets a first SIGINT or SIGTERM end `fit` after the current step, with all it saves.
+
+    Afterwards the signal's own exception is raised. A second signal raises it at once.
+    """
+    arrived = []
+    exceptions = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: app.Terminated}
+
+    def handle(number, frame):
+        del frame
+        if arrived:
+            raise exceptions[number]
+        arrived.append(number)
+        model.stop_training = True
+
+    previous = {number: signal.signal(number, handle) for number in exceptions}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if arrived:
+        raise exceptions[arrived[0]]
