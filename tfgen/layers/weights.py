@@ -60,8 +60,8 @@ class LiveWeights:
         run = bn_ops.normalize if replicas == 1 else bn_ops.normalize_synchronized
         y, mean, variance = run(x, scale, offset, activation)
         # PyTorch keeps the unbiased variance of all pixels that the layer stands for.
-        count = tf.cast(tf.size(x) // x.shape[-1] * norm.repeat * replicas, tf.float32)
-        self.moments[norm] = (mean, variance * count / tf.maximum(count - 1.0, 1.0))
+        count = bn_ops.pixel_count(x) * norm.repeat * replicas
+        self.moments[norm] = (mean, variance * (count / (count - 1.0)))
         return y
 
     def dense(self, dense: Dense, x, activation=None):

@@ -1,8 +1,11 @@
 """Batch normalisation and its activation as one op that stores only its input.
 
-Forward, the fused kernel normalises and Swish follows. Backward, the normalised value is recomputed
-from the input and the batch statistics instead of being kept, which saves one activation a layer
-(NVAE, section 3.2: the memory-saving batch norm and Swish).
+Backward, the normalised value is recomputed from the input and the batch statistics instead of being
+kept, which saves an activation a layer (NVAE, section 3.2: memory-saving batch norm and Swish).
+
+On the CPU the pointwise parts are compiled, so that they go over memory once, and the two sums of the
+backward pass are products with a vector of ones: together about twice as fast as the fused kernels,
+which accelerators keep.
 """
 
 import tensorflow as tf
@@ -29,12 +32,21 @@ def normalize(x, scale, offset, activation: str | None = None):
         activation: "swish", "elu" or None.
 
     Returns:
-        The output like `x`; the batch mean `[C]`; the biased batch variance `[C]` (both float32).
+        The output like `x`; the batch mean `[C]`; the biased batch variance `[C]` (both float32,
+        without gradient).
     """
-    if activation == "swish":
-        return _normalize_swish(x, scale, offset)
-    y, mean, variance = _fused(x, scale, offset)[:3]
-    return activate(y, activation), mean, variance
+    if on_cpu() and activation in _COMPILED:
+        return _normalize_compiled(x, scale, offset, activation)
+    y, mean, unbiased = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset,
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=EPSILON,
+    )[:3]
+    count = _count(x)
+    return activate(y, activation), mean, unbiased * ((count - 1.0) / count)
 
 
 def normalize_synchronized(x, scale, offset, activation: str | None = None):
@@ -48,45 +60,79 @@ def normalize_synchronized(x, scale, offset, activation: str | None = None):
     return activate(tf.cast(y, x.dtype), activation), mean, variance
 
 
-def _fused(x, scale, offset):
-    empty = tf.zeros([0])
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=scale, offset=offset, mean=empty, variance=empty, epsilon=EPSILON
-    )
+def pixel_count(x):
+    """Values of each channel in `[B, H, W, C]`: a float where the shape is known, else a tensor."""
+    size = x.shape[:3].num_elements()
+    return float(size) if size is not None else tf.cast(tf.size(x) // x.shape[-1], tf.float32)
 
 
-@tf.custom_gradient
-def _normalize_swish(x, scale, offset):
-    y, mean, unbiased, saved_mean, saved_variance, saved = _fused(x, scale, offset)
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    variance = unbiased * (count - 1.0) / tf.maximum(count, 1.0)
-
-    def gradient(dy, dmean=None, dvariance=None):
-        del dmean, dvariance  # the running statistics take no gradient
-        slope = _swish_slope_fused if on_cpu() else _swish_slope
-        inner = slope(x, dy, scale, offset, mean, variance)
-        dx, dscale, doffset, _, _ = tf.raw_ops.FusedBatchNormGradV3(
-            y_backprop=inner,
-            x=x,
-            scale=scale,
-            reserve_space_1=saved_mean,
-            reserve_space_2=saved_variance,
-            reserve_space_3=saved,
-            epsilon=EPSILON,
-        )
-        return dx, dscale, doffset
-
-    return (tf.nn.silu(y), mean, variance), gradient
+_count = pixel_count
 
 
-def _swish_slope(x, dy, scale, offset, mean, variance):
-    """`dy * swish'(batch_norm(x))`, the normalised value recomputed."""
-    factor = scale * tf.math.rsqrt(variance + EPSILON)
-    shift = offset - mean * factor
-    y = x * tf.cast(factor, x.dtype) + tf.cast(shift, x.dtype)
-    gate = tf.sigmoid(y)
-    return dy * (gate * (1 + y * (1 - gate)))
+def _normalize_compiled(x, scale, offset, activation):
+    forward, slope, finish = _COMPILED[activation]
+
+    @tf.custom_gradient
+    def run(x, scale, offset):
+        y, mean, variance = forward(x, scale, offset)
+
+        def gradient(dy, *_):
+            inner, inner_x = slope(x, dy, scale, offset, mean, variance)
+            doffset, dscale = _column_sums(inner), _column_sums(inner_x)
+            return finish(x, inner, scale, mean, variance, doffset, dscale), dscale, doffset
+
+        return (y, tf.stop_gradient(mean), tf.stop_gradient(variance)), gradient
+
+    return run(x, scale, offset)
 
 
-# Pointwise work only: here XLA halves the time on the CPU (one pass over memory instead of six).
-_swish_slope_fused = tf.function(_swish_slope, jit_compile=True)
+def _column_sums(x):
+    flat = tf.reshape(x, [-1, x.shape[-1]])
+    ones = tf.ones([1, flat.shape[0] or tf.shape(flat)[0]], x.dtype)
+    return tf.cast(tf.squeeze(tf.matmul(ones, flat), 0), tf.float32)
+
+
+def _forward(activation):
+    def forward(x, scale, offset):
+        wide = tf.cast(x, tf.float32)
+        # Sums over space first: they run image by image on all threads.
+        mean = tf.reduce_mean(tf.reduce_mean(wide, [1, 2]), 0)
+        variance = tf.reduce_mean(tf.reduce_mean(tf.square(wide - mean), [1, 2]), 0)
+        factor = scale * tf.math.rsqrt(variance + EPSILON)
+        y = wide * factor + (offset - mean * factor)
+        return tf.cast(activate(y, activation), x.dtype), mean, variance
+
+    return forward
+
+
+def _slope(activation):
+    def slope(x, dy, scale, offset, mean, variance):
+        """Gradient before the activation, and its product with the standardised input."""
+        wide, inner = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
+        standardized = (wide - mean) * tf.math.rsqrt(variance + EPSILON)
+        if activation == "swish":
+            y = standardized * scale + offset
+            gate = tf.sigmoid(y)
+            inner *= gate * (1.0 + y * (1.0 - gate))
+        return tf.cast(inner, x.dtype), tf.cast(inner * standardized, x.dtype)
+
+    return slope
+
+
+def _finish(x, inner, scale, mean, variance, doffset, dscale):
+    count = _count(x)
+    wide, inner = tf.cast(x, tf.float32), tf.cast(inner, tf.float32)
+    inverse = tf.math.rsqrt(variance + EPSILON)
+    standardized = (wide - mean) * inverse
+    dx = scale * inverse * (inner - doffset / count - standardized * dscale / count)
+    return tf.cast(dx, x.dtype)
+
+
+def _compile(function):
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+_COMPILED = {
+    activation: (_compile(_forward(activation)), _compile(_slope(activation)), _compile(_finish))
+    for activation in ("swish", None)
+}

@@ -39,12 +39,13 @@ def largest_singular_value(matrices, left, right):
 
 
 def _iterate(matrix, left, right, num_iterations):
+    left, right = tf.expand_dims(left, -1), tf.expand_dims(right, -1)
     for _ in range(num_iterations):
-        left = _unit(tf.linalg.matvec(matrix, right))
-        right = _unit(tf.linalg.matvec(matrix, left, transpose_a=True))
-    return left, right
+        left = tf.matmul(matrix, right)  # its length cancels when `right` is normalised
+        right = _unit(tf.matmul(matrix, left, transpose_a=True))
+    return tf.squeeze(_unit(left), -1), tf.squeeze(right, -1)
 
 
-def _unit(vectors):
-    norm = tf.norm(vectors, axis=-1, keepdims=True)
-    return vectors / tf.maximum(norm, EPSILON)
+def _unit(columns):
+    square = tf.reduce_sum(columns * columns, axis=-2, keepdims=True)
+    return columns * tf.math.rsqrt(tf.maximum(square, EPSILON**2))

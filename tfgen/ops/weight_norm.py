@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfgen.ops.convolution import on_cpu
 
 EPSILON = 1e-5
+_FUSED_FROM = 2**19  # elements: below, compiling costs more than a saved sweep over memory
 
 
 def weight_norm(kernels: tf.Tensor, log_gain: tf.Tensor) -> tf.Tensor:
@@ -24,7 +25,8 @@ def weight_norm(kernels: tf.Tensor, log_gain: tf.Tensor) -> tf.Tensor:
     Returns:
         `[n, fan_in, C_out]`.
     """
-    return (_normalized_fused if on_cpu() else _normalized)(kernels, log_gain)
+    fused = on_cpu() and kernels.shape.num_elements() >= _FUSED_FROM
+    return (_normalized_fused if fused else _normalized)(kernels, log_gain)
 
 
 def initial_log_gain(kernels) -> tf.Tensor:
@@ -48,14 +50,15 @@ def _backward(kernels, log_gain, dy):
     return dkernels, (factor * projection)[:, 0]
 
 
-_forward_fused = tf.function(_forward, jit_compile=True)
-_backward_fused = tf.function(_backward, jit_compile=True)
-_normalized = _forward
+_forward_fused = tf.function(_forward, jit_compile=True, autograph=False)
+_backward_fused = tf.function(_backward, jit_compile=True, autograph=False)
+
+
+@tf.custom_gradient
+def _normalized(kernels, log_gain):
+    return _forward(kernels, log_gain), lambda dy: _backward(kernels, log_gain, dy)
 
 
 @tf.custom_gradient
 def _normalized_fused(kernels, log_gain):
-    def gradient(dy):
-        return _backward_fused(kernels, log_gain, dy)
-
-    return _forward_fused(kernels, log_gain), gradient
+    return _forward_fused(kernels, log_gain), lambda dy: _backward_fused(kernels, log_gain, dy)

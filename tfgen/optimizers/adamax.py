@@ -9,8 +9,12 @@ import tensorflow as tf
 
 from tfgen.ops.convolution import on_cpu
 
+_COMPILED_FROM = 2**15  # elements: smaller tensors are not worth compiling for
 
-def adamax_update(p, m, u, g, learning_rate, bias_correction, beta_1, beta_2, epsilon, weight_decay):
+
+def adamax_update(
+    p, m, u, g, learning_rate, bias_correction, beta_1, beta_2, epsilon, weight_decay
+):
     """One step for one tensor (Kingma & Ba, 2015, section 7.1).
 
     Args:
@@ -38,7 +42,8 @@ def adamax_update(p, m, u, g, learning_rate, bias_correction, beta_1, beta_2, ep
 class Adamax(keras.optimizers.Optimizer):
     """Adamax with epsilon inside the maximum and classic (coupled) L2 weight decay.
 
-    On one CPU all updates run as one XLA computation that goes over memory once, in place.
+    On one CPU the updates of large tensors run as one XLA computation that goes over memory once,
+    in place.
 
     Args:
         learning_rate: float or schedule.
@@ -94,17 +99,23 @@ class Adamax(keras.optimizers.Optimizer):
         )
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        fused = on_cpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1
-        if not fused:
+        if not (on_cpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1):
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
+        pairs = list(zip(grads, trainable_variables))
+        large = [(g, v) for g, v in pairs if v.shape.num_elements() >= _COMPILED_FROM]
+        for gradient, variable in pairs:
+            if variable.shape.num_elements() < _COMPILED_FROM:
+                self.update_step(gradient, variable, learning_rate)
 
         @tf.function(jit_compile=True, autograph=False)
-        def update_all(gradients, rate):
-            for gradient, variable in zip(gradients, trainable_variables):
+        def update_large(gradients, rate):
+            for gradient, (_, variable) in zip(gradients, large):
                 self.update_step(gradient, variable, rate)
 
-        update_all([tf.convert_to_tensor(g) for g in grads], tf.convert_to_tensor(learning_rate))
+        if large:
+            gradients = [tf.convert_to_tensor(g) for g, _ in large]
+            update_large(gradients, tf.convert_to_tensor(learning_rate))
 
     def get_config(self):
         return {

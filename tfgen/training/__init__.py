@@ -1,5 +1,6 @@
 """What `fit` lacks, once: a guarded step, exact resume, schedules, callbacks and strategies."""
 
+from tfgen.training.allocator import keep_freed_memory
 from tfgen.training.averages import averaged_weights
 from tfgen.training.callbacks import (
     Checkpointing,
@@ -42,6 +43,7 @@ __all__ = [
     "balance_coefficients",
     "distribute",
     "group_weights",
+    "keep_freed_memory",
     "load_weights_only",
     "replace_dir",
     "replace_file",

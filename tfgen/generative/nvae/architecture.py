@@ -40,9 +40,7 @@ ARCHITECTURES = {
     "res35_mbconv": _mixed(3, 5),
     "res55_mbconv": _mixed(5, 5),
     "mbconv_sep": Architecture(_MB6, _MB6, _RES, _RES),
-    "mbconv_sep11": Architecture(
-        InvertedResidual(6, 11), InvertedResidual(6, 11), _RES, _RES
-    ),
+    "mbconv_sep11": Architecture(InvertedResidual(6, 11), InvertedResidual(6, 11), _RES, _RES),
     "mbconv_res": Architecture(_MB6, _RES, _MB3, _RES),
     "mbconv_den": Architecture(_RES, InvertedResidual(6, 5, 8), _RES, InvertedResidual(3, 5, 8)),
 }

@@ -65,9 +65,7 @@ class NVAEInference(Generator):
 
     def noise_spec(self, num_images: int | None = None, pixels: bool = False):
         """One standard normal per latent group; with `pixels`, uniforms that draw the image too."""
-        spec = {
-            name: NoiseSpec((num_images, *shape)) for name, shape in self.latent_shapes.items()
-        }
+        spec = {name: NoiseSpec((num_images, *shape)) for name, shape in self.latent_shapes.items()}
         if pixels:
             for name, shape in self.image_decoder.noise_shapes().items():
                 spec[name] = NoiseSpec((num_images, *shape), "uniform")

@@ -64,9 +64,7 @@ class Network:
 
     def _cell(self, body, channels, filters=None, resample=None) -> Cell:
         filters = channels if filters is None else filters
-        return Cell(
-            self.bank, body, channels, filters, resample, self.options["squeeze_excite"]
-        )
+        return Cell(self.bank, body, channels, filters, resample, self.options["squeeze_excite"])
 
     def _resampling_cells(self, channels, blocks, cells, body, resample) -> list[Cell]:
         result = []

@@ -13,6 +13,7 @@ from tfgen.layers import LiveWeights, ParameterBank
 from tfgen.training import schedules
 from tfgen.training.model import Model
 
+POWER_ITERATIONS = 4
 FIRST_POWER_ITERATIONS = 40
 
 
@@ -121,13 +122,15 @@ class NVAE(NVAEInference, Model):
             scales,
             options,
         )
-        self._updates = []
+        object.__setattr__(self, "_updates", [])
         self.alpha = schedules.group_weights(scales, kl_balance or "equal")
 
     def _checked_grid(self) -> tuple[int, int]:
         options = self._options
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ConfigError(f"image_shape is {self.image_shape}; expected (height, width, channels)")
+            raise ConfigError(
+                f"image_shape is {self.image_shape}; expected (height, width, channels)"
+            )
         grid = tuple(size + 2 * options["padding"] for size in self.image_shape[:2])
         factor = 2 ** (options["preprocess_blocks"] + options["num_scales"] - 1)
         if any(size % factor for size in grid):
@@ -212,7 +215,8 @@ class NVAE(NVAEInference, Model):
         balanced = tf.linalg.matvec(result.kl, gamma)
         kl = tf.reduce_sum(result.kl, axis=1)
         penalty, updates = self._penalty(w, beta)
-        self._updates = w.statistics_updates() + updates
+        # Past Keras's attribute tracking, which would take the list for new state of the model.
+        object.__setattr__(self, "_updates", w.statistics_updates() + updates)
         loss = tf.reduce_mean(beta * balanced - log_px) + penalty
         logs = {
             "nelbo": tf.reduce_mean(kl - log_px),
@@ -237,7 +241,7 @@ class NVAE(NVAEInference, Model):
         batch_norm = coefficient if batch_norm is None else tf.constant(batch_norm, tf.float32)
         penalty, updates = batch_norm * self.bank.scale_penalty(), []
         if self._options["spectral_coefficient"]:
-            spectral, updates = w.spectral_sum()
+            spectral, updates = w.spectral_sum(POWER_ITERATIONS)
             penalty += coefficient * spectral
         return penalty, updates
 
@@ -251,13 +255,14 @@ class NVAE(NVAEInference, Model):
     def initialize_singular_vectors(self):
         """Forty power iterations before the first step (section 3.7)."""
 
-        @tf.function
+        @tf.function(autograph=False)
         def iterate():
-            _, updates = self.weights_view().spectral_sum(FIRST_POWER_ITERATIONS)
+            _, updates = self.weights_view().spectral_sum()
             for variable, value in updates:
                 variable.assign(value)
 
-        iterate()
+        for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
+            iterate()
         self.singular_vectors_ready.assign(1)
 
     def pending_updates(self):
