@@ -1,8 +1,8 @@
 """The contract of every generator: named noise in, images out.
 
-A generator is a deterministic function of named noise, `generate(noise, temperature) -> images`. Sampling
-only draws the noise, from one seed per image, so that neither batch size nor the number of devices
-changes an image. Exporters, noise-space samplers and replayable tests all stand on this.
+A generator is a deterministic function of named noise, `generate(noise, temperature) -> images`.
+Sampling only draws the noise, from one seed per image, so that neither batch size nor the number
+of devices changes an image. Exporters, noise-space samplers and replayable tests all stand on this.
 """
 
 import dataclasses
@@ -15,14 +15,16 @@ _NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
 
 @dataclasses.dataclass(frozen=True)
 class NoiseSpec:
-    """Shape (batch first, None when dynamic) and distribution ("normal" or "uniform") of one noise."""
+    """Shape (batch first, None when dynamic) and distribution ("normal" or "uniform") of one
+    noise."""
 
     shape: tuple
     distribution: str = "normal"
 
 
 def seeds_for(num_images: int, seed: int = 0) -> np.ndarray:
-    """One seed per image, `[num_images]` int32; entry k depends on `seed` and k only (SplitMix64)."""
+    """One seed per image, `[num_images]` int32; entry k depends on `seed` and k only
+    (SplitMix64)."""
     with np.errstate(over="ignore"):
         stream = np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95)
         x = stream + np.arange(1, num_images + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -51,10 +53,12 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
             continue
         sizes = [int(np.prod(spec[name].shape[1:])) for name in names]
 
-        def one(seed, total=sum(sizes), function=function, salt=salts[distribution]):
+        total, salt = sum(sizes), salts[distribution]
+
+        def one(seed, total=total, function=function, salt=salt):
             return function([total], tf.stack([seed, salt]), alg="philox")
 
-        flat = tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([sum(sizes)], tf.float32))
+        flat = tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([total], tf.float32))
         for name, part in zip(names, tf.split(flat, sizes, axis=1)):
             noise[name] = tf.reshape(part, [-1, *spec[name].shape[1:]])
     return {name: noise[name] for name in spec}
@@ -73,7 +77,8 @@ class Generator:
         raise NotImplementedError
 
     def generate(self, noise: dict[str, tf.Tensor], temperature=1.0) -> tf.Tensor:
-        """Images `[B, H, W, C]` in [0, 1] from named noise; `temperature` scales the prior's spread."""
+        """Images `[B, H, W, C]` in [0, 1] from named noise; `temperature` scales the prior's
+        spread."""
         raise NotImplementedError
 
     def draw_noise(self, seeds) -> dict[str, tf.Tensor]:

@@ -1,12 +1,13 @@
 """One home for the parameters of a deep convolutional network: same-shaped tensors live stacked.
 
-A network of hundreds of convolutions has only a few dozen different kernel shapes. `ParameterBank` keeps
-all kernels of one shape in a single variable `[n, k, k, C_in, C_out]`, and likewise biases, batch norms
-and dense layers. Weight normalisation, power iteration, the optimizer's update and the gradient's
-all-reduce then touch a few large tensors instead of thousands of small ones, and the graph stays small.
+A network of hundreds of convolutions has only a few dozen different kernel shapes. `ParameterBank`
+keeps all kernels of one shape in a single variable `[n, k, k, C_in, C_out]`, and likewise biases,
+batch norms and dense layers. Weight normalisation, power iteration, the optimizer's update and the
+gradient's all-reduce then touch a few large tensors instead of thousands of small ones, and the
+graph stays small.
 
-A network *declares* its parts (`bank.conv(...)` returns a `Conv`) and runs them through one of the views
-in `tfgen.layers.weights`.
+A network *declares* its parts (`bank.conv(...)` returns a `Conv`) and runs them through one of the
+views in `tfgen.layers.weights`.
 """
 
 import dataclasses
@@ -35,7 +36,8 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchNorm:
-    """A declared batch norm over `channels` channels. `repeat`: how often each pixel stands for itself."""
+    """A declared batch norm over `channels` channels. `repeat`: how often each pixel stands for
+    itself."""
 
     channels: int
     row: int
@@ -89,7 +91,7 @@ class ParameterBank(keras.layers.Layer):
         self.norm_repeats: dict[int, list[int]] = {}  # channels -> repeat of each row
         self.free_shapes: dict[str, tuple[int, ...]] = {}
 
-    # -- declaring ------------------------------------------------------------------------------------
+    # -- declaring --------------------------------------------------------------------------------
 
     def conv(
         self,
@@ -134,7 +136,8 @@ class ParameterBank(keras.layers.Layer):
         return Conv(name, stack.size - 1, filters, stride, groups, depthwise, bias_row)
 
     def batch_norm(self, channels: int, repeat: int = 1) -> BatchNorm:
-        """Declares a batch norm; `repeat=4` when its input stands before a delayed 2x2 repetition."""
+        """Declares a batch norm; `repeat=4` when its input stands before a delayed 2x2
+        repetition."""
         rows = self.norm_repeats.setdefault(channels, [])
         rows.append(repeat)
         return BatchNorm(channels, len(rows) - 1, repeat)
@@ -156,7 +159,7 @@ class ParameterBank(keras.layers.Layer):
         rows.append(fan_in)
         return len(rows) - 1
 
-    # -- variables ------------------------------------------------------------------------------------
+    # -- variables --------------------------------------------------------------------------------
 
     def build(self, input_shape=None):
         del input_shape
@@ -244,10 +247,11 @@ class ParameterBank(keras.layers.Layer):
 
         return initializer
 
-    # -- whole-network quantities ---------------------------------------------------------------------
+    # -- whole-network quantities -----------------------------------------------------------------
 
     def matrices(self, name: str) -> tf.Tensor:
-        """The raw kernels of a stack as `[n, fan_in, filters]`, masked where the stack has a mask."""
+        """The raw kernels of a stack as `[n, fan_in, filters]`, masked where the stack has a
+        mask."""
         stack = self.stacks[name]
         kernels = tf.convert_to_tensor(self.kernels[name])
         if stack.mask is not None:

@@ -95,9 +95,9 @@ class ResidualBody:
 class InvertedResidualBody:
     """The generative cell: BN, 1x1, BN, Swish, depthwise k x k, BN, Swish, 1x1, BN.
 
-    Going up, the pixels are doubled by repetition before everything; batch statistics, 1x1 convolution
-    and Swish treat equal pixels equally, so the repetition waits until the depthwise convolution, where
-    it first matters, and the layers before it work on a quarter of the pixels.
+    Going up, the pixels are doubled by repetition before everything; batch statistics, 1x1
+    convolution and Swish treat equal pixels equally, so the repetition waits until the depthwise
+    convolution, where it first matters, and the layers before it work on a quarter of the pixels.
     """
 
     def __init__(self, bank, spec: InvertedResidual, channels, filters, resample):

@@ -112,7 +112,8 @@ class LiveWeights:
         return self.bank.spectral_sum(matrices, num_iterations)
 
     def statistics_updates(self) -> list[tuple]:
-        """Running statistics after this pass, `[(variable, value)]`; untouched layers keep theirs."""
+        """Running statistics after this pass, `[(variable, value)]`; untouched layers keep
+        theirs."""
         updates = []
         for channels, rows in self.bank.norm_repeats.items():
             seen = {norm.row: m for norm, m in self.moments.items() if norm.channels == channels}
@@ -136,8 +137,8 @@ class LiveWeights:
 class FoldedWeights:
     """Kernels with weight norm and batch norm multiplied in.
 
-    Made from inference-mode `LiveWeights`: what a network asks for is folded at the first request and
-    kept in `folded`. With `folded` given (variables or constants), nothing else is needed.
+    Made from inference-mode `LiveWeights`: what a network asks for is folded at the first request
+    and kept in `folded`. With `folded` given (variables or constants), nothing else is needed.
 
     Args:
         source: inference-mode weights, or None when `folded` is complete.

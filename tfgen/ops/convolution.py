@@ -1,9 +1,9 @@
 """Convolutions with PyTorch's symmetric padding and, on the CPU, faster gradients.
 
 On the CPU the gradient of a stride-1 convolution with respect to its input is itself a stride-1
-convolution with the kernel turned round, and running it as one is two to three times faster than the
-built-in backward op. A 1x1 convolution is a matrix product in both directions. Accelerators keep the
-library's own gradients.
+convolution with the kernel turned round, and running it as one is two to three times faster than
+the built-in backward op. A 1x1 convolution is a matrix product in both directions. Accelerators
+keep the library's own gradients.
 """
 
 import functools
@@ -24,8 +24,8 @@ def on_cpu() -> bool:
 def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
     """Convolution padded by `(size - 1) / 2` on every side, at stride 2 as well.
 
-    At stride 2 output row i covers input rows 2i-1 to 2i+1, as in PyTorch; TensorFlow's "SAME" would
-    cover 2i to 2i+2.
+    At stride 2 output row i covers input rows 2i-1 to 2i+1, as in PyTorch; TensorFlow's "SAME"
+    would cover 2i to 2i+2.
 
     Args:
         x: `[B, H, W, C_in]`.
@@ -81,13 +81,15 @@ def upsample_nearest(x: tf.Tensor) -> tf.Tensor:
 
 
 def upsample_bilinear(x: tf.Tensor) -> tf.Tensor:
-    """Doubles height and width, corners aligned: `[0, 1]` becomes `[0, 1/3, 2/3, 1]` (section 4.2)."""
+    """Doubles height and width, corners aligned: `[0, 1]` becomes `[0, 1/3, 2/3, 1]` (section
+    4.2)."""
     size = (2 * x.shape[1], 2 * x.shape[2])
     return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True), x.dtype)
 
 
 def phases(x: tf.Tensor) -> list[tf.Tensor]:
-    """The four pixel phases (even, even), (odd, odd), (even, odd), (odd, even), each at half size."""
+    """The four pixel phases (even, even), (odd, odd), (even, odd), (odd, even), each at half
+    size."""
     return [x[:, r::2, c::2] for r, c in ((0, 0), (1, 1), (0, 1), (1, 0))]
 
 
@@ -128,8 +130,8 @@ def _kernel_gradient_by_product(x, dy):
     """Gradient of a 3x3 kernel as one matrix product.
 
     Rows of the product are input channels at three row shifts, columns are output channels at three
-    column shifts; all nine taps fall out of it. For images of 32x32 and more with few channels it is two
-    to three times as fast as the library's op.
+    column shifts; all nine taps fall out of it. For images of 32x32 and more with few channels it
+    is two to three times as fast as the library's op.
     """
     _, height, width, channels = x.shape
     filters, stride = dy.shape[-1], width + 2

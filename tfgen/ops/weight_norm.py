@@ -3,8 +3,8 @@
     E = exp(g) W / (|W| + 1e-5)           per output filter (NVAE, section 4.2)
     sigma = u^T E v                       per kernel (section 3.7)
 
-`g` is the logarithm of the gain. The backward pass adds the rank-one gradient of sigma to that of E and
-goes through the normalisation in the same sweep over memory.
+`g` is the logarithm of the gain. The backward pass adds the rank-one gradient of sigma to that of
+E and goes through the normalisation in the same sweep over memory.
 """
 
 import tensorflow as tf

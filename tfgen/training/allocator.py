@@ -10,8 +10,10 @@ _LARGEST = 1 << 30
 def keep_freed_memory() -> bool:
     """Tells glibc to keep large freed blocks for the next step instead of returning them.
 
-    Every training step frees and asks for the same tensors. By default glibc maps each large one anew
-    and the kernel clears its pages again: a quarter of a step, on the models here. This is a setting of
+    Every training step frees and asks for the same tensors. By default glibc maps each large one
+    anew
+    and the kernel clears its pages again: a quarter of a step, on the models here. This is a
+        setting of
     the whole process, so programs make it (the `tfgen` binaries do), not the library on import.
 
     Returns:

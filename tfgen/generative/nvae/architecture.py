@@ -1,4 +1,5 @@
-"""NVAE's named architectures: which residual body stands where (section 4.3 of the specification)."""
+"""NVAE's named architectures: which residual body stands where (section 4.3 of the
+specification)."""
 
 import dataclasses
 

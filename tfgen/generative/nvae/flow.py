@@ -1,7 +1,8 @@
 """Shift-only inverse autoregressive flow on a latent group (section 3.4; optional, posterior only).
 
-Each step subtracts from z a shift that depends only on what comes earlier in raster order; its Jacobian
-is unit-triangular, so the density does not change. A pair runs in raster order, then mirrored.
+Each step subtracts from z a shift that depends only on what comes earlier in raster order; its
+Jacobian is unit-triangular, so the density does not change. A pair runs in raster order, then
+mirrored.
 """
 
 import numpy as np
@@ -40,7 +41,8 @@ class ShiftFlow:
         bank: where parameters are declared.
         latent_channels: of z.
         mirror: run in the opposite spatial order.
-        feature_channels: of encoder features to condition on; 0 for the published, unconditional flow.
+        feature_channels: of encoder features to condition on; 0 for the published, unconditional
+            flow.
     """
 
     def __init__(self, bank: ParameterBank, latent_channels, mirror, feature_channels=0):

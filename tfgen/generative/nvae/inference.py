@@ -38,7 +38,8 @@ class PosteriorPass:
 
 
 class NVAEInference(Generator):
-    """Latent-variable methods of NVAE; a subclass provides the three attributes and `weights_for_inference`."""
+    """Latent-variable methods of NVAE; a subclass provides the three attributes and
+    `weights_for_inference`."""
 
     network: Network
     image_decoder: ImageDecoder
@@ -71,7 +72,7 @@ class NVAEInference(Generator):
                 spec[name] = NoiseSpec((num_images, *shape), "uniform")
         return spec
 
-    # -- prior ----------------------------------------------------------------------------------------
+    # -- prior ------------------------------------------------------------------------------------
 
     def generate(self, noise, temperature=1.0):
         """Images `[B, H, W, C]` in [0, 1] from noise (section 4.6).
@@ -106,7 +107,7 @@ class NVAEInference(Generator):
         )
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
-    # -- posterior ------------------------------------------------------------------------------------
+    # -- posterior --------------------------------------------------------------------------------
 
     def posterior_pass(self, w, images, noise: list | None, keep: Sequence[bool] | None = None):
         """Encodes `images` and decodes the latents (section 4.5).
@@ -115,7 +116,8 @@ class NVAEInference(Generator):
             w: view of the weights.
             images: `[B, H, W, C]` in [0, 1].
             noise: standard normal of every group, or None for the posterior's means.
-            keep: per group, False draws z from the prior with the same noise instead (its KL is zero).
+            keep: per group, False draws z from the prior with the same noise instead (its KL is
+                zero).
         """
         x = self.image_decoder.to_network(images)
         batch_size = tf.shape(x)[0]
@@ -187,7 +189,7 @@ class NVAEInference(Generator):
         kl = self._pass_from_seeds(images, seeds).kl_per_channel
         return tf.stack([tf.reduce_mean(k, axis=0) for k in kl])
 
-    # -- editing --------------------------------------------------------------------------------------
+    # -- editing ----------------------------------------------------------------------------------
 
     def resample(self, images, seeds, num_top: int, which: str = "bottom") -> tf.Tensor:
         """Keeps some latent groups of `images` and draws the others from the prior.
@@ -212,8 +214,8 @@ class NVAEInference(Generator):
     def interpolate(self, first, second, num_steps: int = 8) -> tf.Tensor:
         """Images on the way from each of `first` to its partner in `second`.
 
-        The path is an arc in the noise space: both ends are encoded, whitened by the prior and joined
-        on the sphere, whose shell is where the prior's mass lies.
+        The path is an arc in the noise space: both ends are encoded, whitened by the prior and
+        joined on the sphere, whose shell is where the prior's mass lies.
 
         Args:
             first: `[B, H, W, C]`.

@@ -1,7 +1,7 @@
 """The network of NVAE: bottom-up encoder, top-down decoder shared by prior and posterior.
 
-Paper: Vahdat & Kautz, 2020 (arXiv:2007.03898), figures 2 and 3. Everything here is declared against a
-`ParameterBank` and computes with whatever view of the weights it is handed.
+Paper: Vahdat & Kautz, 2020 (arXiv:2007.03898), figures 2 and 3. Everything here is declared
+against a `ParameterBank` and computes with whatever view of the weights it is handed.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,8 @@ class Network:
         return result
 
     def _declare_encoder(self):
-        """Per scale, finest first: cells of each group and a slot after each but the topmost group."""
+        """Per scale, finest first: cells of each group and a slot after each but the topmost
+        group."""
         self.encoder: list[list[list[Cell]]] = []
         self.encoder_down: list[Cell] = []
         self.encoder_combiners = {}
@@ -141,7 +142,7 @@ class Network:
                 self._cell(self.arch.decoder, width, width // 2, "up") if up else None
             )
 
-    # -- computing ------------------------------------------------------------------------------------
+    # -- computing --------------------------------------------------------------------------------
 
     def bottom_up(self, w, x) -> list[tf.Tensor]:
         """Encoder features of every group, top first, of an image `[B, H, W, C]` in [-1, 1]."""

@@ -22,7 +22,8 @@ class NVAE(NVAEInference, Model):
     """Deep hierarchical VAE over images in [0, 1].
 
     Args:
-        image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks + num_scales - 1)`.
+        image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks +
+            num_scales - 1)`.
         decoder: "bernoulli", "logistic_mixture" or "normal" (sections 3.8, 3.9).
         num_bits: bit depth that a logistic mixture models.
         num_mixtures: components of a logistic mixture.
@@ -141,7 +142,7 @@ class NVAE(NVAEInference, Model):
             )
         return grid
 
-    # -- variables and weights ------------------------------------------------------------------------
+    # -- variables and weights --------------------------------------------------------------------
 
     def build(self, input_shape=None):
         if self.built:
@@ -170,7 +171,8 @@ class NVAE(NVAEInference, Model):
         return self.image_decoder.mean(self.image_decoder.distribution(result.head))
 
     def frozen(self) -> FrozenNVAE:
-        """A copy for inference: weight norm and batch norm multiplied into the kernels, no training."""
+        """A copy for inference: weight norm and batch norm multiplied into the kernels, no
+        training."""
         return FrozenNVAE(self)
 
     def generate_from_seeds(self, seeds, temperature=1.0):
@@ -179,7 +181,7 @@ class NVAE(NVAEInference, Model):
         head = self.generate_head(fold(self), noise, temperature)
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
-    # -- training -------------------------------------------------------------------------------------
+    # -- training ---------------------------------------------------------------------------------
 
     def kl_coefficient(self, step) -> tf.Tensor:
         """beta at a training step (section 3.5)."""
@@ -287,7 +289,7 @@ class NVAE(NVAEInference, Model):
             "kl_per_group": result.kl,
         }
 
-    # -- batch norm -----------------------------------------------------------------------------------
+    # -- batch norm -------------------------------------------------------------------------------
 
     def recalibrate_batch_norm(
         self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0

@@ -1,7 +1,7 @@
 """Reads the weights of the authors' published checkpoints into a tfgen NVAE.
 
-Their names number the modules of each tower in the order in which they are called; `named_parts` walks a
-declared network in that order and says which part carries which name.
+Their names number the modules of each tower in the order in which they are called; `named_parts`
+walks a declared network in that order and says which part carries which name.
 """
 
 from collections.abc import Iterator, Mapping
