@@ -137,6 +137,7 @@ def _quieten(name, debug):
     logging.set_verbosity(logging.ERROR)
     logging.set_stderrthreshold("error")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("always", category=UserWarning)
 
     def show(message, *_, **__):
         print(f"{name}: warning: {one_line(message)}", file=sys.stderr)

@@ -69,8 +69,8 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"batches of {plan['batch_size']}",
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
-            f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}, {plan['precision']}), "
-            f"about {plan['memory_estimate_gib']:.2f} GiB each",
+            f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}), "
+            f"{plan['precision']}, about {plan['memory_estimate_gib']:.2f} GiB each",
             f"results: {workdir}",
         )
     )

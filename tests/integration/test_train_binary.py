@@ -1,0 +1,256 @@
+"""tfgen-train: from a config to a run, its resumption, and what mistakes get."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfgen.generative.nvae import NVAE
+from tfgen.training.tensor_file import read_tensors
+
+
+def tensors(workdir):
+    """The newest checkpoint of a run."""
+    return read_tensors(sorted((workdir / "checkpoints").glob("*.safetensors"))[-1])[0]
+
+
+def assert_equal_runs(a, b):
+    a, b = tensors(a), tensors(b)
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        np.testing.assert_array_equal(value, b[name], err_msg=name)
+
+
+def test_a_run_leaves_what_it_promises(trained):
+    config = json.loads((trained / "config.json").read_text())
+    assert config["training"]["steps_per_epoch"] == 3
+    assert config["model"]["total_steps"] == 6
+    assert config["optimizer"]["name"] == "adamax"
+    assert len(list((trained / "checkpoints").glob("*.safetensors"))) == 2
+    assert list((trained / "samples").glob("*.png"))
+    assert list((trained / "logs").glob("events*"))
+    with open(trained / "logs" / "training.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_the_same_command_again_is_complete_and_changes_nothing(cli, tiny, trained):
+    before = tensors(trained)
+    result = cli("train", *tiny, f"--workdir={trained}")
+    assert result.code == 0, result.err
+    assert "continues at step 6" in result.out
+    assert "trained 6 of 6 steps" in result.out
+    after = tensors(trained)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_stopped_by_sigterm_within_an_epoch_and_continued_is_bit_equal(
+    cli, tiny, trained, tmp_path, monkeypatch
+):
+    step = NVAE.training_loss
+
+    def announced(self, data):
+        tf.py_function(
+            lambda n: os.kill(os.getpid(), signal.SIGTERM) if n == 4 else None,
+            [self.train_steps.value],
+            [],
+        )
+        return step(self, data)
+
+    workdir = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(NVAE, "training_loss", announced)
+        result = cli("train", *tiny, f"--workdir={workdir}")
+    assert result.code == 143
+    assert result.err == "tfgen-train: terminated; the same command continues\n"
+    stopped = int(tensors(workdir)["model/train_steps"])
+    assert stopped == 5
+
+    result = cli("train", *tiny, f"--workdir={workdir}")
+    assert result.code == 0, result.err
+    assert "continues at step 5" in result.out
+    assert_equal_runs(workdir, trained)
+
+
+def test_dry_run_prints_one_json_object_and_leaves_nothing(cli, tiny, tmp_path):
+    result = cli("train", *tiny, "--dry_run", f"--workdir={tmp_path / 'run'}")
+    assert result.code == 0, result.err
+    plan = json.loads(result.out)
+    assert plan["parameters"] > 1000
+    assert plan["groups"] == 1
+    assert plan["latent_dims"] == 8 * 8 * 2
+    assert plan["memory_estimate_gib"] > 0
+    assert plan["memory_estimate_method"]
+    assert plan["devices"]
+    assert plan["total_steps"] == 6
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("--config.model.num_chanels=3", ("'num_chanels'", "'num_channels'")),
+        ("--config.training.epoch=3", ("'epoch'", "'epochs'")),
+        ("--config.data.batch_size=0", ("config.data.batch_size is 0",)),
+        ("--config.data.name=digit", ("'digit'", "'digits'")),
+        ("--config.model.image_shape=(12, 12, 1)", ("image_shape", "(12, 12, 1)")),
+        ("--config.model.num_scales=8", ("must divide",)),
+        ("--config.model.decoder=gauss", ("'gauss'", "bernoulli")),
+        ("--config.optimizer.name=sdg", ("'sdg'", "adamax")),
+        ("--config.optimizer.warmup_epochs=50", ("warm",)),
+        ("--strategy=mirorred", ("'mirorred'", "mirrored")),
+    ],
+)
+def test_a_wrong_field_is_named(cli, tiny, tmp_path, override, words):
+    result = cli("train", *tiny, override, f"--workdir={tmp_path / 'run'}")
+    line = result.mistake()
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_missing_flags_are_named(cli, tiny):
+    assert "--config is missing" in cli("train").mistake()
+    assert "--workdir is missing" in cli("train", *tiny).mistake()
+
+
+def test_another_model_in_the_same_workdir_is_refused(cli, tiny, trained):
+    before = (trained / "config.json").read_text()
+    result = cli("train", *tiny, "--config.model.num_channels=8", f"--workdir={trained}")
+    assert "model.num_channels: 4 -> 8" in result.mistake()
+    assert (trained / "config.json").read_text() == before
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("damage", ["nan", "truncated", "shape", "empty"])
+def test_bad_arrays_are_named(cli, tiny, tmp_path, damage):
+    images = np.random.default_rng(0).random((20, 16, 16, 1)).astype(np.float32)
+    path = tmp_path / "data.npz"
+    if damage == "nan":
+        images[3, 2, 1] = np.nan
+    if damage == "shape":
+        images = images[:, :12]
+    npz(path, x_train=images[:0] if damage == "empty" else images)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-300])
+    content = path.read_bytes()
+    result = cli("train", *tiny, f"--config.data.name=npz:{path}", f"--workdir={tmp_path / 'run'}")
+    line = result.mistake()
+    assert "data.npz" in line or "npz:" in line
+    assert path.read_bytes() == content
+
+
+def test_a_corrupt_image_in_a_folder_is_named(cli, tiny, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(3):
+        tf.io.write_file(
+            str(folder / f"{index}.png"), tf.io.encode_png(np.zeros((16, 16, 1), np.uint8))
+        )
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:20])
+    result = cli(
+        "train", *tiny, f"--config.data.name=folder:{folder}", f"--workdir={tmp_path / 'run'}"
+    )
+    assert "broken.png" in result.mistake()
+
+
+def test_missing_data_say_where_to_put_them(cli, root, tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("keras.utils.get_file", offline)
+    monkeypatch.setattr("tfgen.data.libraries.fetch_keras", offline, raising=False)
+    (tmp_path / "data").mkdir()
+    result = cli(
+        "train",
+        f"--config={root / 'configs/nvae/omniglot.py'}:runlocal",
+        f"--data_dir={tmp_path / 'data'}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert str(tmp_path / "data" / "omniglot.npz") in result.mistake()
+
+
+def test_a_workdir_that_cannot_be_written_is_named(cli, tiny, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = cli("train", *tiny, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert "file" in result.mistake()
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def damaged_copy(trained, tmp_path, names):
+    """A copy of a run with a flipped bit in the named checkpoints (0: oldest)."""
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    files = sorted((workdir / "checkpoints").glob("*.safetensors"))
+    for index in names:
+        content = bytearray(files[index].read_bytes())
+        content[len(content) // 2] ^= 1
+        files[index].write_bytes(content)
+    return workdir
+
+
+def test_a_corrupt_checkpoint_falls_back_to_the_one_before(cli, tiny, trained, tmp_path):
+    workdir = damaged_copy(trained, tmp_path, [1])
+    result = cli("train", *tiny, f"--workdir={workdir}")
+    assert result.code == 0, result.err
+    assert "warning" in result.err
+    assert "checkpoint-00000006" in result.err
+    assert "continues at step 3" in result.out
+    assert_equal_runs(workdir, trained)
+
+
+def test_only_corrupt_checkpoints_end_the_run_untouched(cli, tiny, trained, tmp_path):
+    workdir = damaged_copy(trained, tmp_path, [0, 1])
+    before = {p: p.read_bytes() for p in (workdir / "checkpoints").iterdir()}
+    result = cli("train", *tiny, f"--workdir={workdir}")
+    assert result.code == 2
+    assert "corrupt" in result.err.splitlines()[-1]
+    assert {p: p.read_bytes() for p in (workdir / "checkpoints").iterdir()} == before
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(cli, tiny, trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    config["model"]["num_channels"] = 8
+    (workdir / "config.json").write_text(json.dumps(config))
+    result = cli("train", *tiny, "--config.model.num_channels=8", f"--workdir={workdir}")
+    assert "belongs to another model" in result.mistake()
+
+
+def test_a_loss_that_becomes_nan_stops_with_the_steps(cli, tiny, tmp_path, monkeypatch):
+    loss = NVAE.training_loss
+
+    def poisoned(self, data):
+        value, logs = loss(self, data)
+        return tf.where(self.train_steps.value >= 4, np.nan, value), logs
+
+    monkeypatch.setattr(NVAE, "training_loss", poisoned)
+    result = cli(
+        "train", *tiny, "--config.training.max_consecutive_skips=2", f"--workdir={tmp_path / 'run'}"
+    )
+    assert "steps 4 to 5" in result.mistake()
+    assert int(tensors(tmp_path / "run")["model/train_steps"]) == 3
+
+
+def test_batches_of_one_train(cli, tiny, tmp_path):
+    result = cli(
+        "train",
+        *tiny,
+        "--config.data.batch_size=1",
+        "--config.training.epochs=1",
+        "--config.training.steps_per_epoch=2",
+        "--config.optimizer.warmup_epochs=0",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert result.code == 0, result.err
+    assert "trained 2 of 2 steps" in result.out
