@@ -130,7 +130,8 @@ def evaluate_likelihood(
 
     Args:
         generator: has `image_shape`, `log_weights(images, seeds)` and, for the KL,
-            `log_likelihood(images, seeds)`; weights are folded first if it offers `frozen()`.
+            `log_likelihood(images, seeds)`; weights are folded first if it offers `frozen()`, and
+            images encoded once if it offers `encoder_features(images)`.
         dataset: batches of images `[B, H, W, C]` in [0, 1], or of dictionaries with `"images"`, or
             of tuples that begin with them.
         num_importance_samples: K.
@@ -201,10 +202,15 @@ def _evaluation_step(generator, chunk: int):
     def step(images, seeds):
         batch_size = tf.shape(images)[0]
         repeated = tf.tile(images, [chunk, 1, 1, 1])
+        # Encoder features do not depend on the samples: one pass serves all K of them.
+        options = {}
+        if hasattr(model, "encoder_features"):
+            features = model.encoder_features(images)
+            options["features"] = [tf.tile(f, [chunk, 1, 1, 1]) for f in features]
         blocks = tf.reshape(seeds, [-1, chunk * batch_size])
 
         def add_block(index, state):
-            log_weights = model.log_weights(repeated, blocks[index])
+            log_weights = model.log_weights(repeated, blocks[index], **options)
             log_weights = tf.reshape(log_weights, [chunk, batch_size])
             return index + 1, importance.update(state, log_weights)
 

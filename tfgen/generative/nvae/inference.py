@@ -109,7 +109,14 @@ class NVAEInference(Generator):
 
     # -- posterior --------------------------------------------------------------------------------
 
-    def posterior_pass(self, w, images, noise: list | None, keep: Sequence[bool] | None = None):
+    def posterior_pass(
+        self,
+        w,
+        images,
+        noise: list | None,
+        keep: Sequence[bool] | None = None,
+        features: list | None = None,
+    ):
         """Encodes `images` and decodes the latents (section 4.5).
 
         Args:
@@ -118,10 +125,11 @@ class NVAEInference(Generator):
             noise: standard normal of every group, or None for the posterior's means.
             keep: per group, False draws z from the prior with the same noise instead (its KL is
                 zero).
+            features: of `encoder_features`, when they are known already.
         """
-        x = self.image_decoder.to_network(images)
-        batch_size = tf.shape(x)[0]
-        features = self.network.bottom_up(w, tf.cast(x, w.dtype))
+        batch_size = tf.shape(images)[0]
+        if features is None:
+            features = self._features(w, images)
         latents, kls, log_qs, log_ps = [], [], [], []
 
         def choose(group, loc_raw, log_scale_raw, state):
@@ -154,9 +162,18 @@ class NVAEInference(Generator):
         kl = tf.stack([tf.reduce_sum(k, axis=1) for k in kls], axis=1)
         return PosteriorPass(latents, kl, tf.add_n(log_qs), tf.add_n(log_ps), kls, head)
 
-    def _pass_from_seeds(self, images, seeds):
+    def encoder_features(self, images) -> list[tf.Tensor]:
+        """What the encoder makes of images, per group; the same for every posterior draw."""
+        return self._features(self.weights_for_inference(), images)
+
+    def _features(self, w, images):
+        x = self.image_decoder.to_network(images)
+        return self.network.bottom_up(w, tf.cast(x, w.dtype))
+
+    def _pass_from_seeds(self, images, seeds, features=None):
         noise = None if seeds is None else list(self.draw_noise(seeds).values())
-        return self.posterior_pass(self.weights_for_inference(), images, noise)
+        w = self.weights_for_inference()
+        return self.posterior_pass(w, images, noise, features=features)
 
     def encode(self, images, seeds=None) -> dict[str, tf.Tensor]:
         """Latents of images: posterior means, or draws when `seeds` `[B]` are given."""
@@ -174,9 +191,15 @@ class NVAEInference(Generator):
         log_px = self.image_decoder.log_prob(result.head, images)
         return {"nelbo": kl - log_px, "kl": kl}
 
-    def log_weights(self, images, seeds) -> tf.Tensor:
-        """`log p(x|z) + log p(z) - log q(z|x)`, `[B]` nats, at one posterior draw per image."""
-        result = self._pass_from_seeds(images, seeds)
+    def log_weights(self, images, seeds, features=None) -> tf.Tensor:
+        """`log p(x|z) + log p(z) - log q(z|x)`, `[B]` nats, at one posterior draw per image.
+
+        Args:
+            images: `[B, H, W, C]` in [0, 1].
+            seeds: `[B]` int32.
+            features: of `encoder_features(images)`, to spare the encoder.
+        """
+        result = self._pass_from_seeds(images, seeds, features)
         log_px = self.image_decoder.log_prob(result.head, images)
         return log_px + result.log_p - result.log_q
 
