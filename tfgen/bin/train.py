@@ -45,10 +45,10 @@ def main(argv: Sequence[str]) -> None:
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import plan, training
-        from tfgen.training import keep_freed_memory
         from tfgen.bin.config import complete
         from tfgen.bin.experiment import GENERATORS, build_experiment
         from tfgen.bin.workdir import Workdir
+        from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
     options = dict(
