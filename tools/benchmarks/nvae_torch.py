@@ -5,6 +5,7 @@ Reference: Vahdat and Kautz, "NVAE: A Deep Hierarchical Variational Autoencoder"
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -260,3 +261,20 @@ class NVAE(nn.Module):
             if isinstance(conv, WeightNormConv):
                 conv.kernel = conv.effective_kernel() if frozen else None
                 conv.frozen = frozen
+
+
+def convolution_gflop(architecture: Architecture, batch_size: int) -> dict[str, float]:
+    """1e9 operations (two per multiply-add) of one forward pass, by kind of convolution."""
+    counts: Counter[str] = Counter()
+
+    def record(conv: nn.Conv2d, _: object, output: Tensor) -> None:
+        kind = "depthwise" if conv.groups > 1 else "x".join(map(str, conv.kernel_size))
+        counts[kind] += 2 * output.numel() * conv.weight[0].numel()
+
+    with torch.device("meta"):
+        model = NVAE(architecture)
+        for conv in model.convs:
+            conv.register_forward_hook(record)
+        size = architecture.image_size + 2 * architecture.padding
+        model(torch.empty(batch_size, architecture.image_channels, size, size))
+    return {kind: count / 1e9 for kind, count in counts.items()}

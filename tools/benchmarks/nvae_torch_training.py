@@ -71,9 +71,8 @@ class SpectralNorms:
         for convs, u, v in self._groups:
             stack = torch.stack([self._matrix(conv.kernel) for conv in convs])
             self._iterate(stack.detach(), u, v)
-            # Cloned, for the vectors are updated in place before the next backward pass.
-            stretched = torch.bmm(stack, v.clone()[:, :, None])[:, :, 0]
-            total = total + (u.clone() * stretched).sum()
+            # u is cloned, for it is updated in place in the next step.
+            total = total + (torch.bmm(u.clone()[:, None], stack)[:, 0] * v.clone()).sum()
         self._iterations = 4
         return total
 
@@ -81,7 +80,8 @@ class SpectralNorms:
     def _iterate(self, stack: Tensor, u: Tensor, v: Tensor) -> None:
         for _ in range(self._iterations):
             v.copy_(F.normalize(torch.bmm(u[:, None], stack)[:, 0], dim=1, eps=1e-3))
-            u.copy_(F.normalize(torch.bmm(stack, v[:, :, None])[:, :, 0], dim=1, eps=1e-3))
+            # A row vector times the transpose runs several times faster than a column vector.
+            u.copy_(F.normalize(torch.bmm(v[:, None], stack.mT)[:, 0], dim=1, eps=1e-3))
 
 
 def batch_norm_penalty(model: NVAE) -> Tensor:
@@ -143,18 +143,18 @@ class Trainer:
         architecture: Architecture,
         *,
         channels_last: bool = False,
+        learning_rate: float = 1e-2,
         total_steps: int = 100_000,
         penalty: float = 1e-2,
     ) -> None:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = NVAE(architecture).to(memory_format=self.memory_format)
-        self.optimizer = Adamax(self.model.parameters())
+        self.optimizer = Adamax(self.model.parameters(), learning_rate)
         self.spectral = SpectralNorms(self.model)
         self._weights = balance_weights(architecture.groups)
         self._penalty = penalty
         self._total_steps = total_steps
-        # In the middle of the warm-up, where all parts of the step are at work.
-        self._step = int(0.1 * total_steps)
+        self._step = 0
         self.forward = self.model
 
     def loss(self, images: Tensor, beta: float) -> Tensor:
@@ -184,8 +184,8 @@ def mixture_loss(logits: Tensor, images: Tensor, top_threshold: float = 0.99) ->
     batch, _, height, width = logits.shape
     x = (2.0 * images - 1.0)[:, :, None]
     log_mixture = torch.log_softmax(logits[:, :10], dim=1)
-    means, log_scales, coefficients = logits[:, 10:].reshape(batch, 3, 3, 10, height, width).unbind(
-        2
+    means, log_scales, coefficients = (
+        logits[:, 10:].reshape(batch, 3, 3, 10, height, width).unbind(2)
     )
     log_scales, coefficients = log_scales.clamp(min=-7.0), torch.tanh(coefficients)
     green = means[:, 1] + coefficients[:, 0] * x[:, 0]

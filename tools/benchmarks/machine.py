@@ -1,0 +1,82 @@
+"""Measures what this machine can do at most: matrix products and memory copies.
+
+    python tools/benchmarks/machine.py --threads 2
+
+Benchmarks quote a step as a fraction of these two limits, which says how much faster it could still
+become whatever the software. On a busy machine the numbers are too low: run it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Measured limits: 1e9 float32 operations, and 1e9 bytes read plus written, a second."""
+
+    threads: int
+    matmul_gflops: float
+    copy_gbytes: float
+
+
+def _best_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Shortest of several runs: disturbances only ever add time."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def matmul_gflops(size: int = 2048, repeats: int = 8) -> float:
+    """Float32 operations a second (2 n^3 a product) of numpy's matrix product."""
+    import numpy as np
+
+    a = np.random.default_rng(0).random((size, size), dtype=np.float32)
+    b, out = a.T.copy(), np.empty_like(a)
+    np.matmul(a, b, out=out)
+    return 2.0 * size**3 / _best_seconds(lambda: np.matmul(a, b, out=out), repeats) / 1e9
+
+
+def copy_gbytes(threads: int, mebibytes: int = 256, repeats: int = 8) -> float:
+    """Bytes read and written a second when `threads` threads copy arrays larger than the caches."""
+    import numpy as np
+
+    source = np.ones((threads, mebibytes * 2**20 // 4 // threads), np.float32)
+    target = np.zeros_like(source)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def copy() -> None:
+            # numpy releases the interpreter lock while it copies.
+            list(pool.map(np.copyto, target, source))
+
+        copy()
+        return 2.0 * source.nbytes / _best_seconds(copy, repeats) / 1e9
+
+
+def measure(threads: int) -> Machine:
+    """Both limits. Call before numpy is imported: it fixes its threads then."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "numpy" in sys.modules:
+        raise RuntimeError("measure() sets numpy's threads: call it before importing numpy")
+    return Machine(threads, matmul_gflops(), copy_gbytes(threads))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    print(json.dumps(dataclasses.asdict(measure(parser.parse_args().threads))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The two sides of `nvae.py`, each a process of its own that times what its parent asks for.
+
+Separate processes make peak memory attributable, and because a worker sleeps on its pipe until
+asked, the parent can let the two take turns. Requests and answers are JSON, one per line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+BATCH_SIZE = 16
+LEARNING_RATE = 1e-4  # any value takes the same time; this one keeps activations ordinary
+TOTAL_STEPS = 100_000  # so that KL warm-up and balancing are at work
+
+# Keyword arguments of `tfgen.NVAE`; its defaults are the MNIST recipe.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "mnist": {
+        "num_channels": 32,
+        "num_scales": 2,
+        "num_groups": 10,
+        "ada_groups": True,
+        "encoder_cells": 2,
+        "decoder_cells": 2,
+        "preprocess_cells": 3,
+        "postprocess_cells": 3,
+    },
+    "cpu": {
+        "num_channels": 16,
+        "num_scales": 2,
+        "num_groups": 2,
+        "ada_groups": False,
+        "encoder_cells": 2,
+        "decoder_cells": 2,
+        "preprocess_cells": 2,
+        "postprocess_cells": 2,
+    },
+}
+
+
+def peak_gib() -> float:
+    """Peak resident memory of this process (VmHWM), in GiB."""
+    status = Path("/proc/self/status").read_text()
+    kib = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kib.split()[1]) / 2**20
+
+
+def binary_images(layout: str) -> Any:
+    """A fixed random batch of binary 28x28 images, float32, "NHWC" or "NCHW"."""
+    import numpy as np
+
+    images = np.random.default_rng(0).random((BATCH_SIZE, 28, 28, 1)) < 0.3
+    images = images.astype(np.float32)
+    return images if layout == "NHWC" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+class TorchSide:
+    """The PyTorch peer. `options`: `channels_last`, `compile`, `threads`."""
+
+    def __init__(self, config: str, options: dict[str, Any]) -> None:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+        import nvae_torch_training as training
+
+        self.baseline_gib = peak_gib()
+        torch.manual_seed(0)
+        self._trainer = training.Trainer(
+            torch_architecture(config),
+            channels_last=options["channels_last"],
+            learning_rate=LEARNING_RATE,
+            total_steps=TOTAL_STEPS,
+        )
+        if options["compile"]:
+            compile_cells(self._trainer.model)
+        self._images = torch.from_numpy(binary_images("NCHW"))
+        self.parameters = sum(p.numel() for p in self._trainer.model.parameters())
+        self.info = {"version": f"PyTorch {torch.__version__}"}
+
+    def train(self) -> float:
+        return self._trainer.step(self._images).item()
+
+    def prepare_sampling(self, fixed: bool) -> None:
+        """Evaluation mode; `fixed` computes the weight-normalised kernels once, not per call."""
+        self._trainer.model.eval()
+        self._trainer.model.freeze_kernels(fixed)
+
+    def sample(self) -> None:
+        self._trainer.model.sample(BATCH_SIZE)
+
+
+class TfgenSide:
+    """tfgen. `options`: `threads`, `frozen`."""
+
+    def __init__(self, config: str, options: dict[str, Any]) -> None:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(options["threads"])
+        tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
+        import tfgen
+
+        # Touched here, for the package loads its parts when they are first used.
+        model_class, optimizer_class = tfgen.NVAE, tfgen.optimizers.Adamax
+        self.baseline_gib = peak_gib()
+        self._model = model_class(**CONFIGS[config], total_steps=TOTAL_STEPS)
+        optimizer = optimizer_class(LEARNING_RATE, epsilon=1e-3, weight_decay=3e-4)
+        self._model.compile(optimizer=optimizer)
+        batch = {"images": tf.constant(binary_images("NHWC"))}
+        self._data = tf.data.Dataset.from_tensors(batch).repeat()
+        self._batches = None
+        self._sampler = self._model
+        self.info = {"version": f"TensorFlow {tf.__version__}"}
+
+    @property
+    def parameters(self) -> int:
+        return sum(int(v.shape.num_elements()) for v in self._model.trainable_variables)
+
+    def train(self) -> float:
+        if self._batches is None:
+            # `fit` builds and traces; its compiled step is then called as `fit` calls it.
+            history = self._model.fit(self._data, steps_per_epoch=1, epochs=1, verbose=0)
+            self._batches = iter(self._data)
+            return float(history.history["loss"][0])
+        return float(self._model.train_function(self._batches)["loss"])
+
+    def prepare_sampling(self, fixed: bool) -> None:
+        """`fixed` folds weight norm and batch norm into the kernels, once."""
+        self._sampler = self._model.frozen() if fixed else self._model
+
+    def sample(self) -> None:
+        self._sampler.sample(BATCH_SIZE)
+
+
+def compile_cells(model: Any) -> None:
+    """torch.compile for every residual cell.
+
+    Cells of equal shape share their code, so the wait does not grow with the number of groups as it
+    would for the whole model.
+    """
+    import torch
+    from nvae_torch_layers import Cell
+
+    torch._dynamo.config.recompile_limit = 256
+    torch._dynamo.config.accumulated_recompile_limit = 4096
+    for module in model.modules():
+        if isinstance(module, Cell):
+            module.compile(dynamic=False)
+
+
+def torch_architecture(config: str) -> Any:
+    """The same architecture for the PyTorch model, whose `groups` are listed coarsest first."""
+    from nvae_torch import Architecture
+
+    kwargs = dict(CONFIGS[config])
+    groups = [kwargs.pop("num_groups")]
+    halve = kwargs.pop("ada_groups")
+    for _ in range(kwargs.pop("num_scales") - 1):
+        groups.insert(0, max(1, groups[0] // 2) if halve else groups[0])
+    return Architecture(groups=tuple(groups), **kwargs)
+
+
+def convolution_gflop(config: str) -> dict[str, float]:
+    """1e9 operations of the convolutions of one forward pass, by kind."""
+    import nvae_torch
+
+    return nvae_torch.convolution_gflop(torch_architecture(config), BATCH_SIZE)
+
+
+SIDES = {"torch": TorchSide, "tfgen": TfgenSide}
+
+
+def _timed(run: Callable[[], Any], count: int) -> tuple[list[float], Any]:
+    seconds, result = [], None
+    for _ in range(count):
+        start = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - start)
+    return seconds, result
+
+
+def serve(side_name: str) -> None:
+    """Answers requests from standard input until it closes; nothing else reaches the answers."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    side = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any] = {}
+        if request["do"] == "build":
+            side = SIDES[side_name](request["config"], request["options"])
+            answer = {"baseline_gib": side.baseline_gib, **side.info}
+        elif request["do"] == "train":
+            answer["seconds"], answer["loss"] = _timed(side.train, request["count"])
+            answer["parameters"] = side.parameters
+        elif request["do"] == "count_convolutions":
+            answer["gflop"] = convolution_gflop(request["config"])
+        elif request["do"] == "prepare_sampling":
+            side.prepare_sampling(request["fixed"])
+        elif request["do"] == "sample":
+            answer["seconds"], _ = _timed(side.sample, request["count"])
+        print(json.dumps({**answer, "peak_gib": peak_gib()}), file=answers)
+
+
+class Worker:
+    """A side in its own process, as the parent sees it."""
+
+    def __init__(
+        self, side: str, config: str, threads: int, label: str | None = None, **options: Any
+    ) -> None:
+        self.side, self.label = side, label or side
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), TF_CPP_MIN_LOG_LEVEL="2")
+        paths = [str(HERE), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.info = self.ask("build", config=config, options={"threads": threads, **options})
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Sends one request and waits for its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"the {self.side} worker ended; its error is printed above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def take_turns(workers: list[Worker], what: str, rounds: int, count: int) -> dict[str, list[float]]:
+    """Seconds of every step by label; the workers alternate, `count` steps at a time."""
+    seconds: dict[str, list[float]] = {worker.label: [] for worker in workers}
+    for _ in range(rounds):
+        for worker in workers:
+            time.sleep(0.05)  # idle threads of the other side stop spinning
+            seconds[worker.label] += worker.ask(what, count=count)["seconds"]
+    return seconds
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
