@@ -57,8 +57,11 @@ class LiveWeights:
             return activate(x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype), activation)
         scale, offset = (self._row(k, norm.channels, norm.row) for k in ("scales", "offsets"))
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        run = bn_ops.normalize if replicas == 1 else bn_ops.normalize_synchronized
-        y, mean, variance = run(x, scale, offset, activation)
+        if replicas == 1:
+            y, mean, variance = bn_ops.normalize(x, scale, offset, activation)
+        else:
+            near = self._row("means", norm.channels, norm.row)
+            y, mean, variance = bn_ops.normalize_synchronized(x, scale, offset, activation, near)
         # PyTorch keeps the unbiased variance of all pixels that the layer stands for.
         count = bn_ops.pixel_count(x) * norm.repeat * replicas
         self.moments[norm] = (mean, variance * (count / (count - 1.0)))

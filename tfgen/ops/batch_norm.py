@@ -50,15 +50,28 @@ def normalize(x, scale, offset, activation: str | None = None):
     return activate(y, activation), mean, unbiased * ((count - 1.0) / count)
 
 
-def normalize_synchronized(x, scale, offset, activation: str | None = None):
-    """`normalize` with the statistics of the batches of all replicas together."""
-    wide = tf.cast(x, tf.float32)
+def normalize_synchronized(x, scale, offset, activation: str | None = None, shift=0.0):
+    """`normalize` with the statistics of the batches of all replicas together.
+
+    Args:
+        x: `[B, H, W, C]`, this replica's part.
+        scale: `[C]` float32.
+        offset: `[C]` float32.
+        activation: "swish", "elu" or None.
+        shift: `[C]`, the same on all replicas and near the mean, such as the running mean. The
+            variance is that of `x - shift`: a mean far from zero would swallow its digits.
+
+    Returns:
+        As `normalize`.
+    """
+    shift = tf.stop_gradient(tf.convert_to_tensor(shift, tf.float32))
+    wide = tf.cast(x, tf.float32) - shift
     moments = tf.stack([tf.reduce_mean(wide, [0, 1, 2]), tf.reduce_mean(wide * wide, [0, 1, 2])])
     context = tf.distribute.get_replica_context()
     moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, moments)
-    mean, variance = moments[0], moments[1] - moments[0] ** 2
+    mean, variance = moments[0], tf.maximum(moments[1] - moments[0] ** 2, 0.0)
     y = tf.nn.batch_normalization(wide, mean, variance, offset, scale, EPSILON)
-    return activate(tf.cast(y, x.dtype), activation), mean, variance
+    return activate(tf.cast(y, x.dtype), activation), mean + shift, variance
 
 
 def pixel_count(x):
