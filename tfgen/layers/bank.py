@@ -294,6 +294,17 @@ class ParameterBank(keras.layers.Layer):
         return tf.add_n([tf.reduce_sum(m) for m in maxima]) if maxima else tf.zeros([])
 
     @property
+    def num_parameters(self) -> int:
+        """Trainable numbers declared, variables or not."""
+        total = sum(int(np.prod(shape)) for shape in self.free_shapes.values())
+        total += sum(width * len(fans) for width, fans in self.bias_fans.items())
+        total += sum(2 * channels * len(rows) for channels, rows in self.norm_repeats.items())
+        for stack in self.stacks.values():
+            rows, filters = stack.matrix_shape
+            total += stack.size * filters * (rows + stack.weight_norm)
+        return total
+
+    @property
     def num_convs(self) -> int:
         """Convolutions declared."""
         return sum(s.size for s in self.stacks.values() if s.kind != "dense")
