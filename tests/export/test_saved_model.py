@@ -182,6 +182,17 @@ def test_a_place_that_cannot_be_written_is_said_in_one_sentence(tiny, subject, t
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
+@pytest.mark.parametrize("kind", ["PermissionDeniedError", "ResourceExhaustedError"])
+def test_a_full_or_locked_disk_is_said_in_one_sentence(tiny, subject, tmp_path, monkeypatch, kind):
+    def fail(*args, **kwargs):
+        raise getattr(tf.errors, kind)(None, None, "the disk said no")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(ExportError, match=r"Cannot write .*\(the disk said no\)"):
+        export_saved_model(tiny, str(tmp_path / "m"), subject=subject)
+    assert os.listdir(tmp_path) == []
+
+
 def test_versions_are_positive(tiny, tmp_path):
     with pytest.raises(ExportError, match="positive version, got 0"):
         export_saved_model(tiny, str(tmp_path / "m"), 0)

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfgen.errors import ExportError
 from tfgen.export.subject import Subject
@@ -170,10 +169,9 @@ def written_beside(path: str, replace) -> Iterator[str]:
     try:
         with replace(path) as temporary:
             yield str(temporary)
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise ExportError(
-            f"Cannot write {path} ({reason}): "
+            f"Cannot write {path} ({error.strerror or error}): "
             "expected a folder that can be written to, with enough free space."
         ) from error
 

@@ -17,6 +17,14 @@ from tfgen.training.files import replace_dir
 # shallow model, more in a deep one, where all groups below see a group's rounding.
 FLOAT32_TOLERANCE = 1e-3
 
+# What TensorFlow raises where Python would raise OSError.
+_DISK_ERRORS = (
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+)
+
 
 def export_saved_model(
     generator,
@@ -80,7 +88,10 @@ def write_saved_model(signatures: Signatures, directory: str, names: Sequence[st
     variables = {id(v): v for function in functions.values() for v in function.variables}
     holder = tf.Module()
     holder.weights = list(variables.values())
-    tf.saved_model.save(holder, directory, signatures=functions)
+    try:
+        tf.saved_model.save(holder, directory, signatures=functions)
+    except _DISK_ERRORS as error:
+        raise OSError(error.message) from error
 
 
 def _runner(directory: str) -> check.Runner:

@@ -10,6 +10,7 @@ Images are float32 [B, H, W, C] in [0, 1], seeds int32 [B], temperature a float3
 and `kl` float32 [B] in nats. `generate` holds no random op: LiteRT and ONNX take that one.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -119,7 +120,25 @@ class Signatures(Mapping):
 
         function = tf.function(sample if name == "sample" else signature, autograph=False)
         specs = input_specs(self.generator, name, self.batch_size)
-        return function.get_concrete_function(**specs)
+        with computing_in_float32(self.generator):
+            return function.get_concrete_function(**specs)
+
+
+@contextlib.contextmanager
+def computing_in_float32(generator):
+    """Suspends mixed precision: artefacts compute in float32 whatever the model was trained in.
+
+    Variables are float32 under every mixed policy, so this changes nothing that was learned.
+    """
+    layers = list(generator._flatten_layers()) if hasattr(generator, "_flatten_layers") else []
+    policies = [layer.dtype_policy for layer in layers]
+    for layer in layers:
+        layer.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for layer, policy in zip(layers, policies):
+            layer.dtype_policy = policy
 
 
 def _forget_custom_gradients(graph) -> None:

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 
 from tfgen.errors import ExportError
-from tfgen.export.signatures import Signatures, input_specs
+from tfgen.export.signatures import Signatures, computing_in_float32, input_specs
 
 _SEED_STRIDE = 1_000_003  # between the first seeds of two sets of questions
 
@@ -35,8 +35,10 @@ class Subject:
     @functools.cached_property
     def frozen(self) -> Signatures:
         """The serving form, normalisation folded in where the generator offers `frozen()`."""
-        freeze = getattr(self.generator, "frozen", lambda: self.generator)
-        return Signatures(freeze())
+        if not hasattr(self.generator, "frozen"):
+            return self.keras
+        with computing_in_float32(self.generator):
+            return Signatures(self.generator.frozen())
 
     def question(self, name: str) -> dict[str, np.ndarray]:
         """Plausible inputs of a signature: noise from the prior, images from the generator."""
