@@ -1,5 +1,6 @@
 """How far a run has come, and how long it will take."""
 
+import atexit
 import math
 import sys
 import time
@@ -8,6 +9,7 @@ from typing import TextIO
 import keras
 import rich.console
 import rich.progress
+import rich.table
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -19,7 +21,7 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         total_steps: steps of the whole run, those of earlier processes included. By default the
             epochs of this `fit` times its steps.
-        names: reported scalars to show, in this order; by default all.
+        names: reported scalars to show, in this order; by default all, the loss first.
         file: where to print. Defaults to the standard output.
     """
 
@@ -44,15 +46,20 @@ class ProgressBar(keras.callbacks.Callback):
         if self._total is None and self.params.get("steps"):
             self._total = self._start + self.params["steps"] * self.params["epochs"]
         if self._console.is_terminal:
+            # A narrow terminal cuts the last column, never the time left.
+            flexible = rich.table.Column(ratio=1, no_wrap=True, overflow="ellipsis")
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(bar_width=24),
-                rich.progress.TextColumn("{task.fields[status]}"),
+                rich.progress.BarColumn(bar_width=12),
+                rich.progress.TextColumn("{task.fields[times]}"),
+                rich.progress.TextColumn("{task.fields[values]}", table_column=flexible),
                 console=self._console,
+                expand=True,
             )
-            self._task = self._bar.add_task("", total=self._total, status="tracing the first step")
+            self._task = self._bar.add_task("", total=self._total, times="tracing", values="")
             self._bar.update(self._task, completed=self._start)
             self._bar.start()
+            atexit.register(self._bar.stop)  # brings the cursor back if `fit` raises
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
@@ -76,11 +83,13 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self._bar is not None:
             self._bar.stop()
+            atexit.unregister(self._bar.stop)
             self._bar = None
 
     def _print(self, logs):
         self._shown = time.monotonic()
-        print(f"{self._description()}  {self._status(logs)}", file=self._console.file, flush=True)
+        parts = [self._description(), self._times(), self._values(logs)]
+        print("  ".join(parts), file=self._console.file, flush=True)
 
     def _refresh(self, logs):
         self._shown = time.monotonic()
@@ -88,24 +97,27 @@ class ProgressBar(keras.callbacks.Callback):
             self._task,
             completed=self._step(),
             description=self._description(),
-            status=self._status(logs),
+            times=self._times(),
+            values=self._values(logs),
         )
 
     def _description(self):
         total = f"/{self._total}" if self._total else ""
         return f"epoch {self._epoch}/{self.params['epochs']} step {self._step()}{total}"
 
-    def _status(self, logs):
+    def _values(self, logs):
         logs = logs or {}
-        names = logs if self.names is None else [name for name in self.names if name in logs]
-        parts = [f"{name} {logs[name]:.4g}" for name in names]
+        names = self.names or sorted(logs, key=lambda name: name != "loss")
+        parts = [f"{name} {logs[name]:.4g}" for name in names if name in logs]
         if skipped := self.model.counters()["skipped_steps"]:
             parts.append(f"skipped {skipped}")
-        parts.append(f"{_clock(time.monotonic() - self._clock)} gone")
-        left = self._seconds_left()
-        if left is not None:
-            parts.append(f"{_clock(left)} left")
         return "  ".join(parts)
+
+    def _times(self):
+        left = self._seconds_left()
+        if left is None:
+            return f"{_clock(time.monotonic() - self._clock)} gone"
+        return f"{_clock(left)} left"
 
     def _seconds_left(self):
         if self._traced is None or not self._total:

@@ -150,7 +150,7 @@ def _tpu_strategy(name):
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         which = f"named {name!r} " if name else ""
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"No TPU {which}can be reached from here: {reason}") from error
