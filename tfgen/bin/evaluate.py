@@ -10,6 +10,7 @@ from absl import flags
 
 from tfgen.bin import app, loading, terminal
 from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
+from tfgen.errors import UserError
 
 SPLIT = flags.DEFINE_string("split", None, "Default: the configuration's evaluation.split.")
 NUM_IMPORTANCE_SAMPLES = flags.DEFINE_integer(
@@ -30,7 +31,9 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.bin.experiment import evaluation_pipeline, load_source
 
         loaded = loading.load()
-    config, generator = loaded.config, loaded.generator
+    config, generator = loaded.config, loaded.generator.frozen()
+    if config["data"] is None:
+        raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
     section = config["evaluation"]
     split = SPLIT.value or section["split"]
     source = load_source(config, app.DATA_DIR.value, split)

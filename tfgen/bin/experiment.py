@@ -10,11 +10,10 @@ import tensorflow as tf
 from tfgen import data
 from tfgen.bin.config import complete
 from tfgen.errors import ConfigError, DataError
-from tfgen.generative.nvae import NVAE
+from tfgen.generative.presets import GENERATORS
 from tfgen.optimizers import Adamax
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
-GENERATORS = {"nvae": NVAE}
 OPTIMIZERS = {
     "adamax": Adamax,
     "adam": keras.optimizers.Adam,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from tfgen.bin import app, loading, terminal
+from tfgen.bin.replacing import OVERWRITE
 
 FORMATS = flags.DEFINE_list(
     "formats",
@@ -17,9 +18,6 @@ FORMATS = flags.DEFINE_list(
 )
 NAME = flags.DEFINE_string("name", None, "Of the served model; default: the workdir's name.")
 VERSION = flags.DEFINE_integer("version", 1, "Of the SavedModel.", lower_bound=1)
-OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Replace what exists, once its successor is good."
-)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ class Loaded:
 
     Attributes:
         generator: with its weights.
-        config: the configuration it was trained with, complete.
+        config: the configuration it was trained with, complete; `data` is None if unknown.
         workdir: of its run, or the folder given for the results of a preset.
         name: of the model, for file names.
     """
@@ -36,15 +36,21 @@ def load() -> Loaded:
     Raises:
         UserError: neither was given, or what was given holds no trained model.
     """
-    import tfgen
+    from tfgen.bin.config import complete
     from tfgen.bin.workdir import Workdir
+    from tfgen.generative import presets
 
     if app.WORKDIR.value is None:
-        raise UserError("--workdir is missing; it is the folder that tfgen-train wrote")
+        raise UserError("--workdir is missing; it is the folder of a run, or for the results")
     workdir = Workdir(app.WORKDIR.value)
-    origin = PRESET.value or app.WORKDIR.value
-    generator = tfgen.from_preset(origin)
-    return Loaded(generator, workdir.read_config(), workdir, Path(origin).resolve().name)
+    if PRESET.value is None:
+        workdir.read_config()  # says more about a folder that holds no run
+    folder = presets.find_preset(PRESET.value or workdir.path)
+    config = presets.read_config(folder)
+    generator = presets.from_preset(folder)
+    has_data = "data" in config
+    config = complete(config, presets.GENERATORS)
+    return Loaded(generator, config if has_data else {**config, "data": None}, workdir, folder.name)
 
 
 def output_or(default: Path) -> Path:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.training import save_grid
 
         loaded = loading.load()
-    images = loaded.generator.sample(
+    images = loaded.generator.frozen().sample(
         NUM_IMAGES.value or 64,
         temperature=TEMPERATURE.value,
         seed=SEED.value,
