@@ -1,0 +1,186 @@
+"""Trained generators by name or path.
+
+A preset is a folder of this form; the workdir of `tfgen-train` is one too.
+
+config.json     at least `{"model": {"name": system, **constructor arguments}}`
+checkpoints/    the weights, in a file of `tfgen.training.CheckpointManager`
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tfgen
+from tfgen.errors import CheckpointError, ConfigError, UserError
+from tfgen.generative.nvae import NVAE
+from tfgen.training import CheckpointManager, Model, load_weights_only
+from tfgen.training.files import replace_dir, replace_file
+
+# What `config.model.name` may say. A new system adds its row.
+GENERATORS: dict[str, type[Model]] = {"nvae": NVAE}
+
+PRESETS_DIR = "TFGEN_PRESETS_DIR"
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+
+
+def from_preset(name_or_path: str | os.PathLike, *, ema: bool | None = None) -> Model:
+    """A trained generator, ready to `sample`.
+
+    Args:
+        name_or_path: a preset's name (see `list_presets`), or the path of a preset, of a workdir of
+            `tfgen-train`, or of what `tools/convert_checkpoint` wrote. A folder that exists goes
+            before a preset of the same name.
+        ema: whether to take the weights' moving averages; None does if the checkpoint has any.
+
+    Returns:
+        A live model, uncompiled: `model.sample(num_images, temperature=1.0, seed=0)` works at once,
+        and `compile` and `fit` train it further.
+
+    Raises:
+        UserError: there is no such preset; its configuration is unreadable; its checkpoint is
+            missing, corrupt, or of another architecture.
+    """
+    folder = find_preset(name_or_path)
+    model = _build(folder, read_config(folder))
+    load_weights_only(model, folder / CHECKPOINTS, ema=ema)
+    return model
+
+
+def save_preset(
+    model: Model,
+    path: str | os.PathLike,
+    config: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a generator as a folder that `from_preset` reads, whole or not at all.
+
+    Args:
+        model: built, and of a class in `GENERATORS`. If it is compiled, the state of its optimizer
+            goes along, moving averages included.
+        path: of the folder.
+        config: the full configuration, if there is one; by default only the model's section.
+        overwrite: replace what is there, once its successor stands.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the folder exists, or cannot be written. What was there is kept.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    with replace_dir(path) as temporary:
+        write_preset(model, temporary, config or {"model": model_section(model)})
+    return path
+
+
+def write_preset(model: Model, folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes configuration and weights into a folder that exists; see `save_preset`."""
+    with replace_file(folder / CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    CheckpointManager(folder / CHECKPOINTS).save(model)
+
+
+def find_preset(name_or_path: str | os.PathLike) -> Path:
+    """The folder of a preset, see `from_preset`.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    folder = Path(name_or_path).expanduser()
+    if _holds_model(folder):
+        return folder
+    if folder.is_dir():
+        raise ConfigError(
+            f"{folder} holds no trained model: {CONFIG} is missing; give the workdir of "
+            "tfgen-train or a folder that tools/convert_checkpoint wrote"
+        )
+    presets = list_presets()
+    if str(name_or_path) in presets:
+        return presets[str(name_or_path)]
+    known = ", ".join(presets) or f"none (a folder of them can be named by {PRESETS_DIR})"
+    raise UserError(
+        f"there is no preset and no folder {str(name_or_path)!r}; presets: {known}; a path is that "
+        "of a workdir of tfgen-train"
+    )
+
+
+def list_presets() -> dict[str, Path]:
+    """The presets of this installation by name, in alphabetical order.
+
+    Looked for in `TFGEN_PRESETS_DIR`, in the package, and in `saved_models/` of a checkout; the
+    first of a name counts.
+    """
+    found = {}
+    for folder in preset_folders():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if _holds_model(path):
+                found.setdefault(path.name, path)
+    return dict(sorted(found.items()))
+
+
+def preset_folders() -> Iterator[Path]:
+    """Where presets are looked for, existing or not; the last is that of a checkout."""
+    for name in filter(None, os.environ.get(PRESETS_DIR, "").split(os.pathsep)):
+        yield Path(name).expanduser()
+    package = Path(tfgen.__file__).resolve().parent
+    yield package / "saved_models"
+    yield package.parent / "saved_models"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a preset.
+
+    Raises:
+        ConfigError: it cannot be read, or names no known system.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}); restore it") from error
+    model = config.get("model") if isinstance(config, dict) else None
+    name = model.get("name") if isinstance(model, dict) else None
+    if name not in GENERATORS:
+        raise ConfigError(f"{path}: model.name is {name!r}; expected one of {sorted(GENERATORS)}")
+    return config
+
+
+def model_section(model: Model) -> dict[str, Any]:
+    """The configuration's `model` section of a live model: its system and arguments."""
+    names = [name for name, kind in GENERATORS.items() if type(model) is kind]
+    if not names:
+        raise ConfigError(
+            f"{type(model).__name__} is no preset's class; expected one of "
+            f"{', '.join(kind.__name__ for kind in GENERATORS.values())}"
+        )
+    accepted = inspect.signature(type(model).__init__).parameters
+    options = {k: v for k, v in model.get_config().items() if k in accepted and k != "name"}
+    return {"name": names[0], **options}
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises `CheckpointError` if something lies at `path` and may not be replaced."""
+    if not overwrite and os.path.lexists(path):
+        raise CheckpointError(
+            f"{path} exists already and was left as it is; choose another place, or replace "
+            "it with --overwrite (overwrite=True)"
+        )
+
+
+def _build(folder, config):
+    options = {key: value for key, value in config["model"].items() if key != "name"}
+    try:
+        model = GENERATORS[config["model"]["name"]](**options)
+        model.build()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / CONFIG} does not describe a model: {error}") from error
+    return model
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
