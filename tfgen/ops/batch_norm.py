@@ -9,6 +9,8 @@ the backward pass are products with a vector of ones: together about twice as fa
 kernels, which accelerators keep.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tfgen.ops.convolution import on_cpu
@@ -36,7 +38,7 @@ def normalize(x, scale, offset, activation: str | None = None):
         The output like `x`; the batch mean `[C]`; the biased batch variance `[C]` (both float32,
         without gradient).
     """
-    if on_cpu() and activation in _COMPILED:
+    if on_cpu() and activation in ("swish", None):
         return _normalize_compiled(x, scale, offset, activation)
     y, mean, unbiased = tf.raw_ops.FusedBatchNormV3(
         x=x,
@@ -84,7 +86,7 @@ _count = pixel_count
 
 
 def _normalize_compiled(x, scale, offset, activation):
-    forward, slope, finish = _COMPILED[activation]
+    forward, slope, finish = _compiled(activation, x.shape, x.dtype)
 
     @tf.custom_gradient
     def run(x, scale, offset):
@@ -142,11 +144,9 @@ def _finish(x, inner, scale, mean, variance, doffset, dscale):
     return tf.cast(dx, x.dtype)
 
 
-def _compile(function):
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-_COMPILED = {
-    activation: (_compile(_forward(activation)), _compile(_slope(activation)), _compile(_finish))
-    for activation in ("swish", None)
-}
+@functools.cache
+def _compiled(activation, shape, dtype):
+    """The three parts, compiled once for each kind of input."""
+    del shape, dtype  # one function for each keeps TensorFlow from counting them as retracings
+    parts = (_forward(activation), _slope(activation), _finish)
+    return [tf.function(part, jit_compile=True, autograph=False) for part in parts]

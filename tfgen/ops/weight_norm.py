@@ -7,6 +7,8 @@
 E and goes through the normalisation in the same sweep over memory.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tfgen.ops.convolution import on_cpu
@@ -50,10 +52,6 @@ def _backward(kernels, log_gain, dy):
     return dkernels, (factor * projection)[:, 0]
 
 
-_forward_fused = tf.function(_forward, jit_compile=True, autograph=False)
-_backward_fused = tf.function(_backward, jit_compile=True, autograph=False)
-
-
 @tf.custom_gradient
 def _normalized(kernels, log_gain):
     return _forward(kernels, log_gain), lambda dy: _backward(kernels, log_gain, dy)
@@ -61,4 +59,12 @@ def _normalized(kernels, log_gain):
 
 @tf.custom_gradient
 def _normalized_fused(kernels, log_gain):
-    return _forward_fused(kernels, log_gain), lambda dy: _backward_fused(kernels, log_gain, dy)
+    forward, backward = _compiled(kernels.shape)
+    return forward(kernels, log_gain), lambda dy: backward(kernels, log_gain, dy)
+
+
+@functools.cache
+def _compiled(shape):
+    """Both directions, compiled once for each shape."""
+    del shape  # one function for each keeps TensorFlow from counting them as retracings
+    return [tf.function(f, jit_compile=True, autograph=False) for f in (_forward, _backward)]
