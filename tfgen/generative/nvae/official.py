@@ -4,6 +4,7 @@ Their names number the modules of each tower in the order in which they are call
 walks a declared network in that order and says which part carries which name.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -15,48 +16,88 @@ from tfgen.layers.residual import FactorizedReduce, ResidualBody, UpSkip
 # Entries that hold no parameters of their own.
 _DERIVED = ("weight_normalized", "num_batches_tracked", "mask")
 
+# The batch norm of a residual cell is called so only where Swish is fused into it.
+_PLAIN_NORM = re.compile(r"(?<=_ops\.\d)\.bn(\.bn)?\.(?=weight$|bias$|running_)")
+
+# Options that the authors added later, with what earlier checkpoints mean.
+_LATER = {
+    "ada_groups": False,
+    "arch_instance": "res_mbconv",
+    "min_groups_per_scale": 1,
+    "num_cell_per_cond_dec": 1,
+    "num_cell_per_cond_enc": 1,
+    "num_mixture_dec": 10,
+    "num_nf": 0,
+    "use_se": False,  # a wrong guess shows: entries would be missing or unknown
+}
+# Our names of theirs, where nothing but the name differs.
+_RENAMED = {
+    "num_bits": "num_x_bits",
+    "num_mixtures": "num_mixture_dec",
+    "num_channels": "num_channels_enc",
+    "num_scales": "num_latent_scales",
+    "num_groups": "num_groups_per_scale",
+    "ada_groups": "ada_groups",
+    "min_groups": "min_groups_per_scale",
+    "latent_channels": "num_latent_per_group",
+    "encoder_cells": "num_cell_per_cond_enc",
+    "decoder_cells": "num_cell_per_cond_dec",
+    "preprocess_blocks": "num_preprocess_blocks",
+    "preprocess_cells": "num_preprocess_cells",
+    "postprocess_blocks": "num_postprocess_blocks",
+    "postprocess_cells": "num_postprocess_cells",
+    "architecture": "arch_instance",
+    "squeeze_excite": "use_se",
+    "residual_posterior": "res_dist",
+    "num_flows": "num_nf",
+}
+_BINARY = ("mnist", "omniglot")
+_IMAGE_SIZES = {"mnist": 28, "omniglot": 28, "cifar10": 32, "ffhq": 256}
+
 
 def options_from_official(config: Mapping, image_shape=None) -> dict:
     """`NVAE` keyword arguments of the authors' training options.
 
     Args:
-        config: their argument names and values.
+        config: their argument names and values; options that old checkpoints lack get the value
+            they then had.
         image_shape: of the data; by default that of the named data set.
+
+    Raises:
+        CheckpointError: an option is missing.
+        ConfigError: the options are known, but nothing here can do that.
     """
-    dataset = config["dataset"]
-    binary = dataset in ("mnist", "omniglot")
-    size = {"mnist": 28, "omniglot": 28, "cifar10": 32, "celeba_64": 64, "imagenet_32": 32}
-    if image_shape is None:
-        if dataset not in size and not dataset.endswith("256"):
-            raise ConfigError(f"data set {dataset!r} has no known image size; give image_shape")
-        side = size.get(dataset, 256)
-        image_shape = (side, side, 1 if binary else 3)
-    mixtures = config.get("num_mixture_dec", 10)
+    config = {**_LATER, **config}
+    missing = {"dataset", "num_channels_dec", *_RENAMED.values()} - config.keys()
+    if missing:
+        raise CheckpointError(
+            f"the training options lack {', '.join(sorted(missing))}; expected those of the "
+            "authors' train.py"
+        )
+    dataset, mixtures = config["dataset"], config["num_mixture_dec"]
     if config["num_channels_enc"] != config["num_channels_dec"]:
         raise ConfigError("checkpoints with different encoder and decoder widths are not supported")
-    return {
-        "image_shape": tuple(image_shape),
+    binary = dataset in _BINARY
+    options = {
+        "image_shape": tuple(image_shape or _image_shape(dataset)),
         "decoder": "bernoulli" if binary else "normal" if mixtures == 1 else "logistic_mixture",
-        "num_bits": config["num_x_bits"],
-        "num_mixtures": mixtures,
         "padding": 2 if binary else 0,
-        "num_channels": config["num_channels_enc"],
-        "num_scales": config["num_latent_scales"],
-        "num_groups": config["num_groups_per_scale"],
-        "ada_groups": config["ada_groups"],
-        "min_groups": config["min_groups_per_scale"],
-        "latent_channels": config["num_latent_per_group"],
-        "encoder_cells": config["num_cell_per_cond_enc"],
-        "decoder_cells": config["num_cell_per_cond_dec"],
-        "preprocess_blocks": config["num_preprocess_blocks"],
-        "preprocess_cells": config["num_preprocess_cells"],
-        "postprocess_blocks": config["num_postprocess_blocks"],
-        "postprocess_cells": config["num_postprocess_cells"],
-        "architecture": config["arch_instance"],
-        "squeeze_excite": config["use_se"],
-        "residual_posterior": config["res_dist"],
-        "num_flows": config["num_nf"],
     }
+    options.update({ours: config[theirs] for ours, theirs in _RENAMED.items()})
+    if "weight_decay_norm" in config:
+        options["spectral_coefficient"] = config["weight_decay_norm"]
+        if config.get("weight_decay_norm_anneal"):
+            options["spectral_initial"] = config.get("weight_decay_norm_init")
+    return options
+
+
+def _image_shape(dataset):
+    """Of a data set that the authors' loaders know; most names end in their size."""
+    ending = str(dataset).rpartition("_")[2]
+    side = _IMAGE_SIZES.get(dataset) or (int(ending) if ending.isdigit() else None)
+    if side is None:
+        raise ConfigError(f"data set {dataset!r} has no known image size; give image_shape")
+    return side, side, 1 if dataset in _BINARY else 3
 
 
 def named_parts(network) -> Iterator[tuple[str, object]]:
@@ -185,7 +226,11 @@ def load_official(model, state: Mapping[str, np.ndarray]) -> None:
     if not model.built:
         model.build()
     wanted = slots(model)
-    given = {k: v for k, v in state.items() if k.rsplit(".", 1)[-1] not in _DERIVED}
+    given = {
+        _PLAIN_NORM.sub(".bn_act.", name): array
+        for name, array in state.items()
+        if name.rsplit(".", 1)[-1] not in _DERIVED
+    }
     missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if missing or unknown:
         raise CheckpointError(

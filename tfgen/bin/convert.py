@@ -1,0 +1,122 @@
+r"""Turns a checkpoint of NVAE's authors into a folder that all of tfgen reads. Needs PyTorch.
+
+tools/convert_checkpoint checkpoint.pt runs/authors-mnist
+tools/convert_checkpoint checkpoint.pt runs/faces --image_shape=256,256,3
+tfgen-sample --workdir=runs/authors-mnist --temperature=0.7
+
+The folder is a preset, `tfgen.from_preset("runs/authors-mnist")`, and a workdir for every binary
+but tfgen-train. The checkpoint is read without running any code that it may hold.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tfgen.bin import app, arguments, terminal
+from tfgen.bin.replacing import OVERWRITE
+from tfgen.errors import CheckpointError, UserError
+
+NAME, WORDS = "tfgen-convert", ("CHECKPOINT", "OUTPUT_DIR")
+
+IMAGE_SHAPE = flags.DEFINE_list(
+    "image_shape", None, "HEIGHT,WIDTH,CHANNELS; default: of the data set the options name."
+)
+EDGE = flags.DEFINE_enum(
+    "edge",
+    "exact",
+    ["exact", "nvae2020"],
+    "How level 254 of 255 is scored; nvae2020 as the published numbers of colour images were.",
+)
+ALLOW_PICKLE = flags.DEFINE_bool(
+    "allow_pickle", False, "Let the file run the code it holds: only if you trust its maker."
+)
+
+# The authors' names of data sets, where ours differ.
+_DATASETS = {
+    "imagenet_32": "imagenet32",
+    "celeba_64": "celeba64",
+    "celeba_256": "celeba_hq256",
+    "ffhq": "ffhq256",
+}
+
+
+def main(checkpoint: str, output_dir: str) -> None:
+    """What the binary does, in order."""
+    shape = _image_shape(IMAGE_SHAPE.value)
+    output = Path(output_dir)
+    with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.bin.workdir import Workdir
+        from tfgen.generative import presets
+        from tfgen.generative.nvae.official_file import read_official
+        from tfgen.training.files import replace_dir
+
+        presets.refuse_existing(output, OVERWRITE.value)
+        official_config, state, origin = read_official(checkpoint, allow_pickle=ALLOW_PICKLE.value)
+        model, config = convert(official_config, state, shape, EDGE.value)
+        with replace_dir(output) as temporary:
+            presets.write_preset(model, temporary, config)
+            Workdir(temporary).write_metrics("origin", {"file": Path(checkpoint).name, **origin})
+    print(
+        f"{model.bank.num_parameters:,} parameters, {len(model.groups)} latent groups, images "
+        f"{'x'.join(map(str, model.image_shape))}: {output}\n"
+        f"next: tfgen-sample --workdir={output}"
+    )
+
+
+def convert(official_config, state, image_shape=None, edge: str = "exact"):
+    """A model with the authors' weights, and its complete configuration.
+
+    Args:
+        official_config: the authors' training options.
+        state: weights by their names, see `tfgen.generative.nvae.official.load_official`.
+        image_shape: of the data; by default that of the named data set.
+        edge: see `tfgen.NVAE`.
+
+    Raises:
+        UserError: the options are incomplete or impossible, or the weights do not fit them.
+    """
+    from tfgen.bin.config import complete
+    from tfgen.generative.nvae import NVAE
+    from tfgen.generative.nvae.official import load_official, options_from_official
+
+    try:
+        options = {**options_from_official(official_config, image_shape), "edge": edge}
+        model = NVAE(**options)
+        model.build()
+    except (TypeError, ValueError, KeyError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise CheckpointError(
+            f"the checkpoint's training options do not describe an NVAE: {app.one_line(error)}"
+        ) from error
+    load_official(model, state)
+    dataset = official_config["dataset"]
+    section = {
+        "name": _DATASETS.get(dataset, dataset),
+        "num_bits": options["num_bits"],
+        "binarize": "dynamic" if options["decoder"] == "bernoulli" else None,
+        "flip": options["decoder"] != "bernoulli",
+    }
+    config = {"model": {"name": "nvae", **options}, "data": section}
+    return model, complete(config, {"nvae": NVAE})
+
+
+def run() -> None:
+    """The console script."""
+    arguments.run(NAME, main, WORDS)
+
+
+def _image_shape(words):
+    if words is None:
+        return None
+    try:
+        shape = tuple(int(word) for word in words)
+    except ValueError:
+        shape = ()
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"--image_shape is {','.join(words)!r}; expected HEIGHT,WIDTH,CHANNELS")
+    return shape
+
+
+if __name__ == "__main__":
+    run()
