@@ -1,5 +1,7 @@
 """NVAE with its normalisation folded into plain kernels, for sampling, scoring and export."""
 
+import functools
+
 import tensorflow as tf
 
 from tfgen.generative.nvae.inference import NVAEInference
@@ -16,9 +18,10 @@ class FrozenNVAE(NVAEInference, tf.Module):
 
     Args:
         model: the NVAE to copy; training it further does not change this copy.
+        storage: dtype in which the weights are kept; they are used in float32.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, storage: str = "float32"):
         super().__init__(name="frozen_nvae")
         self.network = model.network
         self.image_decoder = model.image_decoder
@@ -26,14 +29,20 @@ class FrozenNVAE(NVAEInference, tf.Module):
         self.image_shape = model.image_shape
         view = fold(model)
         self._visit_every_part(view)
-        pairs = [
-            (part, tf.nest.map_structure(lambda t: tf.Variable(t, trainable=False), tensors))
-            for part, tensors in view.folded.items()
-        ]
-        self.folded_variables = tf.nest.flatten([tensors for _, tensors in pairs])
-        # A closure: object keys must stay out of TensorFlow's attribute tracking.
-        folded = dict(pairs)
-        self._view = lambda: FoldedWeights(None, folded)
+
+        def keep(tensor):
+            return tf.Variable(tf.cast(tensor, storage), trainable=False)
+
+        # Object keys must stay out of TensorFlow's attribute tracking: held by a closure.
+        folded = {
+            part: tf.nest.map_structure(keep, part_tensors)
+            for part, part_tensors in view.folded.items()
+        }
+        self.folded_variables = tf.nest.flatten(list(folded.values()))
+        if storage == "float32":
+            self._view = lambda: FoldedWeights(None, folded)
+        else:
+            self._view = lambda: FoldedWeights(None, _in_float32(folded))
 
     def weights_for_inference(self) -> FoldedWeights:
         return self._view()
@@ -42,3 +51,8 @@ class FrozenNVAE(NVAEInference, tf.Module):
         images = tf.zeros((1, *self.image_shape))
         noise = [tf.zeros((1, *shape)) for shape in self.network.latent_shapes]
         self.posterior_pass(view, images, noise)
+
+
+def _in_float32(folded):
+    cast = functools.partial(tf.cast, dtype=tf.float32)
+    return {part: tf.nest.map_structure(cast, tensors) for part, tensors in folded.items()}

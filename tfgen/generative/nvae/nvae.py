@@ -170,10 +170,15 @@ class NVAE(NVAEInference, Model):
         result = self.posterior_pass(self.weights_view(training), images, None)
         return self.image_decoder.mean(self.image_decoder.distribution(result.head))
 
-    def frozen(self) -> FrozenNVAE:
+    def frozen(self, storage: str = "float32") -> FrozenNVAE:
         """A copy for inference: weight norm and batch norm multiplied into the kernels, no
-        training."""
-        return FrozenNVAE(self)
+        training.
+
+        Args:
+            storage: dtype that the copy keeps its weights in; "float16" halves what it takes, and
+                it still computes in float32.
+        """
+        return FrozenNVAE(self, storage)
 
     def generate_from_seeds(self, seeds, temperature=1.0):
         noise = self.draw_noise(seeds)

@@ -1,0 +1,157 @@
+"""Packing a run into a preset, and what its model card says."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+import tfgen
+from tfgen.bin import arguments, model_card, pack
+from tfgen.bin.config import complete
+from tfgen.generative import presets
+
+TINY = {
+    "image_shape": [8, 8, 1],
+    "padding": 0,
+    "num_channels": 4,
+    "num_scales": 1,
+    "num_groups": 2,
+    "latent_channels": 2,
+    "encoder_cells": 1,
+    "decoder_cells": 1,
+    "preprocess_blocks": 1,
+    "preprocess_cells": 1,
+    "postprocess_blocks": 1,
+    "postprocess_cells": 1,
+}
+CONFIG = {
+    "model": {"name": "nvae", **TINY},
+    "data": {"name": "mnist", "binarize": "dynamic"},
+}
+METRICS = {
+    "data": "mnist",
+    "split": "test",
+    "nll": 81.234,
+    "nll_standard_error": 0.25,
+    "bits_per_dim": 0.1495,
+    "nelbo": 84.5,
+    "nelbo_standard_error": 0.26,
+    "kl": 27.5,
+    "num_images": 10_000,
+    "num_importance_samples": 100,
+    "kl_per_group": [20.125, 7.375],
+    "active_units": 3,
+    "latent_channels": 4,
+}
+SERVED = {"weights": "float16", "num_images": 4, "max_difference": 2e-3}
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = tfgen.NVAE(**TINY)
+    model.build()
+    model.train_steps.assign(1500)
+    return model
+
+
+@pytest.fixture
+def workdir(model, tmp_path):
+    """The workdir of a run that was evaluated and exported."""
+    config = complete(CONFIG, presets.GENERATORS)
+    path = presets.save_preset(model, tmp_path / "run", config)
+    metrics = {"test": METRICS, "export": {"onnx": {"path": "/home/me/run.onnx"}}}
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    return path
+
+
+@pytest.fixture
+def run(capfd, tmp_path):
+    def call(*argv):
+        line = [pack.NAME, *map(str, argv), f"--output_dir={tmp_path / 'saved_models'}"]
+        with flagsaver.flagsaver():
+            rest = arguments.parse(pack.NAME, line)
+            code = arguments.execute(pack.NAME, pack.main, pack.WORDS, rest)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def test_packed_run(run, workdir, model, tmp_path, monkeypatch):
+    code, out, err = run(
+        workdir, "nvae_tiny", "--served_weights=float16", "--recipe=configs/nvae/mnist.py:cpu"
+    )
+    assert (code, err) == (0, "")
+    assert "MiB in" in out
+    preset = tmp_path / "saved_models" / "nvae_tiny"
+    names = {path.name for path in preset.iterdir()}
+    assert names == {"1", "README.md", "checkpoints", "config.json", "metrics.json"}
+
+    monkeypatch.setenv(presets.PRESETS_DIR, str(preset.parent))
+    loaded = tfgen.from_preset("nvae_tiny")
+    for a, b in zip(loaded.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    # The served form, as the card says to use it.
+    serve = tf.saved_model.load(str(preset / "1")).signatures["sample"]
+    seeds = loaded.seeds_for(3, seed=1)
+    images = serve(seeds=tf.constant(seeds), temperature=tf.constant(0.8))["images"]
+    np.testing.assert_allclose(images, loaded.sample(3, temperature=0.8, seed=1), atol=1e-2)
+    requests = (preset / "1" / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
+    assert b"\x0a\x09nvae_tiny" in requests
+
+    metrics = json.loads((preset / "metrics.json").read_text())
+    assert metrics["test"] == METRICS
+    assert metrics["saved_model"]["weights"] == "float16"
+    assert "/home" not in json.dumps(metrics)
+    assert str(tmp_path) not in (preset / "README.md").read_text()
+
+
+def test_too_large(run, workdir, tmp_path):
+    code, _, err = run(workdir, "big", "--max_mib=0.01")
+    assert code == 2
+    assert "above --max_mib=0.01; nothing was written" in err
+    assert not (tmp_path / "saved_models" / "big").exists()
+
+
+def test_existing_presets_are_kept(run, workdir, tmp_path):
+    preset = tmp_path / "saved_models" / "mine"
+    preset.mkdir(parents=True)
+    code, _, err = run(workdir, "mine")
+    assert code == 2
+    assert "exists already" in err
+    assert run(workdir, "a/b")[0] == 2
+    assert run(tmp_path / "nowhere", "other")[0] == 2
+
+
+@pytest.mark.parametrize(("limit", "storage"), [(25.0, "float32"), (2.5, "float16")])
+def test_storage_by_size(limit, storage, model):
+    arguments.parse("test", ["test"])
+    with flagsaver.flagsaver(max_mib=limit):
+        assert pack._served_weights(model) == storage
+
+
+def test_card(model):
+    config = complete(CONFIG, presets.GENERATORS)
+    recipe = "configs/nvae/mnist.py:cpu"
+    card = model_card.write(
+        "nvae_mnist", model, config, {"test": METRICS}, SERVED, recipe, ["In 9 minutes."]
+    )
+    for words in (
+        "# nvae_mnist\n",
+        "2 latent groups\n(2 of 4x4)",
+        "60,000 train images, 10,000 test images",
+        "| test | 10,000 | 81.23 ± 0.25 | 0.1495 | 100 | 84.50 ± 0.26 | 27.50 | 3 of 4 |",
+        "test: 20.12 7.38",
+        "1,500 training steps of 64 images, 96,000 in all. In 9 minutes.",
+        "tfgen-train --config=configs/nvae/mnist.py:cpu --workdir=runs/nvae_mnist",
+        "| `num_channels` | 4 |",
+        "in float16 and computes in float32",
+        "mnist is under CC BY-SA 3.0",
+    ):
+        assert words in card, words
+    assert "{" not in card
+    bare = model_card.write("x", model, config, {}, SERVED)
+    assert "Not measured yet" in bare
+    assert "--config=RECIPE" in bare

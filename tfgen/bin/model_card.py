@@ -1,0 +1,197 @@
+"""The README of a preset: what it is, how to use it, its numbers, how it was made, licence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfgen.data import CATALOGUE
+
+SYSTEMS = {
+    "nvae": "NVAE, a deep hierarchical variational autoencoder "
+    "([Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898))",
+}
+# Terms of the data, as their makers state them.
+DATA_LICENCES = {
+    "digits": "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository)",
+    "mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes and C. J. C. Burges)",
+    "fashion_mnist": "MIT (Zalando SE)",
+    "omniglot": "MIT (B. Lake, R. Salakhutdinov and J. Tenenbaum)",
+}
+_BINARIZE = {
+    None: "as they are",
+    "dynamic": "binarised anew at every access, a pixel's intensity being its probability",
+    "fixed": "binarised once",
+    "threshold": "binarised at one half",
+}
+
+_CARD = """\
+# {name}
+
+{system}, trained on {data} with this repository. {parameters:,} parameters, {groups} latent groups
+({grids}), {latent_dims:,} latent dimensions; images are {shape}, float32 in [0, 1].
+
+## Use
+
+```python
+import tfgen
+
+model = tfgen.from_preset("{name}")
+images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape_list}]
+```
+
+`1/` is a SavedModel for TF Serving (`--model_base_path` is this folder) or plain TensorFlow,
+without tfgen:
+
+```python
+serve = tf.saved_model.load("saved_models/{name}/1").signatures["sample"]
+images = serve(seeds=tf.range(64), temperature=tf.constant(0.8))["images"]
+```
+
+Its signatures are `generate`, `sample`, `encode`, `reconstruct` and `log_likelihood`. It keeps its
+weights in {storage} and computes in float32; on {num_images} images no output differed by more than
+{max_difference:.1e} from the Keras model. `tfgen-export --preset={name}` writes the other formats.
+
+## Numbers
+
+{numbers}
+
+## Data
+
+{data}{splits}. It was trained on the split `{split}`, {binarize}.
+
+## Configuration
+
+`config.json` holds all of it.
+
+| Option | Value |
+|---|---|
+{options}
+
+## How it was made
+
+{making}
+
+## Limits
+
+It draws images like those it was trained on and nothing else. Likelihoods count for data prepared
+in the same way only.
+
+## Licence
+
+The weights are under the licence of this repository (Apache-2.0). The data are not part of them:
+{licence}.
+"""
+
+
+def write(
+    name: str,
+    model,
+    config: Mapping[str, Any],
+    numbers: Mapping[str, Mapping[str, Any]],
+    served: Mapping[str, Any],
+    recipe: str | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The text of a model card.
+
+    Args:
+        name: of the preset.
+        model: the generator.
+        config: complete.
+        numbers: what `tfgen-evaluate` measured, by split.
+        served: `weights`, `num_images` and `max_difference` of the SavedModel.
+        recipe: the config file it was trained with.
+        notes: sentences to add to how it was made.
+    """
+    section, data = config["model"], config["data"]
+    info = CATALOGUE.get(data["name"])
+    grids = [f"{h}x{w}" for h, w, _ in model.latent_shapes.values()]
+    return _CARD.format(
+        name=name,
+        system=SYSTEMS.get(section["name"], section["name"]),
+        data=data["name"],
+        parameters=sum(v.shape.num_elements() for v in model.trainable_variables),
+        groups=len(model.groups),
+        grids=", ".join(f"{grids.count(g)} of {g}" for g in dict.fromkeys(grids)),
+        latent_dims=model.latent_dims,
+        shape="x".join(map(str, model.image_shape)),
+        shape_list=", ".join(map(str, model.image_shape)),
+        storage=served["weights"],
+        num_images=served["num_images"],
+        max_difference=served["max_difference"],
+        numbers=_numbers(numbers),
+        splits=_splits(info),
+        split=data["split"],
+        binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
+        options=_options(config),
+        making=_making(name, model, config, recipe, notes),
+        licence=f"{data['name']} is under {DATA_LICENCES[data['name']]}"
+        if data["name"] in DATA_LICENCES
+        else f"see the terms of {data['name']}",
+    )
+
+
+def _splits(info):
+    if info is None:
+        return ""
+    return ": " + ", ".join(f"{count:,} {split} images" for split, count in info.num_images.items())
+
+
+def _numbers(numbers):
+    if not numbers:
+        return "Not measured yet: `tfgen-evaluate`."
+    rows = [
+        "| Split | Images | NLL (nats) | bits/dim | K | NELBO (nats) | KL (nats) | Active units |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for split, n in numbers.items():
+        rows.append(
+            f"| {split} | {n['num_images']:,} | {_with_error(n, 'nll', 2)} | "
+            f"{n['bits_per_dim']:.4f} | {n['num_importance_samples']} | "
+            f"{_with_error(n, 'nelbo', 2)} | {n['kl']:.2f} | "
+            f"{n['active_units']} of {n['latent_channels']} |"
+        )
+    rates = "; ".join(
+        f"{split}: " + " ".join(f"{rate:.2f}" for rate in n["kl_per_group"])
+        for split, n in numbers.items()
+    )
+    rows += [
+        "",
+        "NLL is the importance-weighted bound with K posterior samples, ± its standard error over "
+        f"the images. Nats per latent group, top first: {rates}.",
+    ]
+    return "\n".join(rows)
+
+
+def _with_error(numbers, key, digits):
+    return f"{numbers[key]:.{digits}f} ± {numbers[key + '_standard_error']:.{digits}f}"
+
+
+def _options(config):
+    shown = [(key, value) for key, value in config["model"].items() if key != "name"]
+    shown += [
+        (f"{section}.{key}", config[section][key])
+        for section, keys in (
+            ("data", ("batch_size", "num_bits")),
+            ("optimizer", ("name", "learning_rate", "warmup_epochs", "ema_momentum")),
+            ("training", ("epochs", "steps_per_epoch", "seed")),
+        )
+        for key in keys
+        if config[section].get(key) is not None
+    ]
+    return "\n".join(f"| `{key}` | {value} |" for key, value in shown)
+
+
+def _making(name, model, config, recipe, notes):
+    steps = int(model.train_steps.numpy())
+    batch = config["data"]["batch_size"]
+    text = f"{steps:,} training steps of {batch} images, {steps * batch:,} in all."
+    for note in notes:
+        text += f" {note}"
+    commands = [
+        f"tfgen-train --config={recipe or 'RECIPE'} --workdir=runs/{name}",
+        f"tfgen-evaluate --workdir=runs/{name}",
+        f"tools/make_saved_model runs/{name} {name}",
+    ]
+    if recipe is None:
+        text += " `RECIPE` stands for a config file with the values of `config.json`."
+    return "\n".join([text, "", *(f"    {command}" for command in commands)])

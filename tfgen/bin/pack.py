@@ -1,0 +1,135 @@
+r"""Packs a trained run into a preset: weights, served form, numbers and a model card.
+
+tools/make_saved_model runs/mnist nvae_mnist --recipe=configs/nvae/mnist.py:cpu
+tools/make_saved_model runs/mnist nvae_mnist --overwrite --note="Trained in 148 minutes on 2 cores."
+
+    saved_models/nvae_mnist/
+      README.md       the model card
+      config.json     the configuration of the run
+      checkpoints/    the weights, exactly as trained (moving averages where there are any)
+      metrics.json    what tfgen-evaluate measured, and what the served form loses
+      1/              SavedModel with all signatures, as TF Serving polls it
+
+`tfgen.from_preset("nvae_mnist")` loads it.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tfgen.bin import app, arguments, terminal
+from tfgen.bin.replacing import OVERWRITE
+from tfgen.errors import UserError
+
+NAME, WORDS = "make_saved_model", ("WORKDIR", "PRESET")
+GRAPHS_MIB = 2.5  # what the graphs of all signatures take, about
+
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder of the preset's folder; default: saved_models/ of the checkout."
+)
+RECIPE = flags.DEFINE_string("recipe", None, "The config it was trained with, for the model card.")
+NOTE = flags.DEFINE_multi_string("note", [], "A sentence for the model card; may be repeated.")
+MAX_MIB = flags.DEFINE_float("max_mib", 25.0, "Refuse a larger preset.", lower_bound=0.0)
+SERVED_WEIGHTS = flags.DEFINE_enum(
+    "served_weights",
+    "auto",
+    ["auto", "float32", "float16"],
+    "How the SavedModel keeps its weights (it computes in float32); auto: float16 where two "
+    "float32 copies would not fit.",
+)
+
+
+def main(workdir: str, name: str) -> None:
+    """What the binary does, in order."""
+    if Path(name).name != name:
+        raise UserError(f"the preset's name is {name!r}; expected a name, not a path")
+    with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.bin import model_card
+        from tfgen.bin.workdir import Workdir
+        from tfgen.generative import presets
+        from tfgen.training.files import replace_dir
+
+        trained = Workdir(workdir)
+        config = trained.read_config()
+        *_, folder = presets.preset_folders()
+        target = Path(OUTPUT_DIR.value or folder) / name
+        presets.refuse_existing(target, OVERWRITE.value)
+        model = presets.from_preset(trained.path)
+    with replace_dir(target) as temporary:
+        presets.write_preset(model, temporary, config)
+        _size_in_bounds(temporary, target)  # the weights alone may be too much
+        report = _export(model, temporary, name, _served_weights(model))
+        print(
+            f"SavedModel: weights in {report['weights']}, {report['size_bytes'] / 2**20:.1f} MiB, "
+            f"largest difference {report['max_difference']:.1e}",
+            flush=True,
+        )
+        numbers = {key: value for key, value in trained.read_metrics().items() if "nll" in value}
+        packed = Workdir(temporary)
+        for key, value in {**numbers, "saved_model": report}.items():
+            packed.write_metrics(key, value)
+        card = model_card.write(name, model, config, numbers, report, RECIPE.value, NOTE.value)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        size = _size_in_bounds(temporary, target)
+    if not numbers:
+        print(f"the model card has no numbers: run tfgen-evaluate --workdir={workdir} and repeat")
+    print(f"{size:.1f} MiB in {target}")
+
+
+def _export(model, folder: Path, name: str, storage: str) -> dict:
+    """Writes `folder/1/`; says what differs from the model.
+
+    The folder's name at this moment is a temporary one, but the served name enters the warm-up
+    requests: so the export is made one level below, under its own name.
+    """
+    from tfgen.export import export_saved_model
+    from tfgen.export.litert import TOLERANCES
+
+    report = export_saved_model(
+        StoredAs(model, storage), str(folder / name), tolerance=TOLERANCES[storage][0]
+    )
+    (folder / name / "1").rename(folder / "1")
+    (folder / name).rmdir()
+    values = report.to_dict()
+    return {"weights": storage, **{k: v for k, v in values.items() if k not in ("target", "path")}}
+
+
+class StoredAs:
+    """A generator whose served form keeps its weights in another dtype."""
+
+    def __init__(self, generator, storage: str):
+        self._generator, self._storage = generator, storage
+
+    def __getattr__(self, name):
+        return getattr(self._generator, name)
+
+    def frozen(self):
+        """As the generator's, smaller."""
+        return self._generator.frozen(storage=self._storage)
+
+
+def _served_weights(model) -> str:
+    if SERVED_WEIGHTS.value != "auto":
+        return SERVED_WEIGHTS.value
+    weights = sum(4 * variable.shape.num_elements() for variable in model.variables) / 2**20
+    return "float32" if 2 * weights + GRAPHS_MIB <= MAX_MIB.value else "float16"
+
+
+def _size_in_bounds(folder: Path, target: Path) -> float:
+    """MiB of a folder, if they are not too many."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+    if size > MAX_MIB.value:
+        raise UserError(
+            f"{target} would take {size:.1f} MiB or more, above --max_mib={MAX_MIB.value:g}; "
+            "nothing was written"
+        )
+    return size
+
+
+def run() -> None:
+    """The console script."""
+    arguments.run(NAME, main, WORDS)
+
+
+if __name__ == "__main__":
+    run()
