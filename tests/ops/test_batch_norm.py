@@ -40,6 +40,7 @@ def value_and_gradients(function, arguments, activation, dy, dtype):
 @pytest.fixture(params=[True, False], ids=["cpu form", "library form"])
 def cpu_form(request, monkeypatch):
     monkeypatch.setattr(batch_norm, "on_cpu", lambda: request.param)
+    monkeypatch.setattr(batch_norm, "_COMPILED_FROM", 0)
 
 
 @pytest.mark.usefixtures("cpu_form")

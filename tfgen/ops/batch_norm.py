@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfgen.ops.convolution import on_cpu
 
 EPSILON = 1e-5
+_COMPILED_FROM = 2**14  # elements: below, compiling costs more than it ever saves
 
 
 def activate(x: tf.Tensor, activation: str | None) -> tf.Tensor:
