@@ -1,6 +1,7 @@
 """Building blocks shared by the generative models."""
 
 from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
+from tfgen.layers.data_init import DataDependentWeights
 from tfgen.layers.residual import Cell, InvertedResidual, Residual
 from tfgen.layers.weights import FoldedWeights, LiveWeights
 
@@ -8,6 +9,7 @@ __all__ = [
     "BatchNorm",
     "Cell",
     "Conv",
+    "DataDependentWeights",
     "Dense",
     "FoldedWeights",
     "InvertedResidual",

@@ -8,6 +8,7 @@ import dataclasses
 import tensorflow as tf
 
 from tfgen.layers.bank import ParameterBank
+from tfgen.layers.recompute import recomputed
 from tfgen.ops.batch_norm import activate
 from tfgen.ops.convolution import phases, upsample_bilinear, upsample_nearest
 
@@ -60,6 +61,9 @@ class Cell:
         self.squeeze_excite = SqueezeExcite(bank, filters) if squeeze_excite else None
 
     def __call__(self, w, x):
+        return recomputed(self._compute, w, x, self) if w.recompute else self._compute(w, x)
+
+    def _compute(self, w, x):
         branch = self.body(w, x)
         scale = RESIDUAL_SCALE
         if self.squeeze_excite is not None:

@@ -33,11 +33,19 @@ class LiveWeights:
         bank: where the variables live.
         training: batch statistics (and their record in `moments`) instead of running ones.
         dtype: to compute in.
+        recompute: whether cells keep only their input for the backward pass.
     """
 
-    def __init__(self, bank: ParameterBank, training: bool = False, dtype: str = "float32"):
+    def __init__(
+        self,
+        bank: ParameterBank,
+        training: bool = False,
+        dtype: str = "float32",
+        recompute: bool = False,
+    ):
         self.bank = bank
         self.training = training
+        self.recompute = recompute
         self.dtype = dtype
         self.matrices: dict[str, tf.Tensor] = {}
         self.moments: dict[BatchNorm, tuple[tf.Tensor, tf.Tensor]] = {}
@@ -149,6 +157,7 @@ class FoldedWeights:
     """
 
     training = False
+    recompute = False
 
     def __init__(self, source: LiveWeights | None, folded: dict | None = None):
         self.source = source

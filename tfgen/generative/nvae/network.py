@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfgen.generative.nvae.architecture import get_architecture
 from tfgen.generative.nvae.flow import ShiftFlow
 from tfgen.layers.bank import ParameterBank
-from tfgen.layers.residual import Cell
+from tfgen.layers.residual import Cell, ResidualBody
 
 # Chooses z of one group: (group index, raw prior mean, raw prior log-scale, decoder state) -> z
 Choose = Callable[[int, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -142,6 +142,19 @@ class Network:
                 self._cell(self.arch.decoder, width, width // 2, "up") if up else None
             )
 
+    def convs_without_norm(self) -> list:
+        """Convolutions of cells that have no batch norm."""
+        towers = [self.encoder, self.encoder_down, self.preprocess, self.postprocess]
+        if not self.vanilla:
+            towers += [self.decoder, self.decoder_up]
+        bodies = [cell.body for cell in _flat(towers) if cell is not None]
+        return [
+            conv
+            for body in bodies
+            if isinstance(body, ResidualBody) and body.norms[0] is None
+            for conv in body.convs
+        ]
+
     # -- computing --------------------------------------------------------------------------------
 
     def bottom_up(self, w, x) -> list[tf.Tensor]:
@@ -207,3 +220,11 @@ class Network:
         for step in self.flows[group]:
             z = step(w, z, features[group] if step.condition is not None else None)
         return z
+
+
+def _flat(nested):
+    for item in nested:
+        if isinstance(item, list):
+            yield from _flat(item)
+        else:
+            yield item

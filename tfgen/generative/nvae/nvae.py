@@ -9,7 +9,7 @@ from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.frozen import FrozenNVAE, fold
 from tfgen.generative.nvae.inference import NVAEInference
 from tfgen.generative.nvae.network import Network
-from tfgen.layers import LiveWeights, ParameterBank
+from tfgen.layers import DataDependentWeights, LiveWeights, ParameterBank
 from tfgen.training import schedules
 from tfgen.training.model import Model
 
@@ -161,7 +161,8 @@ class NVAE(NVAEInference, Model):
         """The variables as one pass sees them."""
         if not self.built:
             self.build()
-        return LiveWeights(self.bank, training, self.compute_dtype)
+        recompute = training and self._options["recompute"]
+        return LiveWeights(self.bank, training, self.compute_dtype, recompute)
 
     def weights_for_inference(self) -> LiveWeights:
         return self.weights_view(training=False)
@@ -187,6 +188,20 @@ class NVAE(NVAEInference, Model):
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
     # -- training ---------------------------------------------------------------------------------
+
+    def initialize_from_data(self, images) -> None:
+        """Sets gains and biases of the cells without batch norm from a batch of images.
+
+        What the architecture "res_elu" starts from; other architectures have no such cells and stay
+        as they are.
+
+        Args:
+            images: `[B, H, W, C]` in [0, 1]; a few training batches together.
+        """
+        if not self.built:
+            self.build()
+        convs = self.network.convs_without_norm()
+        self.posterior_pass(DataDependentWeights(self.bank, convs), images, None)
 
     def kl_coefficient(self, step) -> tf.Tensor:
         """beta at a training step (section 3.5)."""
