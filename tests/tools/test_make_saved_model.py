@@ -61,7 +61,7 @@ def workdir(model, tmp_path):
     """The workdir of a run that was evaluated and exported."""
     config = complete(CONFIG, presets.GENERATORS)
     path = presets.save_preset(model, tmp_path / "run", config)
-    metrics = {"test": METRICS, "export": {"onnx": {"path": "/home/me/run.onnx"}}}
+    metrics = {"test": METRICS, "export": {"onnx": {"path": "/mnt/run.onnx"}}}
     (path / "metrics.json").write_text(json.dumps(metrics))
     return path
 
@@ -104,7 +104,7 @@ def test_packed_run(run, workdir, model, tmp_path, monkeypatch):
     metrics = json.loads((preset / "metrics.json").read_text())
     assert metrics["test"] == METRICS
     assert metrics["saved_model"]["weights"] == "float16"
-    assert "/home" not in json.dumps(metrics)
+    assert "/mnt" not in json.dumps(metrics)
     assert str(tmp_path) not in (preset / "README.md").read_text()
 
 

@@ -26,7 +26,8 @@ _BINARIZE = {
 _CARD = """\
 # {name}
 
-{system}, trained on {data} with this repository. {parameters:,} parameters, {groups} latent groups
+{system},
+trained on {data} with this repository. {parameters:,} parameters; {groups} latent groups
 ({grids}), {latent_dims:,} latent dimensions; images are {shape}, float32 in [0, 1].
 
 ## Use
@@ -42,13 +43,16 @@ images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape_list}]
 without tfgen:
 
 ```python
+import tensorflow as tf
+
 serve = tf.saved_model.load("saved_models/{name}/1").signatures["sample"]
 images = serve(seeds=tf.range(64), temperature=tf.constant(0.8))["images"]
 ```
 
 Its signatures are `generate`, `sample`, `encode`, `reconstruct` and `log_likelihood`. It keeps its
 weights in {storage} and computes in float32; on {num_images} images no output differed by more than
-{max_difference:.1e} from the Keras model. `tfgen-export --preset={name}` writes the other formats.
+{max_difference:.1e} from the Keras model. `tfgen-export --preset={name} --workdir=FOLDER` writes
+the other formats.
 
 ## Numbers
 
@@ -56,7 +60,8 @@ weights in {storage} and computes in float32; on {num_images} images no output d
 
 ## Data
 
-{data}{splits}. It was trained on the split `{split}`, {binarize}.
+{data}{splits}.
+It was trained on the split `{split}`, {binarize}.
 
 ## Configuration
 
@@ -193,5 +198,5 @@ def _making(name, model, config, recipe, notes):
         f"tools/make_saved_model runs/{name} {name}",
     ]
     if recipe is None:
-        text += " `RECIPE` stands for a config file with the values of `config.json`."
+        text += "\n`RECIPE` stands for a config file with the values of `config.json`."
     return "\n".join([text, "", *(f"    {command}" for command in commands)])
