@@ -11,10 +11,9 @@ def keep_freed_memory() -> bool:
     """Tells glibc to keep large freed blocks for the next step instead of returning them.
 
     Every training step frees and asks for the same tensors. By default glibc maps each large one
-    anew
-    and the kernel clears its pages again: a quarter of a step, on the models here. This is a
-        setting of
-    the whole process, so programs make it (the `tfgen` binaries do), not the library on import.
+    anew and the kernel clears its pages again: a quarter of a step, on the models here. This is a
+    setting of the whole process, so programs make it (the `tfgen` binaries do), not the library
+    on import.
 
     Returns:
         Whether it took effect; elsewhere than on Linux with glibc nothing changes.
