@@ -27,7 +27,7 @@ class Experiment:
 
     Attributes:
         config: complete; `model.total_steps` and `training.steps_per_epoch` are resolved.
-        model: built and compiled, inside the strategy's scope.
+        model: compiled inside the strategy's scope, and built unless only to be described.
         strategy: where it trains.
         source: the training images, or None when they were not asked for.
         steps_per_epoch: None when it depends on data that were not looked at.
@@ -60,7 +60,7 @@ def build_experiment(
     strategy: str = "default",
     precision: str = "float32",
     jit_compile: bool | None = None,
-    with_data: bool = True,
+    describe_only: bool = False,
 ) -> Experiment:
     """Builds what a configuration describes.
 
@@ -70,8 +70,8 @@ def build_experiment(
         strategy: see `tfgen.training.strategy_from_name`.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         jit_compile: whether XLA compiles the step; None: where there is a GPU or TPU.
-        with_data: False builds the model without looking for data, to describe it; the number of
-            steps is then that of the published data set.
+        describe_only: looks for no data and allocates no weights, whatever their size; the number
+            of steps is then that of the published data set.
 
     Raises:
         ConfigError, DataError: the user's mistakes, each with the field and the remedy.
@@ -79,7 +79,7 @@ def build_experiment(
     config = complete(config, GENERATORS)
     # First of all: a cluster has to be joined before TensorFlow runs anything else.
     scope = strategy_from_name(strategy, precision)
-    source = load_source(config, data_dir) if with_data else None
+    source = None if describe_only else load_source(config, data_dir)
     steps_per_epoch = config["training"]["steps_per_epoch"]
     if steps_per_epoch is None:
         steps_per_epoch = _steps_per_epoch(config, source)
@@ -87,7 +87,7 @@ def build_experiment(
         config["training"]["steps_per_epoch"] = steps_per_epoch
         _resolve_total_steps(config, steps_per_epoch)
     with scope.scope():
-        model = build_model(config)
+        model = build_model(config, with_variables=not describe_only)
         model.compile(
             optimizer=build_optimizer(config, steps_per_epoch or 1),
             jit_compile=_has_accelerator() if jit_compile is None else jit_compile,
@@ -96,13 +96,13 @@ def build_experiment(
     return Experiment(config, model, scope, source, steps_per_epoch)
 
 
-def build_model(config: Mapping[str, Any]) -> keras.Model:
-    """The model of a complete configuration, with its variables."""
+def build_model(config: Mapping[str, Any], with_variables: bool = True) -> keras.Model:
+    """The model of a complete configuration."""
     options = {key: value for key, value in config["model"].items() if key != "name"}
-    # The section's seed is that of the weights; all that happens in training follows this one.
     try:
         model = GENERATORS[config["model"]["name"]](**options)
-        model.build()
+        if with_variables:
+            model.build()
     except (TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -1,7 +1,5 @@
 """How much memory a training step needs, estimated without computing anything."""
 
-import math
-
 import tensorflow as tf
 
 from tfgen.layers.bank import BatchNorm, Conv, Dense
@@ -75,14 +73,12 @@ def training_gib(
     """Memory of one training step on one device, in GiB; `METHOD` says what counts.
 
     Args:
-        model: a built model over a `ParameterBank`.
+        model: over a `ParameterBank`; it need not have variables yet.
         images_per_device: of a batch.
         precision: Keras's name of the policy.
         averaged: whether an average of the weights is kept.
     """
-    trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
-    other = sum(math.prod(v.shape) for v in model.non_trainable_variables)
     per_activation = 4 if precision == "float32" else 2
-    size = 4 * (trainable * (4 + averaged) + other)
+    size = 4 * model.bank.num_parameters * (4 + averaged)  # weight, gradient, two moments
     size += per_activation * activation_elements(model) * images_per_device
     return size / 2**30

@@ -1,6 +1,5 @@
 """What a run is going to do, said before it does it."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +28,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
     gib = memory.training_gib(model, -(-batch_size // replicas), precision, averaged)
     return {
         "model": config["model"]["name"],
-        "parameters": _count(model.trainable_variables),
-        "other_variables": _count(model.non_trainable_variables),
+        "parameters": model.bank.num_parameters,
         "groups": len(model.groups),
         "latent_dims": model.latent_dims,
         "latent_shapes": {name: list(shape) for name, shape in model.latent_shapes.items()},
@@ -44,16 +42,18 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         "precision": precision,
         "strategy": strategy,
         "replicas": replicas,
-        "devices": devices(),
+        "devices": devices(experiment.strategy),
         "memory_estimate_gib": round(gib, 3),
         "memory_estimate_method": memory.METHOD,
     }
 
 
-def devices() -> list[str]:
-    """The accelerators of this process, or its CPUs if it has none."""
+def devices(strategy: tf.distribute.Strategy) -> list[str]:
+    """The devices that this process trains on."""
+    if strategy.num_replicas_in_sync > 1:
+        return list(strategy.extended.worker_devices)
     found = [d.name for kind in ("TPU", "GPU") for d in tf.config.list_logical_devices(kind)]
-    return found or [d.name for d in tf.config.list_logical_devices("CPU")]
+    return found[:1] or [tf.config.list_logical_devices("CPU")[0].name]
 
 
 def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
@@ -74,10 +74,6 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"results: {workdir}",
         )
     )
-
-
-def _count(variables):
-    return sum(math.prod(v.shape) for v in variables)
 
 
 def _runs(words):

@@ -40,7 +40,13 @@ def quiet_import(debug: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the time left; yields a function that takes how much is done."""
+    """A progress bar with the time left; yields a function that takes how much is done.
+
+    Where nobody watches (a log file), there is none.
+    """
+    if not sys.stdout.isatty():
+        yield lambda done: None
+        return
     from rich import progress as bars
 
     columns = (

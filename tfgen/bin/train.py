@@ -58,8 +58,7 @@ def main(argv: Sequence[str]) -> None:
         jit_compile={"auto": None, "true": True, "false": False}[JIT_COMPILE.value],
     )
     if DRY_RUN.value:
-        # Of the data only the shape matters here, which the model knows: nothing is fetched.
-        experiment = build_experiment(config, with_data=False, **options)
+        experiment = build_experiment(config, describe_only=True, **options)
         print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
         return
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))

@@ -1,0 +1,151 @@
+"""tfgen-evaluate, tfgen-sample and tfgen-export on a run, and what mistakes get."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfgen.export import FORMATS
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def run_copy(trained, tmp_path_factory):
+    """A workdir of this module's own."""
+    workdir = tmp_path_factory.mktemp("runs") / "digits"
+    shutil.copytree(trained, workdir)
+    return workdir
+
+
+def test_evaluate_writes_numbers_and_pictures(cli, run_copy):
+    result = cli("evaluate", f"--workdir={run_copy}", "--temperatures=0.7,1")
+    assert result.code == 0, result.err
+    assert "NLL" in result.out
+    assert "+-" in result.out
+    metrics = json.loads((run_copy / "metrics.json").read_text())["test"]
+    assert metrics["num_images"] == 24
+    assert metrics["num_importance_samples"] == 3
+    assert metrics["nll"] <= metrics["nelbo"] + 1e-3
+    assert 0 < metrics["nll_standard_error"] < metrics["nll"]
+    bits = metrics["nll"] / (16 * 16 * np.log(2))
+    np.testing.assert_allclose(metrics["bits_per_dim"], bits, rtol=1e-6)
+    # The same posterior samples give both; batches differ, so not to the last bit.
+    assert len(metrics["kl_per_group"]) == 1
+    assert metrics["latent_channels"] == 2
+    assert 0 <= metrics["active_units"] <= 2
+    for name in (
+        "samples_temperature_0.7",
+        "samples_temperature_1",
+        "reconstructions",
+        "interpolations",
+        "kl_per_group",
+    ):
+        assert picture(run_copy / "samples" / f"{name}.png").std() > 1
+
+
+def test_evaluating_again_gives_the_same_numbers_whatever_the_batch(cli, run_copy, tmp_path):
+    shutil.copytree(run_copy, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink(missing_ok=True)
+    found = []
+    for size in (7, 24):
+        result = cli(
+            "evaluate", f"--workdir={tmp_path / 'run'}", f"--batch_size={size}", "--nopictures"
+        )
+        assert result.code == 0, result.err
+        found.append(json.loads((tmp_path / "run" / "metrics.json").read_text())["test"])
+    for name in ("nll", "nelbo", "kl"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
+    np.testing.assert_allclose(found[0]["kl_per_group"], found[1]["kl_per_group"], rtol=1e-4)
+
+
+def test_evaluate_another_split(cli, run_copy):
+    result = cli(
+        "evaluate", f"--workdir={run_copy}", "--split=train", "--num_images=8", "--nopictures"
+    )
+    assert result.code == 0, result.err
+    metrics = json.loads((run_copy / "metrics.json").read_text())
+    assert metrics["train"]["num_images"] == 8
+
+
+def test_samples_depend_on_seed_and_index_only(cli, run_copy, tmp_path):
+    for name, count, batch in (("a", 5, 64), ("b", 3, 2)):
+        result = cli(
+            "sample",
+            f"--workdir={run_copy}",
+            f"--num_images={count}",
+            f"--batch_size={batch}",
+            "--seed=3",
+            "--individual",
+            f"--output={tmp_path / name}",
+        )
+        assert result.code == 0, result.err
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [f"{k}.png" for k in range(5)]
+    for k in range(3):
+        a, b = (picture(tmp_path / name / f"{k}.png") for name in "ab")
+        assert a.shape == (16, 16)
+        assert np.abs(a.astype(int) - b).max() <= 1  # rounding to 8 bits
+
+
+def test_sample_grid(cli, run_copy):
+    result = cli("sample", f"--workdir={run_copy}", "--num_images=6", "--columns=3")
+    assert result.code == 0, result.err
+    grid = picture(run_copy / "samples" / "seed_0_temperature_1.png")
+    assert grid.shape == (2 * 48 + 2, 3 * 48 + 4, 3)
+
+
+def test_export_refuses_what_exists_and_replaces_when_told(cli, run_copy):
+    result = cli("export", f"--workdir={run_copy}", "--name=digits")
+    assert result.code == 0, result.err
+    folder = run_copy / "export"
+    assert len(result.out.splitlines()) == len(FORMATS)
+    served = tf.saved_model.load(str(folder / "digits" / "1"))
+    images = served.signatures["sample"](
+        seeds=tf.constant([1, 2], tf.int32), temperature=tf.constant(1.0)
+    )["images"]
+    assert images.shape == (2, 16, 16, 1)
+    report = json.loads((run_copy / "metrics.json").read_text())["export"]
+    assert len(report) == len(FORMATS)
+
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    again = cli("export", f"--workdir={run_copy}", "--name=digits", "--formats=onnx")
+    assert "digits.onnx exists already" in again.mistake()
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    replaced = cli(
+        "export", f"--workdir={run_copy}", "--name=digits", "--formats=onnx", "--overwrite"
+    )
+    assert replaced.code == 0, replaced.err
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "words"),
+    [
+        ("evaluate", [], "--workdir is missing"),
+        ("sample", ["--workdir={empty}"], "holds no run"),
+        ("export", ["--workdir={empty}/none"], "holds no run"),
+        ("sample", ["--workdir={empty}", "--preset=no_such_model"], "'no_such_model'"),
+        ("sample", ["--workdir={run}", "--num_images=0"], "num_images"),
+        ("sample", ["--workdir={run}", "--temperature=-1"], "temperature"),
+        ("evaluate", ["--workdir={run}", "--temperatures=warm"], "--temperatures"),
+        ("evaluate", ["--workdir={run}", "--split=trian"], "trian"),
+        ("export", ["--workdir={run}", "--formats=onxx"], "onxx"),
+    ],
+)
+def test_mistakes_get_one_line(cli, trained, tmp_path, name, argv, words):
+    argv = [word.format(empty=tmp_path, run=trained) for word in argv]
+    assert words in cli(name, *argv).mistake()
+
+
+def test_a_damaged_run_is_named(cli, trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    newest = sorted((workdir / "checkpoints").glob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    line = cli("sample", f"--workdir={workdir}").mistake()
+    assert newest.name in line
