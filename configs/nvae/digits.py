@@ -1,4 +1,4 @@
-r"""NVAE on scikit-learn's handwritten digits, 16 x 16, dynamically binarised. Needs no network.
+r"""NVAE on scikit-learn's handwritten digits, 16 x 16, black and white. Needs no network.
 
 What `tools/quickstart` runs: a few minutes on two cores. The paper has no number for these data.
 
@@ -39,7 +39,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         num_flows=0,
         spectral_coefficient=1e-2,
     )
-    config.data = dict(name="digits", batch_size=64, binarize="dynamic")
+    config.data = dict(name="digits", batch_size=64, binarize="threshold")
     config.optimizer = dict(
         name="adamax",
         learning_rate=1e-2,
