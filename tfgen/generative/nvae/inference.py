@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfgen.distributions import ClampedNormal, ResidualNormal
-from tfgen.generative.base import Generator, NoiseSpec
+from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.network import Network
 
@@ -97,13 +97,13 @@ class NVAEInference(Generator):
             prior = ClampedNormal(loc_raw, log_scale_raw, temperature=temperatures[group])
             return prior.loc + prior.scale * noise[group]
 
-        return self.network.top_down(w, tf.shape(noise[0])[0], choose)
+        return self.network.top_down(w, batch_size_of(noise[0]), choose)
 
     def decode(self, latents: dict[str, tf.Tensor]) -> tf.Tensor:
         """Images (decoder mean) of given latents, `{group: [B, H, W, C]}`."""
         values = [latents[name] for name in self.groups]
         head = self.network.top_down(
-            self.weights_for_inference(), tf.shape(values[0])[0], lambda group, *_: values[group]
+            self.weights_for_inference(), batch_size_of(values[0]), lambda group, *_: values[group]
         )
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
@@ -127,7 +127,7 @@ class NVAEInference(Generator):
                 zero).
             features: of `encoder_features`, when they are known already.
         """
-        batch_size = tf.shape(images)[0]
+        batch_size = batch_size_of(images)
         if features is None:
             features = self._features(w, images)
         latents, kls, log_qs, log_ps = [], [], [], []
@@ -265,14 +265,14 @@ class NVAEInference(Generator):
             noise[self.groups[group]] = (values[group] - prior.loc) / prior.scale
             return values[group]
 
-        self.network.top_down(self.weights_for_inference(), tf.shape(values[0])[0], choose)
+        self.network.top_down(self.weights_for_inference(), batch_size_of(values[0]), choose)
         return noise
 
 
 def _arc(a, b, t):
     """Great-circle path between two tensors of each image, lengths interpolated linearly."""
     axes = list(range(1, a.shape.rank))
-    norms = [tf.norm(v, axis=axes, keepdims=True) + 1e-12 for v in (a, b)]
+    norms = [tf.sqrt(tf.reduce_sum(v * v, axes, keepdims=True)) + 1e-12 for v in (a, b)]
     units = [a / norms[0], b / norms[1]]
     cosine = tf.clip_by_value(tf.reduce_sum(units[0] * units[1], axes, keepdims=True), -1.0, 1.0)
     angle = tf.acos(cosine * (1 - 1e-6))
