@@ -21,6 +21,7 @@ class MeasuringWeights:
     """
 
     training = True
+    recompute = False
     dtype = "float32"
 
     def __init__(self, bank):
