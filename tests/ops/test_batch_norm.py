@@ -79,6 +79,18 @@ class TestNormalize:
         np.testing.assert_allclose(mean, expected[1], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(variance, expected[2], rtol=1e-4, atol=1e-4)
 
+    def test_half_precision_sums_in_float32(self):
+        # The sum of these gradients is beyond float16.
+        x = tf.cast(tf.random.stateless_normal((64, 4, 4, 2), [0, 1]), "float16")
+        offset = tf.zeros(2)
+        with tf.GradientTape() as tape:
+            tape.watch(offset)
+            y, *_ = normalize(x, tf.ones(2), offset, None)
+        gradient = tape.gradient(
+            y, offset, output_gradients=tf.fill(y.shape, tf.constant(100, y.dtype))
+        )
+        np.testing.assert_allclose(gradient, [102400.0] * 2, rtol=1e-3)
+
     def test_far_from_zero(self):
         # E[x^2] - E[x]^2 in float32 would lose this variance altogether.
         x = 1e3 + 0.1 * RNG.standard_normal((8, 4, 4, 2))

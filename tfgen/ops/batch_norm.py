@@ -39,7 +39,9 @@ def normalize(x, scale, offset, activation: str | None = None):
         The output like `x`; the batch mean `[C]`; the biased batch variance `[C]` (both float32,
         without gradient).
     """
-    if on_cpu() and activation in ("swish", None):
+    size = x.shape.num_elements()
+    large = size is None or size >= _COMPILED_FROM
+    if large and on_cpu() and activation in ("swish", None):
         return _normalize_compiled(x, scale, offset, activation)
     y, mean, unbiased = tf.raw_ops.FusedBatchNormV3(
         x=x,
@@ -104,9 +106,11 @@ def _normalize_compiled(x, scale, offset, activation):
 
 
 def _column_sums(x):
+    if x.dtype != tf.float32:  # a product would round its sums to 16 bits, or overflow
+        return tf.reduce_sum(tf.cast(x, tf.float32), [0, 1, 2])
     flat = tf.reshape(x, [-1, x.shape[-1]])
     ones = tf.ones([1, flat.shape[0] or tf.shape(flat)[0]], x.dtype)
-    return tf.cast(tf.squeeze(tf.matmul(ones, flat), 0), tf.float32)
+    return tf.squeeze(tf.matmul(ones, flat), 0)
 
 
 def _forward(activation):
