@@ -64,6 +64,12 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
     return {name: noise[name] for name in spec}
 
 
+def batch_size_of(x):
+    """Images in a batch `[B, ...]`: a number where it is known (compilers like it fixed), else a
+    tensor."""
+    return x.shape[0] or tf.shape(x)[0]
+
+
 class Generator:
     """Mixin: what any generator can do once it says its noise and how noise becomes images.
 
@@ -117,22 +123,27 @@ class Generator:
                 f"num_images is {num_images} and batch_size {batch_size}; "
                 "expected at least 0 images in batches of at least 1"
             )
-        run = self._sampling_function()
         seeds = seeds_for(num_images, seed)
         temperature = tf.convert_to_tensor(temperature, tf.float32)
+        run = self._sampling_function(temperature.shape)
         chunks = [
             run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
             for start in range(0, num_images, batch_size)
         ]
         return np.concatenate([np.zeros((0, *self.image_shape), np.float32), *chunks])
 
-    def _sampling_function(self):
+    def _sampling_function(self, temperature_shape):
         """A compiled `generate_from_seeds`, traced once for all batch sizes."""
-        run = self.__dict__.get("_compiled_sampling")
-        if run is None:
-            run = tf.function(
+        runs = self.__dict__.get("_compiled_sampling")
+        if runs is None:
+            runs = {}
+            object.__setattr__(self, "_compiled_sampling", runs)
+        key = tuple(temperature_shape)
+        if key not in runs:
+            signature = [tf.TensorSpec([None], tf.int32), tf.TensorSpec(key, tf.float32)]
+            runs[key] = tf.function(
                 lambda seeds, temperature: self.generate_from_seeds(seeds, temperature),
-                reduce_retracing=True,
+                input_signature=signature,
+                autograph=False,
             )
-            object.__setattr__(self, "_compiled_sampling", run)
-        return run
+        return runs[key]

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.generative.base import batch_size_of
 from tfgen.generative.nvae.architecture import groups_per_scale
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.frozen import FrozenNVAE, fold
@@ -227,7 +228,7 @@ class NVAE(NVAEInference, Model):
         """The training objective (section 3.1): scalar loss and a dict of logs."""
         images = data["images"] if isinstance(data, dict) else data
         w = self.weights_view(training=True)
-        result = self.posterior_pass(w, images, self._training_noise(tf.shape(images)[0]))
+        result = self.posterior_pass(w, images, self._training_noise(batch_size_of(images)))
         log_px = self.image_decoder.log_prob(result.head, images)
         beta = self.kl_coefficient(self.train_steps)
         gamma = tf.ones([self.network.num_groups])
@@ -293,7 +294,7 @@ class NVAE(NVAEInference, Model):
     def evaluation_logs(self, data):
         """Negative ELBO, its parts and the KL of each group, per image, with running statistics."""
         images = data["images"] if isinstance(data, dict) else data
-        batch_size = tf.shape(images)[0]
+        batch_size = batch_size_of(images)
         # A fixed stream, so that evaluations of one model agree; fresh noise for every image.
         noise = [
             tf.random.stateless_normal((batch_size, *shape), (self.seed, index))
