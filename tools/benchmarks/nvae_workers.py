@@ -125,7 +125,7 @@ class TfgenSide:
     def train(self) -> float:
         if self._batches is None:
             # `fit` builds and traces; its compiled step is then called as `fit` calls it.
-            history = self._model.fit(self._data, steps_per_epoch=1, epochs=1, verbose=0)
+            history = self._model.fit(self._data, steps_per_epoch=1, shuffle=False, verbose=0)
             self._batches = iter(self._data)
             return float(history.history["loss"][0])
         return float(self._model.train_function(self._batches)["loss"])
@@ -215,7 +215,12 @@ class Worker:
         self, side: str, config: str, threads: int, label: str | None = None, **options: Any
     ) -> None:
         self.side, self.label = side, label or side
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), TF_CPP_MIN_LOG_LEVEL="2")
+        environment = dict(
+            os.environ,
+            CUDA_VISIBLE_DEVICES="",
+            OMP_NUM_THREADS=str(threads),
+            TF_CPP_MIN_LOG_LEVEL="2",
+        )
         paths = [str(HERE), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self._process = subprocess.Popen(
