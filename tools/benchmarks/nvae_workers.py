@@ -243,7 +243,10 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise RuntimeError(f"the {self.side} worker ended; its error is printed above")
+            raise RuntimeError(
+                f"the {self.side} worker ended with code {self._process.wait()} when asked to "
+                f"{what}; any error of its own is printed above"
+            )
         return json.loads(line)
 
     def close(self) -> None:
