@@ -9,7 +9,7 @@ from PIL import Image
 from tfgen.training.files import replace_file
 
 _GAP = 2  # pixels between images
-_GROUND = 255
+_GROUND = 128  # neither the black nor the white of binary images
 _SMALLEST = 48  # pixels; smaller images are enlarged by a whole factor
 
 
