@@ -286,7 +286,7 @@ class TestImages:
         picture = strip(rows)
         assert picture.shape == (98, 148, 3)
         assert (picture[:48, :48] == 0).all()
-        assert (picture[50:] == 255).all()
+        assert (picture[50:, :48] == 255).all()
 
     def test_save(self, tmp_path):
         save_grid(np.zeros([4, 48, 48, 3]), tmp_path / "new" / "grid.png", columns=4)
