@@ -134,7 +134,10 @@ class LiveWeights:
                 old = tf.convert_to_tensor(variables[channels])
                 olds = tf.unstack(old) if len(seen) < len(rows) else None
                 batch = tf.stack([seen[r][i] if r in seen else olds[r] for r in range(len(rows))])
-                updates.append((variables[channels], MOMENTUM * old + (1 - MOMENTUM) * batch))
+                value = MOMENTUM * old + (1 - MOMENTUM) * batch
+                if olds is not None:  # to the last bit
+                    value = tf.where([[r in seen] for r in range(len(rows))], value, old)
+                updates.append((variables[channels], value))
         return updates
 
     def _row(self, kind: str, name, row: int) -> tf.Tensor:
