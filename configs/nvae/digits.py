@@ -50,7 +50,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         ema_momentum=config_dict.placeholder(float),
     )
     config.training = dict(
-        epochs=60,
+        epochs=45,
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=10,
         seed=0,  # of weights, noise and the order of the data
