@@ -75,7 +75,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
 def _shrink(config: config_dict.ConfigDict) -> None:
     """A model of under a million weights that two cores train in about an hour.
 
-    Regular residual cells, and few of them at full size: a step then costs half of what it does with
+    Regular residual cells, and few of them at full size: a step costs half of what it does with
     the paper's depthwise cells.
     """
     config.model.update(
