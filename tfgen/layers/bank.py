@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.errors import ConfigError
 from tfgen.ops import spectral
 from tfgen.ops import weight_norm as wn
 
@@ -122,7 +123,15 @@ class ParameterBank(keras.layers.Layer):
             mask: zeros and ones like the kernel, applied before the normalisation.
             mask_name: tells stacks with different masks apart.
             log_gain_shift: added to the initial logarithm of the gain.
+
+        Raises:
+            ConfigError: `groups` does not divide the channels.
         """
+        if channels % groups or filters % groups:
+            raise ConfigError(
+                f"a convolution in {groups} groups cannot have {channels} channels in and "
+                f"{filters} out; choose widths that divide by {groups}"
+            )
         size = (kernel_size, kernel_size)
         shape = (*size, channels, 1) if depthwise else (*size, channels // groups, filters)
         kind = "depthwise" if depthwise else "conv"
