@@ -155,39 +155,40 @@ class FoldedWeights:
     and kept in `folded`. With `folded` given (variables or constants), nothing else is needed.
 
     Args:
-        source: inference-mode weights, or None when `folded` is complete.
+        source: inference-mode weights in float32, or None when `folded` is complete.
         folded: tensors by declared part.
+        dtype: to compute in; the folding itself is done in float32.
     """
 
     training = False
     recompute = False
 
-    def __init__(self, source: LiveWeights | None, folded: dict | None = None):
+    def __init__(
+        self, source: LiveWeights | None, folded: dict | None = None, dtype: str = "float32"
+    ):
         self.source = source
         self.folded = {} if folded is None else folded
-        self.dtype = "float32" if source is None else source.dtype
+        self.dtype = dtype
 
     def conv(self, conv: Conv, x, before=None, after=None, activation=None):
         """As `LiveWeights.conv`, in one convolution."""
         if conv not in self.folded:
-            self.folded[conv] = self._fold(conv, before, after)
+            self._keep(conv, *self._fold(conv, before, after))
         kernel, bias = self.folded[conv]
         return activate(convolve(conv, x, tf.convert_to_tensor(kernel), bias), activation)
 
     def norm(self, norm: BatchNorm, x, activation=None):
         """Batch norm that follows no convolution: one multiplication and addition."""
         if norm not in self.folded:
-            self.folded[norm] = self.source.affine(norm)
+            self._keep(norm, *self.source.affine(norm))
         scale, offset = self.folded[norm]
         return activate(x * scale + offset, activation)
 
     def dense(self, dense: Dense, x, activation=None):
         """As `LiveWeights.dense`."""
         if dense not in self.folded:
-            self.folded[dense] = (
-                self.source._row("kernels", dense.stack, dense.row),
-                self.source._row("biases", dense.units, dense.bias_row),
-            )
+            kernel = self.source._row("kernels", dense.stack, dense.row)
+            self._keep(dense, kernel, self.source._row("biases", dense.units, dense.bias_row))
         kernel, bias = self.folded[dense]
         y = tf.matmul(x, tf.convert_to_tensor(kernel)) + bias
         return y if activation is None else activation(y)
@@ -195,8 +196,11 @@ class FoldedWeights:
     def free(self, name: str) -> tf.Tensor:
         """As `LiveWeights.free`."""
         if name not in self.folded:
-            self.folded[name] = self.source.free(name)
+            self.folded[name] = tf.cast(self.source.free(name), self.dtype)
         return tf.convert_to_tensor(self.folded[name])
+
+    def _keep(self, part, *tensors):
+        self.folded[part] = tuple(tf.cast(tensor, self.dtype) for tensor in tensors)
 
     def _fold(self, conv: Conv, before: BatchNorm | None, after: BatchNorm | None):
         kernel, bias = self.source.kernel(conv), self.source.bias(conv)

@@ -64,13 +64,13 @@ class ShiftFlow:
         return z - self.shift(w, z, features)
 
     def shift(self, w, z, features=None):
-        """m(z), like z."""
-        hidden = w.conv(self.enter, z)
+        """m(z), like z; under mixed precision computed in half, while z itself stays whole."""
+        hidden = w.conv(self.enter, tf.cast(z, w.dtype))
         if self.condition is not None:
             hidden += w.conv(self.condition, features)
         hidden = w.conv(self.spread, tf.nn.elu(hidden))
         # The published network applies ELU twice here; its weights need it that way.
-        return w.conv(self.leave, tf.nn.elu(tf.nn.elu(hidden)))
+        return tf.cast(w.conv(self.leave, tf.nn.elu(tf.nn.elu(hidden))), z.dtype)
 
     def inverse(self, w, z, features=None):
         """The z whose image under the flow is given, one position and channel after the other."""

@@ -5,12 +5,14 @@ import functools
 import tensorflow as tf
 
 from tfgen.generative.nvae.inference import NVAEInference
-from tfgen.layers import FoldedWeights
+from tfgen.layers import FoldedWeights, LiveWeights
 
 
-def fold(model) -> FoldedWeights:
+def fold(model, dtype: str = "float32") -> FoldedWeights:
     """Folded weights of a model; each part is folded when the network first asks for it."""
-    return FoldedWeights(model.weights_view(training=False))
+    if not model.built:
+        model.build()
+    return FoldedWeights(LiveWeights(model.bank), dtype=dtype)
 
 
 class FrozenNVAE(NVAEInference, tf.Module):

@@ -179,7 +179,8 @@ class Network:
         """Decoder: walks the groups, asks `choose` for each z, returns the head's output."""
         if self.vanilla:
             zeros = tf.zeros((batch_size, *self.latent_shapes[0]))
-            state = w.conv(self.stem_decoder, choose(0, zeros, zeros, zeros))
+            z = choose(0, zeros, zeros, zeros)
+            state = w.conv(self.stem_decoder, tf.cast(z, w.dtype))
         else:
             state = self._walk(w, batch_size, choose)
         for cell in self.postprocess:

@@ -185,7 +185,7 @@ class NVAE(NVAEInference, Model):
     def generate_from_seeds(self, seeds, temperature=1.0):
         noise = self.draw_noise(seeds)
         # Fold inside the graph: sampling sees today's weights and still runs plain convolutions.
-        head = self.generate_head(fold(self), noise, temperature)
+        head = self.generate_head(fold(self, self.compute_dtype), noise, temperature)
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
     # -- training ---------------------------------------------------------------------------------
@@ -271,6 +271,7 @@ class NVAE(NVAEInference, Model):
     def make_train_function(self, force=False):
         if not self.built:
             self.build()
+        self.build_optimizer()  # within the first trace its variables would cost a second one
         if int(self.singular_vectors_ready.numpy()) == 0:
             self.initialize_singular_vectors()
         return super().make_train_function(force)
