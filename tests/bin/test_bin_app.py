@@ -42,7 +42,7 @@ def test_success_is_silent(capfd):
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, "No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "'/x/y': Permission"),
         (MemoryError(), 2, "out of memory"),
-        (KeyboardInterrupt(), 130, "the same command continues"),
+        (KeyboardInterrupt(), 130, "run the same command again to continue"),
     ],
 )
 def test_mistakes_get_one_line_and_a_code(error, code, words, capfd):

@@ -68,7 +68,7 @@ def test_stopped_by_sigterm_within_an_epoch_and_continued_is_bit_equal(
         patch.setattr(NVAE, "training_loss", announced)
         result = cli("train", *tiny, f"--workdir={workdir}")
     assert result.code == 143
-    assert result.err == "tfgen-train: terminated; the same command continues\n"
+    assert result.err == "tfgen-train: terminated; run the same command again to continue\n"
     stopped = int(tensors(workdir)["model/train_steps"])
     assert stopped == 5
 

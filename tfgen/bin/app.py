@@ -79,9 +79,9 @@ def _execute(name, main, argv):
     except MemoryError:
         return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
     except KeyboardInterrupt:
-        return _report(name, "interrupted; the same command continues", INTERRUPTED)
+        return _report(name, "interrupted; run the same command again to continue", INTERRUPTED)
     except Terminated:
-        return _report(name, "terminated; the same command continues", TERMINATED)
+        return _report(name, "terminated; run the same command again to continue", TERMINATED)
     except Exception as error:
         if type(error).__name__ == "ResourceExhaustedError":  # tf.errors, not imported here
             return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
