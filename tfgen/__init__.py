@@ -21,7 +21,6 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
-    "samplers",
     "training",
 )
 
