@@ -10,7 +10,7 @@ from tfgen.errors import ConfigError
 CONFIG = {
     "model": {"name": "nvae", "num_channels": 8, "total_steps": 10},
     "data": {"name": "digits", "batch_size": 4},
-    "training": {"epochs": 2},
+    "training": {"epochs": 2, "steps_per_epoch": 5},
 }
 
 
@@ -44,7 +44,7 @@ def test_a_longer_run_is_said_and_allowed(workdir):
     longer = {
         **CONFIG,
         "model": {**CONFIG["model"], "total_steps": 20},
-        "training": {"epochs": 4},
+        "training": {"epochs": 4, "steps_per_epoch": None},
     }
     assert workdir.compare(longer) == ["training.epochs: 2 -> 4"]
 

@@ -96,7 +96,8 @@ class Workdir:
                 f"{self.path} holds a run with another configuration ({'; '.join(changed)}); "
                 "choose another --workdir, or the configuration it was made with"
             )
-        return differences(old, config, _FREE)
+        # What is left open in a new configuration was resolved in the old one.
+        return [d for d in differences(old, config, _FREE) if not d.endswith(" -> None")]
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
