@@ -54,7 +54,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
         report_steps=10,
         seed=0,  # of weights, noise and the order of the data
-        max_minutes=config_dict.placeholder(float),
+        max_minutes=6.5,  # a guard for slow machines; the epochs take about four on two cores
     )
     config.evaluation = dict(
         split="test",
