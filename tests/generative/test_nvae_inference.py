@@ -7,6 +7,7 @@ from tiny_nvae import KINDS, draw_images, normals, shaken_nvae
 
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.layers import LiveWeights
+from tfgen.training import strategy_from_name
 
 SEEDS = tf.constant([3, 1, 4], tf.int32)
 
@@ -386,7 +387,7 @@ class TestSampling:
 
     def test_two_devices(self, sampled):
         model, images = sampled
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = strategy_from_name("mirrored")
         seeds = model.seeds_for(8, 11)
         frozen = model.frozen()
         halves = strategy.experimental_distribute_values_from_function(

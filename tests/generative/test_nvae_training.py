@@ -8,7 +8,7 @@ from sklearn import datasets
 from tiny_nvae import KINDS, draw_images, shaken_nvae, tiny_nvae
 
 from tfgen.optimizers import Adamax
-from tfgen.training import CheckpointManager, schedules
+from tfgen.training import CheckpointManager, schedules, strategy_from_name
 
 
 def expected_loss(model, images, noise, step):
@@ -289,7 +289,7 @@ def test_two_replicas_take_the_step_of_one():
         return model, history
 
     one, history = trained(tf.distribute.get_strategy())
-    two, others = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two, others = trained(strategy_from_name("mirrored"))
     for name, values in history.items():
         # The reported norm is the mean of the replicas' own.
         rtol = 2e-2 if name == "gradient_norm" else 1e-3

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfgen.optimizers import Adamax, adamax
 from tfgen.optimizers.adamax import adamax_update
+from tfgen.training import strategy_from_name
 
 RNG = np.random.default_rng(0)
 
@@ -104,7 +105,7 @@ def test_update_keeps_float64():
 
 def test_replicas_equal_one():
     start, gradients = RNG.standard_normal((2, 3)), RNG.standard_normal((3, 2, 3))
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = strategy_from_name("mirrored")
     with strategy.scope():
         variable = keras.Variable(start.astype(np.float32))
         optimizer = Adamax(0.1)
