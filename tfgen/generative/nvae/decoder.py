@@ -44,7 +44,7 @@ class ImageDecoder:
     def to_network(self, images) -> tf.Tensor:
         """Padded with zeros, unless already of the padded size, and moved to [-1, 1]."""
         p = self.padding
-        images = tf.convert_to_tensor(images, tf.float32)
+        images = tf.cast(images, tf.float32)
         if p and not self._is_padded(images):
             images = tf.pad(images, [[0, 0], [p, p], [p, p], [0, 0]])
         return 2.0 * images - 1.0
@@ -63,7 +63,7 @@ class ImageDecoder:
 
     def log_prob(self, head: tf.Tensor, images) -> tf.Tensor:
         """`log p(x|z)`, `[B]` nats; padding, where the images carry it, does not count."""
-        images = tf.convert_to_tensor(images, tf.float32)
+        images = tf.cast(images, tf.float32)
         if self._is_padded(images):
             p = self.padding
             images = images[:, p:-p, p:-p]

@@ -106,7 +106,8 @@ class NVAE(NVAEInference, Model):
         options = {
             k: v for k, v in locals().items() if k not in ("self", "kwargs", "name", "__class__")
         }
-        super().__init__(name=name, seed=seed, **kwargs)
+        # Under mixed precision Keras would round the pixels before anyone has seen them.
+        super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         options["image_shape"] = tuple(image_shape)
         self._options = options
         self.image_shape = options["image_shape"]
