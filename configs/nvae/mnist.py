@@ -90,5 +90,5 @@ def _shrink(config: config_dict.ConfigDict) -> None:
     )
     config.data.batch_size = 64
     config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
-    config.training.update(epochs=10)
+    config.training.update(epochs=25)
     config.evaluation.num_importance_samples = 100

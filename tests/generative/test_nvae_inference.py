@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_nvae import KINDS, draw_images, normals, shaken_nvae
 
+from tfgen.errors import DataError
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.layers import LiveWeights
 from tfgen.training import strategy_from_name
@@ -314,6 +315,13 @@ class TestPadding:
         first, second = (model.log_likelihood(x, SEEDS)["nelbo"] for x in (images, padded))
         np.testing.assert_array_equal(first, second)
         assert model.reconstruct(padded).shape == images.shape
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8, 1), (2, 8, 8, 3), (8, 8, 1), (2, 16, 16, 1)])
+def test_images_of_another_shape_are_refused(shape):
+    model = shaken_nvae(num_scales=1, num_groups=1)
+    with pytest.raises(DataError, match=r"this model takes \[batch, 8, 8, 1\] with values in"):
+        model.log_likelihood(np.zeros(shape, np.float32), [1, 2])
 
 
 class TestRecalibration:

@@ -117,6 +117,12 @@ def test_groups_per_scale(arguments, expected):
         ({"decoder": "gaussian"}, "bernoulli, logistic_mixture, normal"),
         ({"architecture": "res_mbconv9"}, "'res_mbconv9' is unknown; choose one of res_mbconv"),
         ({"kl_balance": "cubic"}, "square"),
+        ({"edge": "sharp"}, "edge is 'sharp'; expected one of exact, nvae2020"),
+        ({"num_groups": 0}, "num_groups is 0; expected at least 1"),
+        ({"latent_channels": 0}, "latent_channels is 0; expected at least 1"),
+        ({"num_flows": -1}, "num_flows is -1; expected at least 0"),
+        ({"total_steps": 0}, "total_steps is 0; expected at least 1"),
+        ({"postprocess_blocks": 1}, "preprocess_blocks is 2 and postprocess_blocks 1"),
     ],
 )
 def test_impossible_options(options, words):

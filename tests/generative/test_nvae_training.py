@@ -133,12 +133,13 @@ def batches():
     return [draw_images(model, 4, seed) for seed in range(4)]
 
 
-class TestResume:
-    @pytest.fixture(scope="class", params=["float32", "mixed_float16"])
-    def pair(self, request):
-        """Two models that start from different weights."""
-        return Trained(dtype=request.param), Trained(shift=0.5, dtype=request.param)
+@pytest.fixture(scope="module", params=["float32", "mixed_float16"])
+def pair(request):
+    """Two models that start from different weights."""
+    return Trained(dtype=request.param), Trained(shift=0.5, dtype=request.param)
 
+
+class TestResume:
     def test_two_and_two_steps_are_four(self, pair, batches, tmp_path):
         straight, resumed = pair
         bad = np.full_like(batches[0], np.nan)
@@ -164,25 +165,28 @@ class TestResume:
 
 
 class TestGuard:
-    def test_a_bad_batch_changes_only_the_counters(self, batches):
-        trained = Trained()
-        trained.run(batches[0])
+    def test_a_bad_batch_changes_only_the_counters(self, pair, batches):
+        trained, _ = pair
+        logs = trained.run(batches[0])
+        assert np.isfinite(logs["loss"])
+        first = trained.model.counters()
         before = weights_and_optimizer(trained.model)
         for bad in (np.nan, np.inf):
             images = batches[1].copy()
             images[0, 0, 0, 0] = bad
             trained.run(images)
         after = weights_and_optimizer(trained.model)
-        counters = ("train_steps", "skip")
+        counters = ("train_steps", "skip", "dynamic_scale", "step_counter")
         for (name, value), (_, other) in zip(before, after, strict=True):
             if not any(word in name for word in counters):
                 np.testing.assert_array_equal(other, value, err_msg=name)
+        start = first["train_steps"]
         assert trained.model.counters() == {
-            "train_steps": 3,
-            "skipped_steps": 2,
+            "train_steps": start + 2,
+            "skipped_steps": first["skipped_steps"] + 2,
             "consecutive_skips": 2,
-            "first_skipped_step": 1,
-            "last_skipped_step": 2,
+            "first_skipped_step": start,
+            "last_skipped_step": start + 1,
         }
         assert np.isfinite(trained.run(batches[2])["loss"])
         assert trained.model.counters()["consecutive_skips"] == 0
@@ -273,30 +277,44 @@ def test_evaluation_averages_over_images():
     )
 
 
-@pytest.mark.slow
-def test_two_replicas_take_the_step_of_one():
-    images = draw_images(tiny_nvae(), 8)
+def train_without_noise(model, images):
+    """Two steps; replicas and XLA would draw other noise."""
+    model._training_noise = lambda n: [tf.zeros((n, *s)) for s in model.network.latent_shapes]
+    data = tf.data.Dataset.from_tensors({"images": images}).repeat()
+    return model.fit(data, steps_per_epoch=2, epochs=1, verbose=0, shuffle=False).history
 
-    def trained(strategy):
-        with strategy.scope():
-            model = tiny_nvae(num_scales=1, image_shape=(8, 8, 1))
-            model.compile(keras.optimizers.SGD(0.01))
-            model.build()
-        # Replicas draw their own noise; without noise two halves are the whole.
-        model._training_noise = lambda n: [tf.zeros((n, *s)) for s in model.network.latent_shapes]
-        data = tf.data.Dataset.from_tensors({"images": images}).repeat()
-        history = model.fit(data, steps_per_epoch=2, epochs=1, verbose=0).history
-        return model, history
 
-    one, history = trained(tf.distribute.get_strategy())
-    two, others = trained(strategy_from_name("mirrored"))
+def assert_same_training(first, second):
+    (model, history), (other, others) = first, second
     for name, values in history.items():
-        # The reported norm is the mean of the replicas' own.
+        # With replicas, the reported norm is the mean of their own.
         rtol = 2e-2 if name == "gradient_norm" else 1e-3
         np.testing.assert_allclose(others[name], values, rtol=rtol, err_msg=name)
-    for a, b in zip(two.weights, one.weights, strict=True):
+    for a, b in zip(other.weights, model.weights, strict=True):
         scale = max(1e-3, np.abs(b.numpy()).max())
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-3 * scale)
+
+
+@pytest.mark.slow
+class TestOtherWaysOfTraining:
+    """Replicas, XLA and recomputation take the same steps."""
+
+    def trained(self, strategy="default", jit_compile=False, **options):
+        with strategy_from_name(strategy).scope():
+            model = tiny_nvae(num_scales=1, **options)
+            model.compile(keras.optimizers.SGD(0.01), jit_compile=jit_compile)
+            model.build()
+        return model, train_without_noise(model, draw_images(model, 8))
+
+    @pytest.fixture(scope="class")
+    def plain(self):
+        return self.trained()
+
+    @pytest.mark.parametrize(
+        "way", [{"strategy": "mirrored"}, {"jit_compile": True}, {"recompute": True}]
+    )
+    def test_same_steps(self, plain, way):
+        assert_same_training(plain, self.trained(**way))
 
 
 @pytest.mark.slow

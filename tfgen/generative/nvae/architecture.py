@@ -59,6 +59,33 @@ def get_architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
+_LEAST = {
+    **dict.fromkeys(("num_channels", "num_scales", "num_groups", "min_groups"), 1),
+    **dict.fromkeys(("latent_channels", "num_mixtures", "num_bits"), 1),
+    **dict.fromkeys(("preprocess_cells", "postprocess_cells", "total_steps"), 1),
+    **dict.fromkeys(("padding", "preprocess_blocks", "postprocess_blocks"), 0),
+    **dict.fromkeys(("encoder_cells", "decoder_cells", "num_flows", "spectral_coefficient"), 0),
+}
+
+
+def check_options(options: dict) -> None:
+    """Refuses constructor arguments of `NVAE` that no network can be made of.
+
+    Raises:
+        ConfigError: one is too small, or they do not fit together.
+    """
+    for name, least in _LEAST.items():
+        value = options[name]
+        if value is not None and value < least:
+            raise ConfigError(f"{name} is {value}; expected at least {least}")
+    down, up = options["preprocess_blocks"], options["postprocess_blocks"]
+    if down != up:
+        raise ConfigError(
+            f"preprocess_blocks is {down} and postprocess_blocks {up}; images come out as large as "
+            "they went in only if both are the same"
+        )
+
+
 def groups_per_scale(
     num_scales: int, num_groups: int, ada_groups: bool, min_groups: int
 ) -> list[int]:

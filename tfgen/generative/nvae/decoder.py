@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from tfgen.distributions import CroppedBernoulli, DiscretizedLogisticMixture, PixelNormal
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
+from tfgen.ops.logistic_mixture import EDGES
 
 DECODERS = ("bernoulli", "logistic_mixture", "normal")
 
@@ -23,6 +24,8 @@ class ImageDecoder:
     def __init__(self, kind, image_shape, padding, num_bits, num_mixtures, edge):
         if kind not in DECODERS:
             raise ConfigError(f"decoder is {kind!r}; expected one of {', '.join(DECODERS)}")
+        if edge not in EDGES:
+            raise ConfigError(f"edge is {edge!r}; expected one of {', '.join(EDGES)}")
         self.kind = kind
         self.image_shape = tuple(image_shape)
         self.padding = padding
@@ -42,9 +45,14 @@ class ImageDecoder:
         }[self.kind]
 
     def to_network(self, images) -> tf.Tensor:
-        """Padded with zeros, unless already of the padded size, and moved to [-1, 1]."""
+        """Padded with zeros, unless already of the padded size, and moved to [-1, 1].
+
+        Raises:
+            DataError: the images have another shape.
+        """
         p = self.padding
         images = tf.cast(images, tf.float32)
+        self._check(images)
         if p and not self._is_padded(images):
             images = tf.pad(images, [[0, 0], [p, p], [p, p], [0, 0]])
         return 2.0 * images - 1.0
@@ -68,6 +76,20 @@ class ImageDecoder:
             p = self.padding
             images = images[:, p:-p, p:-p]
         return self.distribution(head).log_prob(images)
+
+    def _check(self, images):
+        height, width, channels = self.image_shape
+        p = self.padding
+        sizes = {self.image_shape, (height + 2 * p, width + 2 * p, channels)}
+        given = tuple(images.shape)
+        known = len(given) == 4 and any(
+            all(a in (None, b) for a, b in zip(given[1:], size)) for size in sizes
+        )
+        if not known:
+            raise DataError(
+                f"images have shape {given}; this model takes [batch, {height}, {width}, "
+                f"{channels}] with values in [0, 1]"
+            )
 
     def _is_padded(self, images) -> bool:
         return self.padding > 0 and images.shape[1] == self.image_shape[0] + 2 * self.padding

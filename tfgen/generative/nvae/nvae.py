@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.nvae.architecture import groups_per_scale
+from tfgen.generative.nvae.architecture import check_options, groups_per_scale
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.frozen import FrozenNVAE, fold
 from tfgen.generative.nvae.inference import NVAEInference
@@ -106,6 +106,7 @@ class NVAE(NVAEInference, Model):
         options = {
             k: v for k, v in locals().items() if k not in ("self", "kwargs", "name", "__class__")
         }
+        check_options(options)
         # Under mixed precision Keras would round the pixels before anyone has seen them.
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         options["image_shape"] = tuple(image_shape)
