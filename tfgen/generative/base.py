@@ -10,6 +10,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfgen.errors import DataError
+
 _NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
 
 
@@ -66,7 +68,14 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
 
 def batch_size_of(x):
     """Images in a batch `[B, ...]`: a number where it is known (compilers like it fixed), else a
-    tensor."""
+    tensor.
+
+    Raises:
+        DataError: there are none. (TensorFlow's convolutions mistake the channels of an empty batch
+            on some CPUs, so that it would fail later with a message about biases.)
+    """
+    if x.shape[0] == 0:
+        raise DataError("the batch is empty; give at least one image")
     return x.shape[0] or tf.shape(x)[0]
 
 
