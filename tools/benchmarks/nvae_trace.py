@@ -69,8 +69,8 @@ def main() -> None:
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         result = json.loads(output.splitlines()[-1])
         print(
-            f"{arguments.config}: {result['groups']} groups, {result['parameters']:,} parameters in "
-            f"{result['variables']} variables: built in {result['build_s']:.1f} s, traced in "
+            f"{arguments.config}: {result['groups']} groups, {result['parameters']:,} parameters "
+            f"in {result['variables']} variables: built in {result['build_s']:.1f} s, traced in "
             f"{result['trace_s']:.1f} s, {result['nodes']:,} nodes, {result['peak_gib']:.1f} GiB",
             flush=True,
         )
