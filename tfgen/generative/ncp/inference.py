@@ -251,8 +251,8 @@ class NCPInference(Generator):
     def log_weights(self, images, seeds, features=None) -> tf.Tensor:
         """`log p(x|z) + log p_SIR(z) - log q(z|x)`, `[B]` nats, at one posterior draw per image.
 
-        `M r(z) p(z) / (r(z) + sum_j r(z_j))` estimates p_SIR(z) without bias, so importance-weighted
-        bounds over these weights are bounds of the sampler's own likelihood.
+        `M r(z) p(z) / (r(z) + sum_j r(z_j))` estimates p_SIR(z) without bias, so importance-
+        weighted bounds over these weights are bounds of the sampler's own likelihood.
         """
         terms = self.posterior_terms(images, seeds, features=features)
         walk = terms.walk
@@ -267,7 +267,7 @@ class NCPInference(Generator):
         """That of the generator underneath, against its own prior."""
         return self.ready().vae.kl_per_channel(images, seeds)
 
-    # -- what the generator underneath does ---------------------------------------------------------
+    # -- what the generator underneath does ------------------------------------------------------
 
     def encoder_features(self, images):
         """What the encoder makes of images; the same for every posterior draw."""

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.latent import GroupPrior, describe
+from tfgen.generative.latent import GroupPrior, missing_from
 from tfgen.generative.ncp.classifier import make_classifier
 from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.selection import HeldOutSelection
@@ -76,14 +76,14 @@ class NCPVAE(NCPInference, Model):
         name="ncp_vae",
         **kwargs,
     ):
-        if missing := describe(vae):
+        if missing := missing_from(vae):
             raise ConfigError(
                 f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
                 "with latent groups, such as NVAE (see tfgen.generative.LatentGenerator)"
             )
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         self.vae = vae
-        self.vae.trainable = False
+        _freeze(vae)
         self.image_shape = tuple(vae.image_shape)
         self._options = dict(
             width=width,
@@ -158,7 +158,7 @@ class NCPVAE(NCPInference, Model):
             return
         if not self.vae.built:
             self.vae.build((None, *self.image_shape))
-        self.vae.trainable = False  # once more: variables made just now do not know it
+        _freeze(self.vae)  # once more: variables made just now do not know it
         for bank in self.banks:
             bank.build()
         self.best_loss = self.add_weight(
@@ -228,6 +228,8 @@ class NCPVAE(NCPInference, Model):
         One frozen pass of the images gives every group's positives, contexts and the Normals that
         its negatives come from. Both classes share one context, so it carries no label.
         """
+        if not self.built:
+            self.build()
         images = data["images"] if isinstance(data, dict) else data
         walk = self.vae.prepared().walk_posterior(images, self._noise(images, "posterior"))
         views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
@@ -311,7 +313,7 @@ class NCPVAE(NCPInference, Model):
             "log_ratio_per_group": positive,
         }
 
-    # -- the best weights of every classifier --------------------------------------------------------
+    # -- the best weights of every classifier ------------------------------------------------------
 
     def remember_best(self, losses: Sequence[float]) -> list[bool]:
         """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
@@ -350,7 +352,7 @@ class NCPVAE(NCPInference, Model):
                 start += size
         return bool(np.isfinite(self.best_loss.numpy()).any())
 
-    # -- batch norm of the decoder -------------------------------------------------------------------
+    # -- batch norm of the decoder ------------------------------------------------------
 
     def recalibrate_batch_norm(
         self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0
@@ -419,6 +421,14 @@ class FrozenNCPVAE(NCPInference, tf.Module):
 
     def ready(self) -> Ready:
         return self._ready()
+
+
+def _freeze(model: keras.Model) -> None:
+    # Keras leaves layers within alone when the model says it is frozen already, as loaded ones do.
+    for layer in model._flatten_layers():
+        layer.trainable = False
+    for variable in model.variables:
+        variable.trainable = False
 
 
 def _each_part(function, folded: dict) -> dict:
