@@ -21,6 +21,7 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
+    "samplers",
     "training",
 )
 
