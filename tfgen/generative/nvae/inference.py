@@ -37,6 +37,22 @@ class PosteriorPass:
     head: tf.Tensor
 
 
+@dataclasses.dataclass
+class PriorPass:
+    """One pass of noise through prior and decoder.
+
+    Attributes:
+        latents: z of every group, top first.
+        log_scale: `[B]`, sum over all latents of the prior's log standard deviation: the logarithm
+            of the Jacobian of noise -> latents.
+        head: decoder output.
+    """
+
+    latents: list[tf.Tensor]
+    log_scale: tf.Tensor
+    head: tf.Tensor
+
+
 class NVAEInference(Generator):
     """Latent-variable methods of NVAE; a subclass provides the three attributes and
     `weights_for_inference`."""
@@ -90,14 +106,29 @@ class NVAEInference(Generator):
 
     def generate_head(self, w, noise, temperature=1.0):
         """The decoder's raw output for prior samples made from `noise`."""
+        return self.prior_pass(w, noise, temperature).head
+
+    def prior_pass(self, w, noise, temperature=1.0) -> PriorPass:
+        """Walks down the prior with given noise (section 4.6).
+
+        Args:
+            w: view of the weights.
+            noise: standard normals by group.
+            temperature: scale on the prior's standard deviation, a number or `[L]`.
+        """
         noise = [noise[name] for name in self.groups]
         temperatures = tf.ones([len(noise)]) * tf.cast(temperature, tf.float32)
+        latents, log_scales = [], []
 
         def choose(group, loc_raw, log_scale_raw, _):
             prior = ClampedNormal(loc_raw, log_scale_raw, temperature=temperatures[group])
-            return prior.loc + prior.scale * noise[group]
+            z = prior.loc + prior.scale * noise[group]
+            latents.append(z)
+            log_scales.append(tf.reduce_sum(tf.math.log(prior.scale), [1, 2, 3]))
+            return z
 
-        return self.network.top_down(w, batch_size_of(noise[0]), choose)
+        head = self.network.top_down(w, batch_size_of(noise[0]), choose)
+        return PriorPass(latents, tf.add_n(log_scales), head)
 
     def decode(self, latents: dict[str, tf.Tensor]) -> tf.Tensor:
         """Images (decoder mean) of given latents, `{group: [B, H, W, C]}`."""
