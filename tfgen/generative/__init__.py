@@ -1,5 +1,13 @@
 """Generators of images and their common contract."""
 
 from tfgen.generative.base import Generator, NoiseSpec, seeds_for
+from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
 
-__all__ = ["Generator", "NoiseSpec", "seeds_for"]
+__all__ = [
+    "Generator",
+    "GroupPrior",
+    "LatentGenerator",
+    "NoiseSpec",
+    "PosteriorWalk",
+    "seeds_for",
+]

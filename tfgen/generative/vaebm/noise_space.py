@@ -12,7 +12,7 @@ import math
 
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
+from tfgen.generative.base import batch_size_of
 from tfgen.samplers import standard_normal_energy
 
 PIXELS = "x"  # name of the pixels' noise
@@ -28,36 +28,47 @@ def noise_shapes(vae) -> dict[str, tuple[int, ...]]:
 
 
 class NoiseSpace:
-    """From noise to images through one view of a VAE's weights.
+    """From noise to images.
 
     Args:
-        vae: an `NVAE` with a Normal decoder, live or frozen.
-        weights: a view of its weights; by default the folded ones, folded when first used.
+        vae: a `LatentGenerator` whose image distribution has `loc` and `scale` on [-1, 1] and
+            `sample_from_noise`, as an `NVAE` with a Normal decoder; best `prepared()`.
         temperature: scale on the standard deviation of the latents' prior.
     """
 
-    def __init__(self, vae, weights=None, temperature=1.0):
-        check_decoder(vae)
+    def __init__(self, vae, temperature=1.0):
         self.vae = vae
-        self.weights = vae.weights_for_inference() if weights is None else weights
         self.temperature = temperature
 
-    def prior_pass(self, noise):
-        """See `NVAE.prior_pass`, and the distribution of the image."""
-        result = self.vae.prior_pass(self.weights, noise, self.temperature)
-        return result, self.vae.image_decoder.distribution(result.head)
+    def decode(self, noise):
+        """Walks down the prior with given noise.
+
+        Returns:
+            The distribution of the images, and `[B]`, the sum over all latents of the prior's log
+            standard deviation.
+        """
+        log_scales = []
+        number = len(self.vae.latent_shapes)
+        temperatures = tf.ones([number]) * tf.cast(self.temperature, tf.float32)
+
+        def choose(prior):
+            eps = noise[self.vae.groups[prior.index]]
+            scale = prior.scale * temperatures[prior.index]
+            axes = list(range(1, eps.shape.rank))
+            log_scales.append(tf.reduce_sum(tf.math.log(scale), axes))
+            return prior.loc + scale * eps
+
+        first = noise[self.vae.groups[0]]
+        distribution = self.vae.walk_prior(batch_size_of(first), choose)
+        return distribution, tf.add_n(log_scales)
 
     def images(self, noise) -> tf.Tensor:
-        """x(eps), `[B, H, W, C]`, clipped to [0, 1]; without pixel noise where its name is
-        missing."""
-        _, distribution = self.prior_pass(noise)
-        if PIXELS not in noise:
-            return distribution.mean()
-        return distribution.sample_from_noise(noise[PIXELS])
+        """x(eps), `[B, H, W, C]`, clipped to [0, 1]."""
+        return self.decode(noise)[0].sample_from_noise(noise[PIXELS])
 
     def mean(self, noise) -> tf.Tensor:
         """The decoder's mean at the latents' noise, `[B, H, W, C]` in [0, 1]."""
-        return self.prior_pass(noise)[1].mean()
+        return self.decode(noise)[0].mean()
 
     def exact_potential(self, energy, noise) -> tf.Tensor:
         """U = E(x(eps)) + |eps|^2 / 2, `[B]`."""
@@ -68,7 +79,7 @@ class NoiseSpace:
 
         Lacks log|det dT/deps| and so prefers where the VAE's deviations are small.
         """
-        result, distribution = self.prior_pass(noise)
+        distribution, log_scale = self.decode(noise)
         images = distribution.sample_from_noise(noise[PIXELS])
         latents = {name: value for name, value in noise.items() if name != PIXELS}
         scale = tf.maximum(distribution.scale, OFFICIAL_SCALE_FLOOR)
@@ -77,7 +88,7 @@ class NoiseSpace:
         return (
             energy(images)
             + standard_normal_energy(latents)
-            + result.log_scale
+            + log_scale
             + tf.reduce_sum(terms, [1, 2, 3])
             + 0.5 * math.log(2.0 * math.pi) * _dimensions(noise)
         )
@@ -87,16 +98,6 @@ class NoiseSpace:
         if kind == "official":
             return self.official_potential(energy, noise)
         return self.exact_potential(energy, noise)
-
-
-def check_decoder(vae) -> None:
-    """Raises `ConfigError` unless images are a differentiable function of normal noise."""
-    kind = vae.image_decoder.kind
-    if kind != "normal":
-        raise ConfigError(
-            f"the VAE has a {kind} decoder; VAEBM moves pixels along with latents and needs one "
-            "trained with decoder='normal'"
-        )
 
 
 def _dimensions(noise) -> float:
