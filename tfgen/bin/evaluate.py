@@ -2,6 +2,7 @@ r"""Scores a trained generator and draws what it does.
 
 tfgen-evaluate --workdir=runs/digits
 tfgen-evaluate --workdir=runs/mnist --data_dir=data --num_importance_samples=1000 --split=test
+tfgen-evaluate --workdir=runs/mnist --extractor=features/mnist.keras --num_samples=5000
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,12 @@ NUM_IMPORTANCE_SAMPLES = flags.DEFINE_integer(
 TEMPERATURES = flags.DEFINE_list(
     "temperatures", ["0.7", "0.85", "1.0"], "One grid of samples each."
 )
+EXTRACTOR = flags.DEFINE_string(
+    "extractor", None, "A .keras file with features of images: measures sample quality on them."
+)
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 5000, "Images on each side of the sample-quality metrics.", lower_bound=4
+)
 PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw.")
 
 
@@ -27,11 +34,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     temperatures = app.numbers("temperatures", TEMPERATURES.value)
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import evaluation
+        from tfgen.bin import evaluation, quality
         from tfgen.bin.experiment import evaluation_pipeline, load_source
 
         loaded = loading.load()
     config, generator = loaded.config, loaded.generator.frozen()
+    extractor = EXTRACTOR.value and quality.load_extractor(EXTRACTOR.value)
     if config["data"] is None:
         raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
     section = config["evaluation"]
@@ -68,7 +76,34 @@ def main(argv: Sequence[str]) -> None:
             seed=SEED.value,
         )
         print("pictures: " + ", ".join(map(str, files)))
+    if extractor:
+        base = loaded.generator.vae.frozen() if hasattr(loaded.generator, "vae") else None
+        found = quality.measure(generator, base, pipeline, extractor, NUM_SAMPLES.value, SEED.value)
+        loaded.workdir.write_metrics(f"{split}_quality", found)
+        print(quality.summary(found))
+    if config["model"]["name"] in REPORTS:
+        REPORTS[config["model"]["name"]](loaded, generator, pipeline, num_images)
     print(f"numbers: {loaded.workdir.metrics_path}")
+
+
+def report_holes(loaded, generator, pipeline, num_images: int) -> None:
+    """Where the prior underneath has holes, and how well the refined one fills them."""
+    from tfgen.bin import holes_report
+    from tfgen.bin.experiment import load_source
+
+    training = load_source(loaded.config, app.DATA_DIR.value).images
+    folder = loading.output_or(loaded.workdir.samples)
+    base = loaded.generator.vae.frozen()
+    holes, files = holes_report.write(
+        generator, base, pipeline, training, folder, num_images, SEED.value
+    )
+    loaded.workdir.write_metrics("holes", holes)
+    print(holes_report.summary(holes))
+    print("holes: " + ", ".join(map(str, files)))
+
+
+# What a system has to say beyond likelihood and samples.
+REPORTS = {"ncp": report_holes}
 
 
 def summary(results: dict) -> str:

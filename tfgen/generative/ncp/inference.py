@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
+from tfgen.generative.ncp.chains import run_chain
 from tfgen.samplers import Resampled, importance_resampling, proposal_noise, resample_lazily
 from tfgen.samplers.importance_resampling import BLOCK
 
@@ -141,7 +142,43 @@ class NCPInference(Generator):
         stacked["log_ratio"] = stacked.pop("log_weight")
         return images, stacked
 
-    def _from_seeds(self, ready: Ready, seeds, temperature):
+    def sample_by_chain(
+        self,
+        seeds,
+        temperature=1.0,
+        method: str = "mala",
+        num_steps: int = 30,
+        step_size=0.05,
+        num_adaptation_steps: int = 15,
+    ):
+        """Images of seeds `[B]` by whitened Langevin chains that start from resampled latents.
+
+        Args:
+            seeds: `[B]` int32; an image depends on its own alone (with MALA, on the batch as well
+                while the step size adapts).
+            temperature: see `generate`.
+            method: "mala", or "langevin" without correction.
+            num_steps: of every group's chain.
+            step_size: eta.
+            num_adaptation_steps: of MALA.
+
+        Returns:
+            The images, and the traces of the groups' chains.
+        """
+        seeds, traces = tf.convert_to_tensor(seeds, tf.int32), []
+
+        def after(log_weight, index, start):
+            chain = run_chain(
+                log_weight, start, seeds, index, method, num_steps, step_size, num_adaptation_steps
+            )
+            traces.append(chain.trace)
+            return chain.state
+
+        images, _ = self._from_seeds(self.ready(), seeds, temperature, after)
+        return images, traces
+
+    def _from_seeds(self, ready: Ready, seeds, temperature, after=None):
+        """Images and every group's `Resampled`; `after` may move what was chosen."""
         seeds = tf.convert_to_tensor(seeds, tf.int32)
         plain = self.vae.draw_noise(seeds) if 1 in self.num_proposals else None
         went: list[Resampled] = []
@@ -152,13 +189,14 @@ class NCPInference(Generator):
                 one, zeros = plain[name], tf.zeros_like(seeds, tf.float32)
                 log_r = log_weight(tf.expand_dims(one, 1))[:, 0]
                 went.append(Resampled(one, tf.zeros_like(seeds), log_r, log_r, zeros + 1.0))
-                return one
+                return one if after is None else after(log_weight, index, one)
 
             def propose(first, number):
                 return proposal_noise(seeds, index, self.latent_shapes[name], first, number)
 
             went.append(resample_lazily(log_weight, propose, count, self._chunk(index)))
-            return went[-1].sample
+            chosen = went[-1].sample
+            return chosen if after is None else after(log_weight, index, chosen)
 
         images = self._generate(ready, batch_size_of(seeds), resample, temperature)
         return images, went
@@ -200,6 +238,29 @@ class NCPInference(Generator):
         ready.vae.walk_prior(batch_size_of(values[0]), choose)
         return tf.stack(found, axis=1)
 
+    def both_classes(self, images, seeds, num_proposals: int):
+        """Images encoded, and log r of that posterior draw and of prior draws in its contexts.
+
+        Args:
+            images: `[B, H, W, C]` in [0, 1].
+            seeds: `[B]` int32.
+            num_proposals: n prior draws of every group.
+
+        Returns:
+            The walk, `[B, L]` and `[B, L, n]`.
+        """
+        ready, seeds = self.ready(), tf.convert_to_tensor(seeds, tf.int32)
+        walk = ready.vae.walk_posterior(images, self.vae.draw_noise(seeds))
+        positive, negative = [], []
+        for index, (z, prior) in enumerate(zip(walk.latents, walk.priors)):
+            shape, stream = prior.loc.shape[1:], _SCORING_STREAM + index
+            eps, _ = proposal_noise(seeds, stream, shape, 0, num_proposals)
+            draws = tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
+            log_r = ready.log_ratio(prior)(tf.concat([tf.expand_dims(z, 1), draws], axis=1))
+            positive.append(log_r[:, 0])
+            negative.append(log_r[:, 1:])
+        return walk, tf.stack(positive, axis=1), tf.stack(negative, axis=1)
+
     def posterior_terms(self, images, seeds, num_proposals=None, features=None) -> "PosteriorTerms":
         """One posterior draw of images and all that the likelihood of the refined prior needs.
 
@@ -218,12 +279,12 @@ class NCPInference(Generator):
             count = self.num_proposals[index] if num_proposals is None else num_proposals
             log_ratio = ready.log_ratio(prior)
             log_r.append(log_ratio(tf.expand_dims(z, 1))[:, 0])
-            drawn = self._resample_at(log_ratio, prior, seeds, index, max(count - 1, 1))
+            drawn = self.proposals_at(log_ratio, prior, seeds, index, max(count - 1, 1))
             lower.append(drawn.log_mean_weight)
-            best.append(_joined(log_r[-1], drawn.log_mean_weight, count))
+            best.append(joined(log_r[-1], drawn.log_mean_weight, count))
         return PosteriorTerms(walk, *(tf.stack(values, axis=1) for values in (log_r, best, lower)))
 
-    def _resample_at(self, log_ratio, prior: GroupPrior, seeds, index, count, stream=0):
+    def proposals_at(self, log_ratio, prior: GroupPrior, seeds, index, count, stream=0):
         """Proposals of one group under a given context, resampled; the sample is their noise."""
         loc, scale = tf.expand_dims(prior.loc, 1), tf.expand_dims(prior.scale, 1)
         stream = _SCORING_STREAM + 2**10 * stream + index
@@ -313,7 +374,7 @@ def choice_name(group: str) -> str:
     return f"{group}_choice"
 
 
-def _joined(log_r, log_mean, count: int):
+def joined(log_r, log_mean, count: int):
     """log of the mean of one r and `count - 1` others, of which the log-mean is given."""
     if count == 1:
         return log_r

@@ -20,11 +20,8 @@ from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.selection import HeldOutSelection
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
 from tfgen.ops import contrastive
-from tfgen.samplers import proposal_noise
 from tfgen.training.averages import moving_averages
 from tfgen.training.model import Model
-
-_HELD_OUT_STREAM = 2**13
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -290,17 +287,7 @@ class NCPVAE(NCPInference, Model):
         count = self._options["evaluation_proposals"]
         # A fixed stream, so that evaluations of one model agree.
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
-        ready = self.ready()
-        walk = ready.vae.walk_posterior(images, self.vae.draw_noise(seeds))
-        positive, negative = [], []
-        for index, (z, prior) in enumerate(zip(walk.latents, walk.priors)):
-            shape = prior.loc.shape[1:]
-            eps, _ = proposal_noise(seeds, _HELD_OUT_STREAM + index, shape, 0, count)
-            proposals = tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
-            log_r = ready.log_ratio(prior)(tf.concat([tf.expand_dims(z, 1), proposals], axis=1))
-            positive.append(log_r[:, 0])
-            negative.append(log_r[:, 1:])
-        positive, negative = tf.stack(positive, axis=1), tf.stack(negative, axis=1)
+        walk, positive, negative = self.both_classes(images, seeds, count)
         bce = contrastive.balanced_cross_entropy(positive, negative)
         gain = tf.reduce_sum(contrastive.resampling_gain(positive, negative), axis=1)
         nelbo = tf.reduce_sum(walk.kl, axis=1) - walk.log_px
