@@ -8,6 +8,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "from_preset": "tfgen.generative.presets",
 }
@@ -21,6 +22,7 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
+    "samplers",
     "training",
 )
 

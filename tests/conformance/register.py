@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import distributions, layers, metrics, optimizers, training
+from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 
 RNG = np.random.default_rng(0)
@@ -35,6 +36,12 @@ def _making(type_, *arguments, **options):
 
 def _nvae(**options):
     return _making(NVAE, **{**_TINY, **options})
+
+
+def _ncp(vae, **options):
+    """Over a generator of its own each time."""
+    options = {"width": 8, "num_cells": 1, "num_proposals": 5, "chunk_size": 16, **options}
+    return lambda **kwargs: NCPVAE(vae(), **{**options, **kwargs})
 
 
 def _bank(**kwargs):
@@ -75,6 +82,16 @@ MODELS = {
         recompute=True,
     ),
     "nvae of one group": _nvae(image_shape=(4, 8, 2), decoder="normal", num_groups=1, padding=2),
+    "ncp": _ncp(_nvae()),
+    "ncp with everything": _ncp(
+        _nvae(num_groups=3),
+        shared=True,
+        quadratic=False,
+        num_cells=2,
+        num_negatives=3,
+        num_proposals=[1, 40, 3],
+        seed=3,
+    ),
 }
 
 LAYERS = {"parameter bank": _bank}
@@ -132,9 +149,11 @@ KERAS_OBJECTS = {
 # What has no instance here, and why.
 EXEMPT = {
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
+    FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
+    "tfgen.generative.ncp.selection": "tests/generative",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         num_bits=None,  # those of the model
         binarize=None,
         flip=False,
+        held_out=0.0,  # part of the training images set aside for early stopping
     ),
     "optimizer": dict(
         name="adamax",
@@ -44,6 +45,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     ),
 }
 SECTIONS = ("model", *DEFAULTS)
+BASE = "vae"  # not a section: the generator that the model stands on, a name or a path
 
 # Fields that hold a count of at least one.
 _COUNTS = {
@@ -59,7 +61,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
 
     Args:
         config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
-            optional in whole or in part.
+            optional in whole or in part; and `vae`, see `tfgen.bin.base_generator`.
         generators: the classes that `model.name` may name; their arguments are its fields.
 
     Returns:
@@ -70,6 +72,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
         ConfigError: a section, field or value that does not exist, with the nearest that does.
     """
     config = to_plain(config)
+    base = config.pop(BASE, None)
     for section, fields in config.items():
         _known(section, SECTIONS, "config")
         if not isinstance(fields, dict):
@@ -93,6 +96,8 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
     if "seed" in accepted:
         model.setdefault("seed", completed["training"]["seed"])
     _match_bits(model, completed["data"])
+    if base is not None:
+        completed[BASE] = base
     return completed
 
 
@@ -148,6 +153,7 @@ def _check_type(name, value, default):
 
 def _match_bits(model, data):
     """A model of 5-bit images wants 5-bit images, or its likelihood means nothing."""
+    model = model.get("vae", model)  # the images are those of the generator underneath
     if data["num_bits"] is None:
         data["num_bits"] = model.get("num_bits", 8)
     elif (
@@ -170,6 +176,9 @@ def _check_ranges(config):
             value = config[section][field]
             if value is not None and not value > 0:
                 raise ConfigError(f"config.{section}.{field} is {value!r}; expected above 0")
+    held_out = config["data"]["held_out"]
+    if not 0 <= held_out <= 0.5:
+        raise ConfigError(f"config.data.held_out is {held_out!r}; expected it in [0, 0.5]")
     momentum = config["optimizer"]["ema_momentum"]
     if momentum is not None and not 0 <= momentum <= 1:
         raise ConfigError(

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         )
     results = {"data": config["data"]["name"], "split": split, **results}
     if NUM_SAMPLES.value:
-        results["sample_quality"] = compare_samples(generator, config, extractor)
+        results["sample_quality"] = compare_samples(loaded, generator, extractor)
     loaded.workdir.write_metrics(split, results)
     print(summary(results))
     if PICTURES.value:
@@ -81,18 +81,22 @@ def main(argv: Sequence[str]) -> None:
             seed=SEED.value,
         )
         print("pictures: " + ", ".join(map(str, files)))
+    if config["model"]["name"] in REPORTS:
+        REPORTS[config["model"]["name"]](loaded, generator, pipeline, num_images)
     print(f"numbers: {loaded.workdir.metrics_path}")
 
 
-def compare_samples(generator, config: dict, extractor) -> dict:
+def compare_samples(loaded, generator, extractor) -> dict:
     """Draws samples and compares them with the reference split."""
     from tfgen.bin import quality
     from tfgen.bin.experiment import evaluation_pipeline, load_source
 
+    config = loaded.config
+    base = loaded.generator.vae.frozen() if hasattr(loaded.generator, "vae") else None
     source = load_source(config, app.DATA_DIR.value, REFERENCE_SPLIT.value)
     batch_size = BATCH_SIZE.value or config["evaluation"]["batch_size"]
     num_samples = NUM_SAMPLES.value
-    total = num_samples + 2 * min(num_samples, len(source))
+    total = (1 + (base is not None)) * num_samples + 2 * min(num_samples, len(source))
     with terminal.progress("comparing samples", total) as advance:
         record = quality.measure_quality(
             generator,
@@ -100,6 +104,7 @@ def compare_samples(generator, config: dict, extractor) -> dict:
             evaluation_pipeline(config, source, batch_size),
             extractor,
             num_samples=num_samples,
+            base=base,
             temperature=QUALITY_TEMPERATURE.value,
             seed=SEED.value,
             batch_size=batch_size,
@@ -108,20 +113,43 @@ def compare_samples(generator, config: dict, extractor) -> dict:
     return {**record, "reference": f"{config['data']['name']} ({REFERENCE_SPLIT.value})"}
 
 
+def report_holes(loaded, generator, pipeline, num_images: int) -> None:
+    """Where the prior underneath has holes, and how well the refined one fills them."""
+    from tfgen.bin import holes_report
+    from tfgen.bin.experiment import load_source
+
+    training = load_source(loaded.config, app.DATA_DIR.value).images
+    folder = loading.output_or(loaded.workdir.samples)
+    base = loaded.generator.vae.frozen()
+    holes, files = holes_report.write(
+        generator, base, pipeline, training, folder, num_images, SEED.value
+    )
+    loaded.workdir.write_metrics("holes", holes)
+    print(holes_report.summary(holes))
+    print("holes: " + ", ".join(map(str, files)))
+
+
+# What a system has to say beyond likelihood and samples.
+REPORTS = {"ncp": report_holes}
+
+
 def summary(results: dict) -> str:
     """The results in a few lines for a person."""
     quality = results.get("sample_quality")
-    lines = [_likelihood(results)] + ([_quality(quality)] if quality else [])
+    lines = [_likelihood(results)]
+    if quality:
+        lines.append(f"{_quality(quality)}; reconstructions {quality['reconstruction_fid']:.3f}")
+    if quality and "base" in quality:
+        lines.append(f"the prior underneath: {_quality(quality['base'])}")
     return "\n".join(lines)
 
 
 def _quality(record: dict) -> str:
     return (
-        f"FID   {record['fid']:.3f} (reconstructions {record['reconstruction_fid']:.3f}), "
-        f"KID {record['kid']:.5f} +- {record['kid_standard_error']:.5f}, precision "
-        f"{record['precision']:.3f}, recall {record['recall']:.3f}: {record['num_fake']:,} samples "
-        f"at temperature {record['temperature']:g} against {record['num_real']:,} of "
-        f"{record['reference']}, features of {record['extractor']}"
+        f"FID {record['fid']:.3f}, KID {record['kid']:.5f} +- {record['kid_standard_error']:.5f}, "
+        f"precision {record['precision']:.3f}, recall {record['recall']:.3f} "
+        f"({record['num_fake']:,} samples at temperature {record['temperature']:g}, "
+        f"{record['num_real']:,} real images, features of {record['extractor']})"
     )
 
 

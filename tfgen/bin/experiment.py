@@ -1,6 +1,7 @@
 """From a configuration to a compiled model and its data, in the right order and scope."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +9,10 @@ import keras
 import tensorflow as tf
 
 from tfgen import data
+from tfgen.bin.base_generator import fingerprint, load_base, resolve
 from tfgen.bin.config import complete
 from tfgen.errors import ConfigError, DataError
-from tfgen.generative.presets import GENERATORS
+from tfgen.generative.presets import GENERATORS, make_generator
 from tfgen.optimizers import Adamax
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
@@ -31,6 +33,8 @@ class Experiment:
         strategy: where it trains.
         source: the training images, or None when they were not asked for.
         steps_per_epoch: None when it depends on data that were not looked at.
+        held_out: images set aside by `config.data.held_out`, or None.
+        base_fingerprint: of the generator that the model stands on, or None.
     """
 
     config: dict[str, Any]
@@ -38,6 +42,8 @@ class Experiment:
     strategy: tf.distribute.Strategy
     source: Any
     steps_per_epoch: int | None
+    held_out: Any = None
+    base_fingerprint: str | None = None
 
     @property
     def epochs(self) -> int:
@@ -52,6 +58,13 @@ class Experiment:
 
         return distribute(self.strategy, shard)
 
+    def held_out_dataset(self):
+        """One pass over the images set aside, prepared as for evaluation; None without any."""
+        if self.held_out is None:
+            return None
+        batch_size = self.config["evaluation"]["batch_size"]
+        return evaluation_pipeline(self.config, self.held_out, batch_size).dataset()
+
 
 def build_experiment(
     config: Mapping[str, Any],
@@ -65,7 +78,7 @@ def build_experiment(
     """Builds what a configuration describes.
 
     Args:
-        config: sections `model`, `data`, `optimizer`, `training`, `evaluation`.
+        config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, and `vae`.
         data_dir: looked at first for the data.
         strategy: see `tfgen.training.strategy_from_name`.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
@@ -76,38 +89,39 @@ def build_experiment(
     Raises:
         ConfigError, DataError: the user's mistakes, each with the field and the remedy.
     """
-    config = complete(config, GENERATORS)
+    config = complete(resolve(config), GENERATORS)
     # First of all: a cluster has to be joined before TensorFlow runs anything else.
     scope = strategy_from_name(strategy, precision)
     source = None if describe_only else load_source(config, data_dir)
+    source, held_out = _set_aside(source, config["data"]["held_out"])
     steps_per_epoch = config["training"]["steps_per_epoch"]
     if steps_per_epoch is None:
         steps_per_epoch = _steps_per_epoch(config, source)
     if steps_per_epoch is not None:
         config["training"]["steps_per_epoch"] = steps_per_epoch
         _resolve_total_steps(config, steps_per_epoch)
+    base = None
     with scope.scope():
         model = build_model(config, with_variables=not describe_only)
+        if "vae" in config and not describe_only:
+            load_base(model, config["vae"])
+            base = fingerprint(model)
         model.compile(
             optimizer=build_optimizer(config, steps_per_epoch or 1),
             jit_compile=_has_accelerator() if jit_compile is None else jit_compile,
             steps_per_execution=config["training"]["steps_per_execution"],
         )
-    return Experiment(config, model, scope, source, steps_per_epoch)
+    return Experiment(config, model, scope, source, steps_per_epoch, held_out, base)
 
 
 def build_model(config: Mapping[str, Any], with_variables: bool = True) -> keras.Model:
     """The model of a complete configuration."""
-    options = {key: value for key, value in config["model"].items() if key != "name"}
     try:
-        model = GENERATORS[config["model"]["name"]](**options)
-        if with_variables:
-            model.build()
+        return make_generator(config["model"], with_variables)
     except (TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"config.model does not make a model: {error}") from error
-    return model
 
 
 def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -139,8 +153,8 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
         data_dir: looked at first.
         split: instead of the training split.
     """
-    section = config["data"]
-    expected = tuple(config["model"]["image_shape"])
+    section, model = config["data"], config["model"]
+    expected = tuple(model.get("vae", model)["image_shape"])
     source = data.load(
         section["name"],
         split=split or section["split"],
@@ -153,6 +167,13 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
             f"config.model.image_shape is {expected}; set one to the other"
         )
     return source
+
+
+def _set_aside(source, share: float):
+    """Images to train on and images held out, None where there are none."""
+    if source is None or not share:
+        return source, None
+    return source.split_off(max(1, round(share * len(source))))
 
 
 def _resized(section, image_shape):
@@ -217,12 +238,16 @@ def _published_steps(config):
     """Steps per epoch by the catalogue's number of images; None for other data."""
     info = data.CATALOGUE.get(config["data"]["name"])
     images = info.num_images.get(config["data"]["split"]) if info is not None else None
-    return None if images is None else max(1, images // config["data"]["batch_size"])
+    if images is None:
+        return None
+    images -= round(config["data"]["held_out"] * images)
+    return max(1, images // config["data"]["batch_size"])
 
 
 def _resolve_total_steps(config, steps_per_epoch):
     """The KL warm-up is a part of the whole run, so its length follows from data and epochs."""
-    if config["model"].get("total_steps") is None:
+    takes_it = "total_steps" in inspect.signature(GENERATORS[config["model"]["name"]]).parameters
+    if takes_it and config["model"].get("total_steps") is None:
         config["model"]["total_steps"] = steps_per_epoch * config["training"]["epochs"]
 
 

@@ -59,13 +59,20 @@ class MeasuringWeights:
 
 
 def activation_elements(model) -> int:
-    """Numbers per image that the backward pass of an NVAE-like model reads."""
+    """Numbers per image that the backward pass of a model reads.
+
+    A model says what a step computes: `measuring_pass(view_of_bank)` runs it on zeros with whatever
+    view of its parameter banks it is handed.
+    """
+    views = []
+
+    def view(bank):
+        views.append(MeasuringWeights(bank))
+        return views[-1]
+
     with tf.Graph().as_default():
-        weights = MeasuringWeights(model.bank)
-        images = tf.zeros((1, *model.image_shape))
-        noise = [tf.zeros((1, *shape)) for shape in model.latent_shapes.values()]
-        model.posterior_pass(weights, images, noise)
-    return weights.elements
+        model.measuring_pass(view)
+    return sum(weights.elements for weights in views)
 
 
 def training_gib(
@@ -74,12 +81,12 @@ def training_gib(
     """Memory of one training step on one device, in GiB; `METHOD` says what counts.
 
     Args:
-        model: over a `ParameterBank`; it need not have variables yet.
+        model: with `num_parameters` and `measuring_pass`; it need not have variables yet.
         images_per_device: of a batch.
         precision: Keras's name of the policy.
         averaged: whether an average of the weights is kept.
     """
     per_activation = 4 if precision == "float32" else 2
-    size = 4 * model.bank.num_parameters * (4 + averaged)  # weight, gradient, two moments
+    size = 4 * model.num_parameters * (4 + averaged)  # weight, gradient, two moments
     size += per_activation * activation_elements(model) * images_per_device
     return size / 2**30

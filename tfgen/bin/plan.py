@@ -28,7 +28,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
     gib = memory.training_gib(model, -(-batch_size // replicas), precision, averaged)
     return {
         "model": config["model"]["name"],
-        "parameters": model.bank.num_parameters,
+        "parameters": model.num_parameters,
         "groups": len(model.groups),
         "latent_dims": model.latent_dims,
         "latent_shapes": {name: list(shape) for name, shape in model.latent_shapes.items()},

@@ -1,4 +1,8 @@
-"""How samples compare with real images: Fréchet and kernel distance, precision and recall."""
+"""How samples compare with real images: Fréchet and kernel distance, precision and recall.
+
+What a better prior can do lies between the samples of the generator underneath (the floor) and
+reconstructions (the ceiling of any prior with this decoder): both are measured beside the samples.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,12 +58,13 @@ def measure_quality(
     extractor: FeatureExtractor,
     *,
     num_samples: int,
+    base=None,
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 100,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Compares samples with real images, and reconstructions as the best that a prior could do.
+    """Compares samples with real images, beside what frames them.
 
     Args:
         generator: frozen or live.
@@ -67,13 +72,15 @@ def measure_quality(
         inputs: the same images as the model encodes them.
         extractor: of the features.
         num_samples: samples drawn; at most so many real images are used.
+        base: the generator underneath, or None.
         temperature: of the samples.
         seed: of the samples and of the reconstructions' latents.
         batch_size: of the samples; changes no number beyond rounding.
-        report: called with how many images are done, of `3 * num_samples` at most.
+        report: called with how many images are done, of `4 * num_samples` at most.
 
     Returns:
-        As `tfgen.metrics.compare_samples`, with `reconstruction_fid`.
+        As `tfgen.metrics.compare_samples`, with `reconstruction_fid`, and, where there is a base,
+        `base`: the same record of its samples.
     """
     done = 0
 
@@ -86,20 +93,24 @@ def measure_quality(
             if report is not None:
                 report(done)
 
-    samples = generator.sample_batches(num_samples, temperature, seed, batch_size)
     truth = feature_statistics(counted(real.dataset()), extractor, num_images=num_samples)
-    fake = feature_statistics(counted(samples), extractor)
+    notes = {"temperature": temperature, "samples": "decoder means"}
+
+    def compared(sampler):
+        samples = sampler.sample_batches(num_samples, temperature, seed, batch_size)
+        return compare_samples(truth, feature_statistics(counted(samples), extractor), notes=notes)
+
+    record = compared(generator)
     rebuilt = feature_statistics(
         counted(_reconstructions(generator, inputs, seed)),
         extractor,
         num_images=num_samples,
         keep_features=0,
     )
-    notes = {"temperature": temperature, "samples": "decoder means"}
-    return {
-        **compare_samples(truth, fake, notes=notes),
-        "reconstruction_fid": frechet_distance(truth.moments, rebuilt.moments),
-    }
+    record["reconstruction_fid"] = frechet_distance(truth.moments, rebuilt.moments)
+    if base is not None:
+        record["base"] = compared(base)
+    return record
 
 
 def _reconstructions(generator, inputs: Pipeline, seed: int):

@@ -3,6 +3,7 @@ r"""Trains a generator from a configuration; the same command again continues.
 tfgen-train --config=configs/nvae/digits.py --workdir=runs/digits
 tfgen-train --config=configs/nvae/mnist.py --config.model.num_channels=16 --workdir=runs/small
 tfgen-train --config=configs/nvae/cifar10.py --dry_run
+tfgen-train --config=configs/ncp/mnist.py --config.vae=runs/mnist --workdir=runs/mnist-ncp
 """
 
 import json
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import plan, training
+        from tfgen.bin.base_generator import resolve
         from tfgen.bin.config import complete
         from tfgen.bin.experiment import GENERATORS, build_experiment
         from tfgen.bin.workdir import Workdir
@@ -62,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
         return
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
-    for change in workdir.compare(complete(config, GENERATORS)):
+    for change in workdir.compare(complete(resolve(config), GENERATORS)):
         print(f"changed since this run began: {change}")
     experiment = build_experiment(config, **options)
     training.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))

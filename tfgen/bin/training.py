@@ -8,6 +8,7 @@ import keras
 
 from tfgen.bin import app
 from tfgen.bin import plan as plans
+from tfgen.bin.base_generator import check_unchanged
 from tfgen.bin.experiment import Experiment
 from tfgen.bin.workdir import Workdir
 from tfgen.errors import ConfigError
@@ -43,6 +44,7 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
     chief = experiment.strategy.extended.should_checkpoint
     manager = CheckpointManager(workdir.checkpoints)
     manager.restore(model)
+    _check_base(experiment)
     start = int(model.train_steps.numpy())
     if chief:
         print(plans.announce(plan, str(workdir.path), start), flush=True)
@@ -62,9 +64,18 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
             )
             if model.stop_training:
                 break
+    _check_base(experiment)
+    done = int(model.train_steps.numpy())
+    if done > start and model.finish():
+        manager.save(model)
     if chief:
-        done = int(model.train_steps.numpy())
         print(f"trained {done:,} of {steps * experiment.epochs:,} steps", flush=True)
+
+
+def _check_base(experiment: Experiment) -> None:
+    """A frozen generator is bitwise the one that was loaded, after restoring and after training."""
+    if experiment.base_fingerprint is not None:
+        check_unchanged(experiment.model, experiment.base_fingerprint, experiment.config["vae"])
 
 
 def _stretches(start: int, steps: int, epochs: int) -> Iterator[tuple[int, int, int]]:
@@ -88,6 +99,7 @@ def _callbacks(experiment, workdir, manager, chief):
         if experiment.strategy.num_replicas_in_sync > 1 and not chief:
             raise ConfigError("config.training.max_minutes stops one worker only; leave it out")
         callbacks.append(TimeLimit(options["max_minutes"]))
+    callbacks += experiment.model.training_callbacks(experiment.held_out_dataset())
     if chief:
         report_steps = options["report_steps"]
         callbacks += [
@@ -100,7 +112,8 @@ def _callbacks(experiment, workdir, manager, chief):
                 log_dir=workdir.logs,
             ),
             ProgressBar(
-                experiment.epochs * experiment.steps_per_epoch, names=("loss", "nelbo", "kl")
+                experiment.epochs * experiment.steps_per_epoch,
+                names=experiment.model.progress_names,
             ),
         ]
     return callbacks

@@ -71,6 +71,23 @@ class Source:
         labels = None if self.labels is None else self.labels[:num_images]
         return dataclasses.replace(self, images=self.images[:num_images], labels=labels)
 
+    def split_off(self, num_images: int) -> tuple["Source", "Source"]:
+        """All but the last `num_images` images, and those.
+
+        Raises:
+            DataError: nothing would be left on one side.
+        """
+        if not 0 < num_images < len(self):
+            raise DataError(
+                f"{num_images} of the {len(self)} images of {self.name!r} cannot be set aside; "
+                "expected at least 1, and fewer than all"
+            )
+        parts = []
+        for part in (slice(None, -num_images), slice(-num_images, None)):
+            labels = None if self.labels is None else self.labels[part]
+            parts.append(dataclasses.replace(self, images=self.images[part], labels=labels))
+        return tuple(parts)
+
 
 def is_in_memory(images: ImageArray) -> bool:
     """Whether images are a plain array of at most `MEMORY_LIMIT_BYTES`."""

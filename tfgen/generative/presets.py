@@ -15,12 +15,14 @@ from typing import Any
 
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
+from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.nvae import NVAE
 from tfgen.training import CheckpointManager, Model, load_weights_only
 from tfgen.training.files import replace_dir, replace_file
 
-# What `config.model.name` may say. A new system adds its row.
-GENERATORS: dict[str, type[Model]] = {"nvae": NVAE}
+# What `config.model.name` may say. A new system adds its row. One whose constructor takes a `vae`
+# stands on a trained generator: the `vae` of its section is that generator's own section.
+GENERATORS: dict[str, type[Model]] = {"nvae": NVAE, "ncp": NCPVAE}
 
 PRESETS_DIR = "TFGEN_PRESETS_DIR"
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
@@ -147,6 +149,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     name = model.get("name") if isinstance(model, dict) else None
     if name not in GENERATORS:
         raise ConfigError(f"{path}: model.name is {name!r}; expected one of {sorted(GENERATORS)}")
+    if stands_on_generator(name) and not isinstance(model.get("vae"), dict):
+        raise ConfigError(f"{path}: model.vae does not describe the generator under {name!r}")
     return config
 
 
@@ -160,7 +164,33 @@ def model_section(model: Model) -> dict[str, Any]:
         )
     accepted = inspect.signature(type(model).__init__).parameters
     options = {k: v for k, v in model.get_config().items() if k in accepted and k != "name"}
+    if "vae" in options:
+        options["vae"] = model_section(model.vae)
     return {"name": names[0], **options}
+
+
+def stands_on_generator(name: str) -> bool:
+    """Whether models of a system are made over a trained generator."""
+    return "vae" in inspect.signature(GENERATORS[name].__init__).parameters
+
+
+def make_generator(section: Mapping[str, Any], with_variables: bool = True) -> Model:
+    """The untrained model that a `model` section describes, over the generator within it if any.
+
+    Args:
+        section: `name` of the system and its constructor arguments.
+        with_variables: whether to build it.
+
+    Raises:
+        TypeError, ValueError: of the constructor.
+    """
+    options = {key: value for key, value in section.items() if key != "name"}
+    if isinstance(options.get("vae"), Mapping):
+        options["vae"] = make_generator(options["vae"], with_variables)
+    model = GENERATORS[section["name"]](**options)
+    if with_variables:
+        model.build()
+    return model
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -173,13 +203,10 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def _build(folder, config):
-    options = {key: value for key, value in config["model"].items() if key != "name"}
     try:
-        model = GENERATORS[config["model"]["name"]](**options)
-        model.build()
+        return make_generator(config["model"])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{folder / CONFIG} does not describe a model: {error}") from error
-    return model
 
 
 def _holds_model(folder: Path) -> bool:

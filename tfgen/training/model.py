@@ -112,6 +112,23 @@ class Model(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation_logs(data).")
 
+    # What a subclass may add for `tfgen-train`.
+
+    progress_names: tuple[str, ...] = ("loss", "nelbo", "kl")  # scalars that the progress bar shows
+
+    def training_callbacks(self, held_out) -> list[keras.callbacks.Callback]:
+        """Callbacks of this system, run before those that record.
+
+        Args:
+            held_out: a data set of the images set aside, or None.
+        """
+        del held_out
+        return []
+
+    def finish(self) -> bool:
+        """Called once a run has reached its end; returns whether this changed any weights."""
+        return False
+
     # What `fit` calls.
 
     def train_step(self, data) -> dict[str, tf.Tensor]:

@@ -15,6 +15,25 @@ def fold(model, dtype: str = "float32") -> FoldedWeights:
     return FoldedWeights(LiveWeights(model.bank), dtype=dtype)
 
 
+class NVAEView(NVAEInference):
+    """The inference methods of an NVAE over given weights, which it shares.
+
+    Args:
+        model: an `NVAE`.
+        weights: the view of its weights.
+    """
+
+    def __init__(self, model, weights):
+        self.network = model.network
+        self.image_decoder = model.image_decoder
+        self.residual_posterior = model.residual_posterior
+        self.image_shape = model.image_shape
+        self._weights = weights
+
+    def weights_for_inference(self):
+        return self._weights
+
+
 class FrozenNVAE(NVAEInference, tf.Module):
     """The inference methods of an NVAE over folded weights held in variables of its own.
 

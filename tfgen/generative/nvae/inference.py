@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfgen.distributions import ClampedNormal, ResidualNormal
-from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
+from tfgen.generative.base import NoiseSpec, batch_size_of
+from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.network import Network
 
@@ -27,6 +28,7 @@ class PosteriorPass:
         log_q: `[B]` nats, sum over groups at the drawn latents; log_p likewise.
         kl_per_channel: per group `[B, C]`, summed over space.
         head: decoder output.
+        priors: index, prior and decoder state of every group, given the latents before it.
     """
 
     latents: list[tf.Tensor]
@@ -35,9 +37,10 @@ class PosteriorPass:
     log_p: tf.Tensor
     kl_per_channel: list[tf.Tensor]
     head: tf.Tensor
+    priors: list[tuple[int, tfd.Distribution, tf.Tensor]]
 
 
-class NVAEInference(Generator):
+class NVAEInference(LatentGenerator):
     """Latent-variable methods of NVAE; a subclass provides the three attributes and
     `weights_for_inference`."""
 
@@ -58,6 +61,11 @@ class NVAEInference(Generator):
     def latent_shapes(self) -> dict[str, tuple[int, int, int]]:
         """`(H, W, C)` of every group."""
         return dict(zip(self.groups, self.network.latent_shapes))
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, int, int] | None]:
+        """`(H, W, C)` of the decoder state from which each group's prior is computed."""
+        return dict(zip(self.groups, self.network.context_shapes))
 
     @property
     def latent_dims(self) -> int:
@@ -99,6 +107,13 @@ class NVAEInference(Generator):
 
         return self.network.top_down(w, batch_size_of(noise[0]), choose)
 
+    def walk_prior(self, num_images, choose):
+        def choose_raw(group, loc_raw, log_scale_raw, state):
+            return choose(_group_prior(group, ClampedNormal(loc_raw, log_scale_raw), state))
+
+        head = self.network.top_down(self.weights_for_inference(), num_images, choose_raw)
+        return self.image_decoder.distribution(head)
+
     def decode(self, latents: dict[str, tf.Tensor]) -> tf.Tensor:
         """Images (decoder mean) of given latents, `{group: [B, H, W, C]}`."""
         values = [latents[name] for name in self.groups]
@@ -130,10 +145,11 @@ class NVAEInference(Generator):
         batch_size = batch_size_of(images)
         if features is None:
             features = self._features(w, images)
-        latents, kls, log_qs, log_ps = [], [], [], []
+        latents, kls, log_qs, log_ps, priors = [], [], [], [], []
 
         def choose(group, loc_raw, log_scale_raw, state):
             prior = ClampedNormal(loc_raw, log_scale_raw)
+            priors.append((group, prior, state))
             if keep is not None and not keep[group]:
                 z = prior.loc if noise is None else prior.loc + prior.scale * noise[group]
                 zeros = tf.zeros_like(z)
@@ -160,7 +176,15 @@ class NVAEInference(Generator):
 
         head = self.network.top_down(w, batch_size, choose)
         kl = tf.stack([tf.reduce_sum(k, axis=1) for k in kls], axis=1)
-        return PosteriorPass(latents, kl, tf.add_n(log_qs), tf.add_n(log_ps), kls, head)
+        return PosteriorPass(latents, kl, tf.add_n(log_qs), tf.add_n(log_ps), kls, head, priors)
+
+    def walk_posterior(self, images, noise, features=None):
+        noise = [noise[name] for name in self.groups]
+        w = self.weights_for_inference()
+        result = self.posterior_pass(w, images, noise, features=features)
+        log_px = self.image_decoder.log_prob(result.head, images)
+        priors = [_group_prior(*parts) for parts in result.priors]
+        return PosteriorWalk(result.latents, priors, result.kl, result.log_q, result.log_p, log_px)
 
     def encoder_features(self, images) -> list[tf.Tensor]:
         """What the encoder makes of images, per group; the same for every posterior draw."""
@@ -267,6 +291,11 @@ class NVAEInference(Generator):
 
         self.network.top_down(self.weights_for_inference(), batch_size_of(values[0]), choose)
         return noise
+
+
+def _group_prior(group, prior, state) -> GroupPrior:
+    loc, scale = tf.convert_to_tensor(prior.loc), tf.convert_to_tensor(prior.scale)
+    return GroupPrior(group, loc, scale, state if group else None)
 
 
 def _arc(a, b, t):

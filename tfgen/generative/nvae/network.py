@@ -45,6 +45,11 @@ class Network:
         self.latent_shapes = [
             (*self.grids[s], options["latent_channels"]) for s in self.scale_of_group
         ]
+        # Of the decoder state above each group's prior; the top group has none.
+        self.context_shapes = [
+            (*self.grids[s], self.widths[s]) if group else None
+            for group, s in enumerate(self.scale_of_group)
+        ]
         self.stem = bank.conv(image_channels, base, 3)
         self.preprocess = self._resampling_cells(
             base, blocks, options["preprocess_cells"], self.arch.preprocess, "down"

@@ -1,5 +1,7 @@
 """NVAE: a deep hierarchical variational autoencoder (Vahdat & Kautz, 2020, arXiv:2007.03898)."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.nvae.architecture import check_options, groups_per_scale
 from tfgen.generative.nvae.decoder import ImageDecoder
-from tfgen.generative.nvae.frozen import FrozenNVAE, fold
+from tfgen.generative.nvae.frozen import FrozenNVAE, NVAEView, fold
 from tfgen.generative.nvae.inference import NVAEInference
 from tfgen.generative.nvae.network import Network
 from tfgen.layers import DataDependentWeights, LiveWeights, ParameterBank
@@ -170,6 +172,16 @@ class NVAE(NVAEInference, Model):
     def weights_for_inference(self) -> LiveWeights:
         return self.weights_view(training=False)
 
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers, whether they are variables yet or not."""
+        return self.bank.num_parameters
+
+    def measuring_pass(self, view: Callable) -> None:
+        """What a training step computes for one image, with `view(bank)` instead of weights."""
+        noise = [tf.zeros((1, *shape)) for shape in self.network.latent_shapes]
+        self.posterior_pass(view(self.bank), tf.zeros((1, *self.image_shape)), noise)
+
     def call(self, images, training=False):
         result = self.posterior_pass(self.weights_view(training), images, None)
         return self.image_decoder.mean(self.image_decoder.distribution(result.head))
@@ -184,11 +196,13 @@ class NVAE(NVAEInference, Model):
         """
         return FrozenNVAE(self, storage)
 
+    def prepared(self) -> NVAEView:
+        """A view with today's weights, folded within the graph that asks for it."""
+        return NVAEView(self, fold(self, self.compute_dtype))
+
     def generate_from_seeds(self, seeds, temperature=1.0):
-        noise = self.draw_noise(seeds)
         # Fold inside the graph: sampling sees today's weights and still runs plain convolutions.
-        head = self.generate_head(fold(self, self.compute_dtype), noise, temperature)
-        return self.image_decoder.mean(self.image_decoder.distribution(head))
+        return self.prepared().generate(self.draw_noise(seeds), temperature)
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -316,7 +330,12 @@ class NVAE(NVAEInference, Model):
     # -- batch norm -------------------------------------------------------------------------------
 
     def recalibrate_batch_norm(
-        self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0
+        self,
+        temperature=1.0,
+        num_passes: int = 500,
+        batch_size: int = 16,
+        seed: int = 0,
+        sampler: Callable | None = None,
     ):
         """Refreshes the decoder's running statistics on its own samples (section 6).
 
@@ -327,13 +346,16 @@ class NVAE(NVAEInference, Model):
             num_passes: batches drawn.
             batch_size: of each.
             seed: of their noise.
+            sampler: `(view of this model, seeds, temperature)`, which walks the view's prior; by
+                default plain sampling. A refined prior passes its own.
         """
+        if sampler is None:
+            sampler = NVAEView.generate_from_seeds
 
         @tf.function
         def refresh(seeds):
             w = self.weights_view(training=True)
-            noise = self.draw_noise(seeds)
-            self.generate_head(w, noise, temperature)
+            sampler(NVAEView(self, w), seeds, temperature)
             for variable, value in w.statistics_updates():
                 variable.assign(value)
 

@@ -201,11 +201,12 @@ def slots(model) -> dict[str, tuple]:
             ):
                 result[f"{name}.{suffix}"] = (variables[part.channels], part.row, (0,))
         else:
-            result.update(_kernel_slots(bank, name, part))
+            result.update(kernel_slots(bank, name, part))
     return result
 
 
-def _kernel_slots(bank, name, part):
+def kernel_slots(bank, name, part):
+    """Slots of a convolution or dense layer called `name`; see `slots`."""
     if isinstance(part, Dense):
         order, width = (1, 0), part.units
     else:
@@ -225,7 +226,21 @@ def load_official(model, state: Mapping[str, np.ndarray]) -> None:
     """
     if not model.built:
         model.build()
-    wanted = slots(model)
+    assign_slots(slots(model), state, "this NVAE")
+    model.singular_vectors_ready.assign(0)
+
+
+def assign_slots(wanted: Mapping[str, tuple], state: Mapping[str, np.ndarray], what: str) -> None:
+    """Puts the arrays of an official state dict where `wanted` says, all of them or none.
+
+    Args:
+        wanted: see `slots`.
+        state: arrays by official name; entries without parameters of their own are passed over.
+        what: they are for, in words.
+
+    Raises:
+        CheckpointError: an entry is missing, unknown, or of another shape.
+    """
     given = {
         _PLAIN_NORM.sub(".bn_act.", name): array
         for name, array in state.items()
@@ -234,7 +249,7 @@ def load_official(model, state: Mapping[str, np.ndarray]) -> None:
     missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if missing or unknown:
         raise CheckpointError(
-            f"the checkpoint does not fit this NVAE: {len(missing)} entries are missing "
+            f"the checkpoint does not fit {what}: {len(missing)} entries are missing "
             f"(first: {', '.join(missing[:3]) or '-'}) and {len(unknown)} are unknown "
             f"(first: {', '.join(unknown[:3]) or '-'}); check the architecture options"
         )
@@ -247,9 +262,8 @@ def load_official(model, state: Mapping[str, np.ndarray]) -> None:
         if array.shape != expected:
             raise CheckpointError(
                 f"checkpoint entry {name} has shape {array.shape} after transposition; "
-                f"this NVAE expects {expected}"
+                f"{what} expects {expected}"
             )
         target[... if row is None else row] = array
     for variable, value in values.values():
         variable.assign(value)
-    model.singular_vectors_ready.assign(0)

@@ -1,0 +1,98 @@
+"""Models that stand on a frozen generator, through the binaries."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfgen.training.tensor_file import read_tensors
+
+NCP = (
+    "--config.data.batch_size=16",
+    "--config.training.steps_per_epoch=3",
+    "--config.training.report_steps=1",
+    "--config.evaluation.num_images=24",
+    "--config.evaluation.num_importance_samples=2",
+    "--config.evaluation.batch_size=64",
+)
+
+
+def tensors(workdir):
+    """The newest checkpoint of a run."""
+    return read_tensors(sorted((workdir / "checkpoints").glob("*.safetensors"))[-1])[0]
+
+
+@pytest.fixture(scope="module")
+def flags(root):
+    return (f"--config={root / 'configs/ncp/digits.py'}:runlocal", *NCP)
+
+
+@pytest.fixture(scope="module")
+def refined(flags, trained, tmp_path_factory):
+    """The workdir of a finished refinement of the tiny run."""
+    from conftest import call
+
+    workdir = tmp_path_factory.mktemp("runs") / "refined"
+    assert call("train", *flags, f"--config.vae={trained}", f"--workdir={workdir}") == 0
+    return workdir
+
+
+def test_the_generator_stays_bitwise_what_it_was(refined, trained):
+    base, after = tensors(trained), tensors(refined)
+    names = [name for name in base if name.startswith("model/parameters/")]
+    assert names
+    for name in names:
+        partner = name.replace("model/", "model/nvae/", 1)
+        np.testing.assert_array_equal(base[name], after[partner], err_msg=name)
+
+
+def test_the_run_is_whole_without_its_generator(refined, trained):
+    config = json.loads((refined / "config.json").read_text())
+    base = json.loads((trained / "config.json").read_text())
+    assert config["model"]["vae"] == base["model"]
+    assert config["data"]["binarize"] == base["data"]["binarize"]
+    assert config["vae"] == str(trained)
+
+
+def test_the_same_command_again_changes_nothing(cli, flags, refined, trained):
+    before = tensors(refined)
+    result = cli("train", *flags, f"--config.vae={trained}", f"--workdir={refined}")
+    assert result.code == 0, result.err
+    assert "continues at step 6" in result.out
+    after = tensors(refined)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("binary", ["sample", "evaluate"])
+def test_other_binaries_use_it(cli, refined, tmp_path, binary):
+    result = cli(binary, f"--workdir={refined}", f"--output={tmp_path / 'out'}")
+    assert result.code == 0, result.err
+
+
+def test_dry_run(cli, flags, trained):
+    result = cli("train", *flags, f"--config.vae={trained}", "--dry_run")
+    assert result.code == 0, result.err
+    plan = json.loads(result.out)
+    assert plan["model"] == "ncp"
+    assert 0 < plan["parameters"] < 1e5
+    assert 0 < plan["memory_estimate_gib"] < 1
+
+
+def test_mistakes(cli, flags, tiny, refined, trained, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    assert "config.vae is missing" in cli("train", *flags, workdir).mistake()
+    assert "no folder 'nowhere'" in cli("train", *flags, "--config.vae=nowhere", workdir).mistake()
+    result = cli("train", *tiny, f"--config.vae={trained}", workdir)
+    assert "stands on no other generator" in result.mistake()
+
+
+def test_another_generator_of_the_same_form_is_refused(cli, flags, tiny, refined, tmp_path):
+    twin = tmp_path / "twin"
+    assert cli("train", *tiny, "--config.training.seed=5", f"--workdir={twin}").code == 0
+    config = json.loads((twin / "config.json").read_text())
+    config["model"]["seed"] = json.loads((refined / "config.json").read_text())["model"]["vae"][
+        "seed"
+    ]
+    (twin / "config.json").write_text(json.dumps(config))
+    result = cli("train", *flags, f"--config.vae={twin}", f"--workdir={refined}")
+    assert "not those that this run began with" in result.mistake()

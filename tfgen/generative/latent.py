@@ -1,0 +1,169 @@
+"""What a refined prior asks of a trained VAE: to be walked, latent group by latent group.
+
+NVAE offers it, with any number of groups. A VAE of one's own joins in with three attributes and two
+methods; see `LatentGenerator`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
+from tfgen.ops import gaussian
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupPrior:
+    """The conditional prior p(z_k | z_<k) of one latent group, and what it is conditioned on.
+
+    Attributes:
+        index: k, from 0 on.
+        loc: mean, `[B, *latent_shape]` float32.
+        scale: standard deviation, likewise.
+        context: deterministic feature of the earlier groups, `[B, ...]`; None for the first group.
+    """
+
+    index: int
+    loc: tf.Tensor
+    scale: tf.Tensor
+    context: tf.Tensor | None
+
+
+# From the prior of a group to z of that group, `[B, *latent_shape]`.
+Choose = Callable[[GroupPrior], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class PosteriorWalk:
+    """Images encoded once: a posterior draw of every group beside the prior it competes with.
+
+    Attributes:
+        latents: z of every group (after flows).
+        priors: of every group, given the latents before it.
+        kl: `[B, L]` nats, of each group's posterior against its prior.
+        log_q: `[B]`, log q(z|x).
+        log_p: `[B]`, log p(z).
+        log_px: `[B]`, log p(x|z).
+    """
+
+    latents: list[tf.Tensor]
+    priors: list[GroupPrior]
+    kl: tf.Tensor
+    log_q: tf.Tensor
+    log_p: tf.Tensor
+    log_px: tf.Tensor
+
+
+class LatentGenerator(Generator):
+    """A generator that samples named groups of latents in turn, each from a Normal, and decodes.
+
+    A subclass provides `image_shape`, `latent_shapes`, `context_shapes`, `walk_prior` and
+    `walk_posterior`; sampling, noise and KL follow.
+    """
+
+    @property
+    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every group's latents, in the order in which they are drawn."""
+        raise NotImplementedError
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """Shape of `GroupPrior.context` of every group; None where there is none."""
+        raise NotImplementedError
+
+    def walk_prior(self, num_images, choose: Choose):
+        """Draws the groups in order, asking `choose` for each, and decodes them.
+
+        Args:
+            num_images: B, a number or a scalar tensor.
+            choose: z of a group, given its prior.
+
+        Returns:
+            A TFP distribution over images `[B, H, W, C]`.
+        """
+        raise NotImplementedError
+
+    def walk_posterior(self, images, noise: dict[str, tf.Tensor]) -> PosteriorWalk:
+        """Encodes `images` `[B, H, W, C]` with standard normal noise by group."""
+        raise NotImplementedError
+
+    def prepared(self) -> "LatentGenerator":
+        """The same, made ready for many calls within one graph (weights folded, say)."""
+        return self
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the latent groups, in the order in which they are drawn."""
+        return list(self.latent_shapes)
+
+    def noise_spec(self, num_images=None):
+        """One standard normal per latent group."""
+        return {name: NoiseSpec((num_images, *shape)) for name, shape in self.latent_shapes.items()}
+
+    def generate(self, noise, temperature=1.0):
+        values = [noise[name] for name in self.groups]
+        temperatures = tf.ones([len(values)]) * tf.cast(temperature, tf.float32)
+
+        def choose(prior: GroupPrior):
+            scale = prior.scale * temperatures[prior.index]
+            return prior.loc + scale * values[prior.index]
+
+        return self.walk_prior(batch_size_of(values[0]), choose).mean()
+
+    def log_likelihood(self, images, seeds):
+        """Negative ELBO and its KL part in nats, `[B]` each, at one posterior draw per image."""
+        walk = self.walk_posterior(images, self.draw_noise(seeds))
+        kl = tf.reduce_sum(walk.kl, axis=1)
+        return {"nelbo": kl - walk.log_px, "kl": kl}
+
+
+def missing_from(generator: Any) -> str:
+    """What a generator lacks that should be walked; empty if nothing."""
+    needed = ("image_shape", "latent_shapes", "context_shapes", "walk_prior", "walk_posterior")
+    return ", ".join(name for name in needed if not hasattr(generator, name))
+
+
+def check_walk(generator: LatentGenerator, images, seeds) -> None:
+    """Checks that both walks of a generator agree: for whoever brings a VAE of their own.
+
+    The latents of `walk_posterior` are put through `walk_prior`, which must meet the same priors
+    and contexts, and `log_p` must be their density there. A posterior walk that mixes up images
+    (contexts of one, latents of another) would train classifiers on a label leak.
+
+    Args:
+        generator: to check.
+        images: `[B, H, W, C]`, a few.
+        seeds: `[B]` int32.
+
+    Raises:
+        ConfigError: they do not agree, and where.
+    """
+    walk = generator.walk_posterior(images, generator.draw_noise(seeds))
+    log_p = [0.0]
+
+    def choose(prior: GroupPrior):
+        group, claimed = generator.groups[prior.index], walk.priors[prior.index]
+        for name in ("loc", "scale", "context"):
+            _agree(getattr(claimed, name), getattr(prior, name), f"{name} of {group!r}")
+        z = walk.latents[prior.index]
+        density = gaussian.log_prob(z, prior.loc, prior.scale)
+        log_p[0] += tf.reduce_sum(density, axis=list(range(1, z.shape.rank)))
+        return z
+
+    generator.walk_prior(batch_size_of(images), choose)
+    _agree(walk.log_p, log_p[0], "log_p")
+
+
+def _agree(claimed, found, what: str):
+    if claimed is None and found is None:
+        return
+    wrong = (claimed is None) != (found is None) or claimed.shape != found.shape
+    if wrong or not np.allclose(claimed, found, rtol=1e-3, atol=1e-3):
+        raise ConfigError(
+            f"walk_posterior and walk_prior disagree about {what}: latents, priors and contexts of "
+            "an image must belong to that image; check the order of the batch"
+        )

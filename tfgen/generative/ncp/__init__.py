@@ -1,0 +1,5 @@
+"""NCP-VAE: a noise-contrastive prior over a trained VAE (arXiv:2010.02917)."""
+
+from tfgen.generative.ncp.ncp import NCPVAE, FrozenNCPVAE
+
+__all__ = ["NCPVAE", "FrozenNCPVAE"]

@@ -1,0 +1,180 @@
+"""The network of one latent group: log r(z, c), the log-ratio of aggregate posterior and prior.
+
+It never forms a probability: its output *is* log r, and D = sigmoid(log r - log nu) only stands in
+the training loss (section 3 of the paper). It sees z, its whitened form (z - mu) / sigma, and what
+the prior of the group is conditioned on. Everything that does not depend on z is computed by
+`context` once and shared by all proposals.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.generative.latent import GroupPrior
+from tfgen.layers import Cell, ParameterBank, Residual
+
+SMALLEST_GRID = 4  # feature maps are not reduced below this
+DENSE_LAYERS = 4
+
+
+def make_classifier(bank: ParameterBank, name, latent_shape, context_shape, options, trunk=None):
+    """The classifier that fits a group: of grids for `(H, W, C)`, else of vectors.
+
+    Args:
+        bank: where its parameters are declared.
+        name: of the group.
+        latent_shape: of the group.
+        context_shape: of the group, or None.
+        options: `width`, `num_cells`, `dropout`, `quadratic`.
+        trunk: to share with other groups of the same grid.
+    """
+    width, quadratic = options["width"], options["quadratic"]
+    if len(latent_shape) != 3:
+        return VectorClassifier(
+            bank, latent_shape, context_shape, width, options["dropout"], quadratic
+        )
+    cells = options["num_cells"]
+    return GridClassifier(bank, latent_shape, context_shape, width, cells, quadratic, trunk, name)
+
+
+class _Classifier:
+    """What both kinds share: whitening, and the quadratic term.
+
+    The quadratic term is linear in the whitened latents and their squares. It alone tilts every
+    latent's marginal to another Normal, which is most of what separates aggregate posterior and
+    prior, and leaves the rest to the network.
+    """
+
+    def __init__(self, bank, latent_shape, quadratic):
+        self.size = int(np.prod(latent_shape))
+        self.quadratic = bank.dense(2 * self.size, 1) if quadratic else None
+
+    def __call__(self, w, z, prior: GroupPrior, context, dropout_seed=None) -> tf.Tensor:
+        """log r of `z`.
+
+        Args:
+            w: view of the weights.
+            z: `[B, m, *latent_shape]`, m proposals for each of B contexts.
+            prior: of the group, `[B, ...]`.
+            context: of `self.context(w, prior)`.
+            dropout_seed: in training; None drops nothing.
+
+        Returns:
+            `[B, m]` float32.
+        """
+        loc, scale = tf.expand_dims(prior.loc, 1), tf.expand_dims(prior.scale, 1)
+        white = (z - loc) / scale
+        flat = tf.reshape(white, [-1, self.size])
+        logits = self._network(w, z, white, context, dropout_seed)
+        if self.quadratic is not None:
+            both = tf.concat([flat, 0.5 * (tf.square(flat) - 1.0)], axis=1)
+            logits += tf.cast(w.dense(self.quadratic, both), tf.float32)
+        return tf.reshape(logits, [-1, z.shape[1] or tf.shape(z)[1]])
+
+
+class GridClassifier(_Classifier):
+    """Convolutional classifier of latents `[H, W, C]` (table of appendix; NVAE's residual cells).
+
+    Projections of z and context, concatenated; cells; a cell that halves the grid while that is
+    larger than 4 x 4, and cells again; batch norm, swish, mean over space, dense.
+
+    Args:
+        bank: where its parameters are declared.
+        latent_shape: `(H, W, C)`.
+        context_shape: `(H, W, C')`, or None.
+        width: channels at full size; they double when the grid halves.
+        num_cells: cells at each size.
+        quadratic: whether the quadratic term is added.
+        trunk: a `Trunk` to share with other groups of the same grid.
+        name: of the group, for its embedding when the trunk is shared.
+    """
+
+    def __init__(
+        self, bank, latent_shape, context_shape, width, num_cells, quadratic, trunk=None, name=""
+    ):
+        super().__init__(bank, latent_shape, quadratic)
+        self.latent_shape, channels = tuple(latent_shape), latent_shape[-1]
+        conditional = context_shape is not None
+        half = width // 2 if conditional else width
+        self.project_z = bank.conv(2 * channels, half, 3)
+        self.project_context = None
+        if conditional:
+            self.project_context = bank.conv(context_shape[-1] + 2 * channels, width - half, 1)
+        self.embedding = bank.free(f"embedding_{name}", (width,)) if trunk else None
+        self.trunk = trunk or Trunk(bank, latent_shape[:2], width, num_cells)
+
+    def context(self, w, prior: GroupPrior):
+        """Projected context `[B, H, W, C/2]`, or None; the same for every z."""
+        if self.project_context is None:
+            return None
+        raw = [prior.context, prior.loc, tf.math.log(prior.scale)]
+        x = tf.concat([tf.cast(part, w.dtype) for part in raw], axis=-1)
+        return w.conv(self.project_context, x)
+
+    def _network(self, w, z, white, context, dropout_seed):
+        del dropout_seed
+        x = tf.cast(tf.concat([z, white], axis=-1), w.dtype)
+        count = x.shape[1] or tf.shape(x)[1]
+        x = w.conv(self.project_z, tf.reshape(x, [-1, *x.shape[2:]]))
+        if context is not None:
+            x = tf.concat([x, tf.repeat(context, count, axis=0)], axis=-1)
+        if self.embedding is not None:
+            x += w.free(self.embedding)
+        return self.trunk(w, x)
+
+
+class Trunk:
+    """From features `[N, H, W, width]` to logits `[N, 1]`."""
+
+    def __init__(self, bank, grid, width, num_cells):
+        self.cells = [Cell(bank, Residual(), width, width) for _ in range(num_cells)]
+        size = min(grid)
+        while size // 2 >= SMALLEST_GRID and size % 2 == 0:
+            self.cells.append(Cell(bank, Residual(), width, 2 * width, "down"))
+            width, size = 2 * width, size // 2
+            self.cells += [Cell(bank, Residual(), width, width) for _ in range(num_cells)]
+        self.norm = bank.batch_norm(width)
+        self.head = bank.dense(width, 1)
+
+    def __call__(self, w, x):
+        for cell in self.cells:
+            x = cell(w, x)
+        x = tf.cast(w.norm(self.norm, x, "swish"), tf.float32)
+        return w.dense(self.head, tf.reduce_mean(x, axis=[1, 2]))
+
+
+class VectorClassifier(_Classifier):
+    """Dense classifier of latents without a grid: four swish layers with dropout."""
+
+    def __init__(self, bank, latent_shape, context_shape, width, dropout, quadratic):
+        super().__init__(bank, latent_shape, quadratic)
+        self.dropout = dropout
+        self.first = bank.dense(2 * self.size, width)
+        self.project_context = None
+        if context_shape is not None:
+            inputs = int(np.prod(context_shape)) + 2 * self.size
+            self.project_context = bank.dense(inputs, width)
+        self.layers = [bank.dense(width, width) for _ in range(DENSE_LAYERS - 1)]
+        self.head = bank.dense(width, 1)
+
+    def context(self, w, prior: GroupPrior):
+        """Projected context `[B, width]`, or None; the same for every z."""
+        if self.project_context is None:
+            return None
+        raw = [prior.context, prior.loc, tf.math.log(prior.scale)]
+        sizes = [int(np.prod(part.shape[1:])) for part in raw]
+        x = [tf.reshape(tf.cast(p, tf.float32), [-1, n]) for p, n in zip(raw, sizes)]
+        return w.dense(self.project_context, tf.concat(x, axis=-1))
+
+    def _network(self, w, z, white, context, dropout_seed):
+        count = z.shape[1] or tf.shape(z)[1]
+        x = tf.concat([tf.reshape(part, [-1, self.size]) for part in (z, white)], axis=-1)
+        x = w.dense(self.first, x)
+        if context is not None:
+            x += tf.repeat(context, count, axis=0)
+        for index, layer in enumerate(self.layers):
+            x = tf.nn.silu(x)
+            if dropout_seed is not None and self.dropout:
+                seed = tf.random.fold_in(dropout_seed, index, alg="philox")
+                x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed, rng_alg="philox")
+            x = w.dense(layer, x)
+        return w.dense(self.head, tf.nn.silu(x))

@@ -1,0 +1,439 @@
+"""NCP-VAE: noise-contrastive priors for trained VAEs (Aneja et al., 2021, arXiv:2010.02917).
+
+The prior of a VAE has mass where no image is encoded, and samples from there decode badly. Here a
+trained generator is frozen; one binary classifier per latent group learns to tell its posterior
+samples from its prior samples; their log-ratio log r reweights the prior, towards the aggregate
+posterior. Samples come by importance resampling.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.generative.base import batch_size_of
+from tfgen.generative.latent import GroupPrior, missing_from
+from tfgen.generative.ncp.classifier import make_classifier
+from tfgen.generative.ncp.inference import NCPInference, Ready
+from tfgen.generative.ncp.selection import HeldOutSelection
+from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
+from tfgen.ops import contrastive
+from tfgen.training.averages import moving_averages
+from tfgen.training.model import Model
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class NCPVAE(NCPInference, Model):
+    """A trained VAE whose prior is reweighted by contrastive classifiers.
+
+    Args:
+        vae: a trained generator with latent groups, `NVAE` or another `LatentGenerator` that is a
+            `keras.Model`. It is frozen: no training changes it.
+        width: channels of a classifier of grids, units of one of vectors.
+        num_cells: residual cells at each grid size.
+        dropout: of classifiers of vectors.
+        quadratic: adds a term linear in the whitened latents and their squares.
+        shared: one trunk for all groups of the same grid, told apart by an embedding; saves
+            parameters where groups are many.
+        num_negatives: nu, prior samples per posterior sample in training.
+        num_proposals: M of resampling, a number or one per group; 1 leaves a group as it is.
+        chunk_size: proposals weighed at once when sampling; changes no image.
+        evaluation_proposals: prior samples of every held-out image.
+        seed: of the initial weights and the training noise.
+
+    Call arguments:
+        images: `[B, H, W, C]` float32 in [0, 1].
+
+    Returns:
+        Reconstructions, which are those of `vae`.
+
+    Example:
+
+    >>> model = tfgen.NCPVAE(tfgen.from_preset("nvae_mnist"))  # doctest: +SKIP
+    >>> model.compile(keras.optimizers.AdamW(1e-3))  # doctest: +SKIP
+    >>> model.fit(pipeline.dataset(), steps_per_epoch=900, epochs=5)  # doctest: +SKIP
+    >>> images = model.sample(64)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        vae,
+        width=64,
+        num_cells=2,
+        dropout=0.1,
+        quadratic=True,
+        shared=False,
+        num_negatives=1,
+        num_proposals=100,
+        chunk_size=64,
+        evaluation_proposals=16,
+        seed=0,
+        name="ncp_vae",
+        **kwargs,
+    ):
+        if missing := missing_from(vae):
+            raise ConfigError(
+                f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
+                "with latent groups, such as NVAE (see tfgen.generative.LatentGenerator)"
+            )
+        super().__init__(name=name, seed=seed, autocast=False, **kwargs)
+        self.vae = vae
+        _freeze(vae)
+        self.image_shape = tuple(vae.image_shape)
+        self._options = dict(
+            width=width,
+            num_cells=num_cells,
+            dropout=dropout,
+            quadratic=quadratic,
+            shared=shared,
+            num_negatives=num_negatives,
+            chunk_size=chunk_size,
+            evaluation_proposals=evaluation_proposals,
+            seed=seed,
+        )
+        self._check_options()
+        self.num_negatives, self.chunk_size = num_negatives, chunk_size
+        self.set_num_proposals(num_proposals)
+        self._declare()
+        object.__setattr__(self, "_updates", [])
+
+    def _check_options(self):
+        smallest = dict(width=2, num_cells=0, num_negatives=1, chunk_size=1, evaluation_proposals=1)
+        for name, least in smallest.items():
+            value = self._options[name]
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"{name} is {value!r}; expected a whole number of at least {least}"
+                )
+        if not 0 <= self._options["dropout"] < 1:
+            raise ConfigError(f"dropout is {self._options['dropout']!r}; expected it in [0, 1)")
+
+    def set_num_proposals(self, num_proposals: int | Sequence[int]) -> None:
+        """Sets M, a number or one per group, for the samples to come.
+
+        Raises:
+            ConfigError: not a number of at least 1 for every group.
+        """
+        number = len(self.vae.groups)
+        counts = [num_proposals] * number if isinstance(num_proposals, int) else num_proposals
+        counts = [int(count) for count in counts]
+        if len(counts) != number or min(counts) < 1:
+            raise ConfigError(
+                f"num_proposals is {num_proposals!r}; expected a number of at least 1, or one for "
+                f"each of {number} latent groups"
+            )
+        # Past Keras's attribute tracking, which would wrap the list; and old traces have old sizes.
+        object.__setattr__(self, "num_proposals", counts)
+        self.__dict__.pop("_compiled_sampling", None)
+
+    def _declare(self):
+        """A classifier per group; one bank of parameters each, or one for all if shared."""
+        shared = self._options["shared"]
+        number = len(self.vae.groups)
+        seed = self._options["seed"]
+        count = 1 if shared else number
+        self.banks = [ParameterBank(seed=seed + k, name=f"classifier_{k}") for k in range(count)]
+        trunks, classifiers = {}, []
+        for index, (name, shape) in enumerate(self.vae.latent_shapes.items()):
+            bank = self.banks[0 if shared else index]
+            context = self.vae.context_shapes[name]
+            key = (tuple(shape), context is None) if len(shape) == 3 else None
+            trunk = trunks.get(key) if shared else None
+            classifier = make_classifier(bank, name, shape, context, self._options, trunk)
+            if shared and key is not None:
+                trunks[key] = classifier.trunk
+            classifiers.append(classifier)
+        object.__setattr__(self, "classifiers", classifiers)
+        self.groups_of_bank = [list(range(number))] if shared else [[k] for k in range(number)]
+
+    # -- variables and weights ---------------------------------------------------------------------
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        if not self.vae.built:
+            self.vae.build((None, *self.image_shape))
+        _freeze(self.vae)  # once more: variables made just now do not know it
+        for bank in self.banks:
+            bank.build()
+        self.best_loss = self.add_weight(
+            name="best_loss",
+            shape=(len(self.banks),),
+            initializer=keras.initializers.Constant(np.inf),
+            dtype="float32",
+            trainable=False,
+        )
+        self.best_weights = [
+            self.add_weight(
+                name=f"best_weights_{index}",
+                shape=(sum(int(np.prod(v.shape)) for v in bank.weights),),
+                initializer="zeros",
+                dtype="float32",
+                trainable=False,
+            )
+            for index, bank in enumerate(self.banks)
+        ]
+        self.built = True
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers, declared or built."""
+        return sum(bank.num_parameters for bank in self.banks)
+
+    progress_names = ("loss", "bce", "accuracy", "held_out_elbo_gain")
+
+    def measuring_pass(self, view) -> None:
+        """What a training step computes for one image, with `view(bank)` instead of weights.
+
+        The frozen pass keeps nothing for the backward pass.
+        """
+        views = [view(bank) for bank in self.banks]
+        ready = Ready(self.vae, self._view_of_group(views), self.classifiers)
+        visit(ready, self.vae, 1 + self.num_negatives)
+
+    def _view_of_group(self, views):
+        return [views[0 if self._options["shared"] else k] for k in range(len(self.classifiers))]
+
+    def ready(self) -> Ready:
+        if not self.built:
+            self.build()
+        # In float32 under every policy: rounding of log r would bias the choice of proposals.
+        views = [FoldedWeights(LiveWeights(bank)) for bank in self.banks]
+        ready = Ready(self.vae.prepared(), self._view_of_group(views), self.classifiers)
+        visit(ready, self.vae)
+        return ready
+
+    def frozen(self, storage: str = "float32") -> "FrozenNCPVAE":
+        """A copy for inference, all normalisation multiplied into the kernels.
+
+        Args:
+            storage: dtype that the copy keeps its weights in; it computes in float32.
+        """
+        return FrozenNCPVAE(self, storage)
+
+    def call(self, images, training=False):
+        del training
+        return self.vae(images, training=False)
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def training_loss(self, data):
+        """Binary cross-entropy of all groups (equation 6 of the paper): scalar and logs.
+
+        One frozen pass of the images gives every group's positives, contexts and the Normals that
+        its negatives come from. Both classes share one context, so it carries no label.
+        """
+        if not self.built:
+            self.build()
+        images = data["images"] if isinstance(data, dict) else data
+        walk = self.vae.prepared().walk_posterior(images, self._noise(images, "posterior"))
+        views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
+        log_ratios = []
+        for index, (prior, w) in enumerate(zip(walk.priors, self._view_of_group(views))):
+            negatives = self._negatives(prior, batch_size_of(images))
+            z = tf.concat([tf.expand_dims(walk.latents[index], 1), negatives], axis=1)
+            classifier = self.classifiers[index]
+            seed = self.step_seed(f"dropout {index}")
+            context = classifier.context(w, prior)
+            log_ratios.append(classifier(w, tf.stop_gradient(z), prior, context, seed))
+        # Past Keras's attribute tracking, which would take the list for new state of the model.
+        updates = [update for w in views for update in w.statistics_updates()]
+        object.__setattr__(self, "_updates", updates)
+        positive = tf.stack([log_r[:, 0] for log_r in log_ratios], axis=1)
+        negative = tf.stack([log_r[:, 1:] for log_r in log_ratios], axis=1)
+        losses = tf.reduce_mean(contrastive.binary_cross_entropy(positive, negative), axis=0)
+        accuracies = tf.reduce_mean(contrastive.accuracy(positive, negative), axis=0)
+        logs = {
+            "bce": tf.reduce_mean(losses),
+            "accuracy": tf.reduce_mean(accuracies),
+            "bce_per_group": losses,
+            "accuracy_per_group": accuracies,
+            "log_ratio_per_group": tf.reduce_mean(positive, axis=0),
+        }
+        return tf.reduce_sum(losses), logs
+
+    def _noise(self, images, salt):
+        return {
+            name: tf.random.stateless_normal(
+                (batch_size_of(images), *shape), self.step_seed(f"{salt} {name}")
+            )
+            for name, shape in self.vae.latent_shapes.items()
+        }
+
+    def _negatives(self, prior, batch_size):
+        """nu draws of a group's prior, `[B, nu, ...]`."""
+        shape = (batch_size, self.num_negatives, *prior.loc.shape[1:])
+        eps = tf.random.stateless_normal(shape, self.step_seed(f"negatives {prior.index}"))
+        return tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
+
+    def pending_updates(self):
+        return self._updates
+
+    def make_train_function(self, force=False):
+        if not self.built:
+            self.build()
+        self.build_optimizer()  # within the first trace its variables would cost a second one
+        return super().make_train_function(force)
+
+    def evaluation_logs(self, data):
+        """Of each image: cross-entropy, accuracy and log r by group, and the gain in the bound.
+
+        `elbo_gain` is that of resampling from `evaluation_proposals` + 1, which is rigorous (see
+        `log_likelihood`): it grows with their number and cannot overstate.
+        """
+        images = data["images"] if isinstance(data, dict) else data
+        count = self._options["evaluation_proposals"]
+        # A fixed stream, so that evaluations of one model agree.
+        seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
+        walk, positive, negative = self.both_classes(images, seeds, count)
+        bce = contrastive.balanced_cross_entropy(positive, negative)
+        gain = tf.reduce_sum(contrastive.resampling_gain(positive, negative), axis=1)
+        nelbo = tf.reduce_sum(walk.kl, axis=1) - walk.log_px
+        return {
+            "bce": tf.reduce_mean(bce, axis=1),
+            "elbo_gain": gain,
+            "nelbo": nelbo - gain,
+            "bce_per_group": bce,
+            "accuracy_per_group": contrastive.accuracy(positive, negative),
+            "log_ratio_per_group": positive,
+        }
+
+    # -- the best weights of every classifier ------------------------------------------------------
+
+    def remember_best(self, losses: Sequence[float]) -> list[bool]:
+        """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
+
+        Args:
+            losses: by latent group; a shared classifier is judged by their mean.
+
+        Returns:
+            For each classifier, whether it was kept.
+        """
+        losses = np.array([np.mean([losses[k] for k in ks]) for ks in self.groups_of_bank])
+        best = self.best_loss.numpy()
+        better = losses < best
+        for index in np.flatnonzero(better):
+            flat = [np.ravel(v.numpy()) for v in self.banks[index].weights]
+            self.best_weights[index].assign(np.concatenate(flat))
+        self.best_loss.assign(np.where(better, losses, best).astype(np.float32))
+        return better.tolist()
+
+    def training_callbacks(self, held_out):
+        return [] if held_out is None else [HeldOutSelection(held_out)]
+
+    def finish(self) -> bool:
+        """Gives every classifier its best weights, if any were kept; returns whether any were."""
+        averages = {id(weight): average for weight, average in moving_averages(self)}
+        for index, bank in enumerate(self.banks):
+            if not np.isfinite(self.best_loss.numpy()[index]):
+                continue
+            flat, start = self.best_weights[index].numpy(), 0
+            for variable in bank.weights:
+                size = int(np.prod(variable.shape))
+                value = flat[start : start + size].reshape(variable.shape)
+                variable.assign(value)
+                if id(variable) in averages:
+                    averages[id(variable)].assign(value)
+                start += size
+        return bool(np.isfinite(self.best_loss.numpy()).any())
+
+    # -- batch norm of the decoder ------------------------------------------------------
+
+    def recalibrate_batch_norm(
+        self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0
+    ):
+        """Refreshes the generator's running statistics on refined samples.
+
+        This changes contexts that the classifiers were trained on: measure log Z again afterwards.
+        See `NVAE.recalibrate_batch_norm`.
+        """
+
+        def sampler(view, seeds, temperature):
+            ready = self.ready()
+            return self._from_seeds(Ready(view, ready.views, ready.classifiers), seeds, temperature)
+
+        self.vae.recalibrate_batch_norm(temperature, num_passes, batch_size, seed, sampler)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vae": keras.saving.serialize_keras_object(self.vae),
+            "num_proposals": list(self.num_proposals),
+            **self._options,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["vae"] = keras.saving.deserialize_keras_object(config["vae"], custom_objects)
+        return cls(**config)
+
+
+class FrozenNCPVAE(NCPInference, tf.Module):
+    """The inference methods of an NCP-VAE over folded weights held in variables of its own.
+
+    Args:
+        model: the NCP-VAE to copy; training it further does not change this copy.
+        storage: dtype in which the weights are kept; they are used in float32.
+    """
+
+    def __init__(self, model: NCPVAE, storage: str = "float32"):
+        super().__init__(name="frozen_ncp_vae")
+        options = {} if storage == "float32" else {"storage": storage}
+        self.vae = model.vae.frozen(**options)
+        self.image_shape, self.chunk_size = model.image_shape, model.chunk_size
+        self.num_proposals = list(model.num_proposals)
+        ready = model.ready()
+
+        def keep(tensor):
+            return tf.Variable(tf.cast(tensor, storage), trainable=False)
+
+        # Object keys must stay out of TensorFlow's attribute tracking: held by a closure.
+        unique = {id(view): view for view in ready.views}
+        order = [id(view) for view in ready.views]
+        folded = {key: _each_part(keep, view.folded) for key, view in unique.items()}
+        parts = [list(tensors.values()) for tensors in folded.values()]
+        self.folded_variables = tf.nest.flatten(parts)
+
+        def ready_again():
+            views = {
+                key: FoldedWeights(None, _each_part(_in_float32, tensors))
+                for key, tensors in folded.items()
+            }
+            return Ready(self.vae.prepared(), [views[key] for key in order], ready.classifiers)
+
+        self._ready = ready_again
+
+    def ready(self) -> Ready:
+        return self._ready()
+
+
+def _freeze(model: keras.Model) -> None:
+    # Keras leaves layers within alone when the model says it is frozen already, as loaded ones do.
+    for layer in model._flatten_layers():
+        layer.trainable = False
+    for variable in model.variables:
+        variable.trainable = False
+
+
+def _each_part(function, folded: dict) -> dict:
+    return {k: tf.nest.map_structure(function, tensors) for k, tensors in folded.items()}
+
+
+def _in_float32(x):
+    return tf.cast(x, tf.float32)
+
+
+def visit(ready: Ready, vae, count: int = 1) -> None:
+    """Runs every classifier on zeros: what is folded when it is first asked for, is now.
+
+    Within a loop it would be too late.
+    """
+    for index, name in enumerate(vae.groups):
+        shape, context = vae.latent_shapes[name], vae.context_shapes[name]
+        zeros = tf.zeros((1, *shape))
+        context = None if context is None else tf.zeros((1, *context))
+        prior = GroupPrior(index, zeros, tf.ones_like(zeros), context)
+        ready.log_ratio(prior)(tf.zeros((1, count, *shape)))

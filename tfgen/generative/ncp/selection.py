@@ -1,0 +1,63 @@
+"""Early stopping, group by group: every classifier keeps the weights that were best held out.
+
+A classifier that is trained for too long learns single encodings by heart, and log r grows without
+bound there. Groups reach that point at different times.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.training.averages import averaged_weights
+
+
+class HeldOutSelection(keras.callbacks.Callback):
+    """Judges an `NCPVAE` on held-out images after every epoch and remembers the best weights.
+
+    The held-out cross-entropy and gain in the bound enter the epoch's logs as `held_out_bce` and
+    `held_out_elbo_gain`. Put it before callbacks that record.
+
+    Args:
+        dataset: batches of held-out images, one pass.
+        patience: epochs without a new best of any classifier before the run is stopped.
+        restore: gives the best weights back when training ends. `tfgen-train` does that itself, at
+            the end of the run rather than of a call of `fit`.
+    """
+
+    def __init__(self, dataset, patience: int = 5, restore: bool = False):
+        super().__init__()
+        self.dataset = dataset
+        self.patience = patience
+        self.restore = restore
+        self._step = None
+
+    def on_train_begin(self, logs=None):
+        self._waited = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        with averaged_weights(self.model):
+            means = self._means()
+            better = self.model.remember_best(means["bce_per_group"])
+        self._waited = 0 if any(better) else self._waited + 1
+        if self._waited >= self.patience:
+            self.model.stop_training = True
+        if logs is not None:
+            logs |= {f"held_out_{k}": float(means[k]) for k in ("bce", "elbo_gain")}
+
+    def on_train_end(self, logs=None):
+        if self.restore:
+            self.model.finish()
+
+    def _means(self) -> dict[str, np.ndarray]:
+        """Means of `evaluation_logs` over the held-out images."""
+        if self._step is None:
+            self._step = tf.function(
+                self.model.evaluation_logs, reduce_retracing=True, autograph=False
+            )
+        sums, done = {}, 0
+        for batch in self.dataset:
+            logs = self._step(batch)
+            for name, values in logs.items():
+                sums[name] = sums.get(name, 0.0) + np.sum(values.numpy(), axis=0, dtype=np.float64)
+            done += len(values)
+        return {name: total / done for name, total in sums.items()}

@@ -1,0 +1,104 @@
+"""The noise space of a VAE, in which VAEBM samples (section 3.2 of the paper).
+
+Ancestral sampling is a bijection T from standard normal noise (eps_z of every latent group, eps_x
+of the pixels) to (z, x). Under it h(x, z) = p(x, z) exp(-E(x)) / Z becomes
+
+    h(eps) = exp(-E(x(eps))) N(eps; 0, I) / Z
+
+Every coordinate has unit scale, so one step size serves all latents and pixels.
+"""
+
+import math
+
+import tensorflow as tf
+
+from tfgen.generative.base import batch_size_of
+from tfgen.samplers import standard_normal_energy
+
+PIXELS = "x"  # name of the pixels' noise
+
+# The authors' code keeps the log-scale of p(x|z) above -2 where it scores, not where it draws.
+OFFICIAL_SCALE_FLOOR = math.exp(-2.0) + 0.01
+POTENTIALS = ("exact", "official")
+
+
+def noise_shapes(vae) -> dict[str, tuple[int, ...]]:
+    """Shapes of the noise by name, without a batch axis: latent groups top first, then pixels."""
+    return {**vae.latent_shapes, PIXELS: tuple(vae.image_shape)}
+
+
+class NoiseSpace:
+    """From noise to images.
+
+    Args:
+        vae: a `LatentGenerator` whose image distribution has `loc` and `scale` on [-1, 1] and
+            `sample_from_noise`, as an `NVAE` with a Normal decoder; best `prepared()`.
+        temperature: scale on the standard deviation of the latents' prior.
+    """
+
+    def __init__(self, vae, temperature=1.0):
+        self.vae = vae
+        self.temperature = temperature
+
+    def decode(self, noise):
+        """Walks down the prior with given noise.
+
+        Returns:
+            The distribution of the images, and `[B]`, the sum over all latents of the prior's log
+            standard deviation.
+        """
+        log_scales = []
+        number = len(self.vae.latent_shapes)
+        temperatures = tf.ones([number]) * tf.cast(self.temperature, tf.float32)
+
+        def choose(prior):
+            eps = noise[self.vae.groups[prior.index]]
+            scale = prior.scale * temperatures[prior.index]
+            axes = list(range(1, eps.shape.rank))
+            log_scales.append(tf.reduce_sum(tf.math.log(scale), axes))
+            return prior.loc + scale * eps
+
+        first = noise[self.vae.groups[0]]
+        distribution = self.vae.walk_prior(batch_size_of(first), choose)
+        return distribution, tf.add_n(log_scales)
+
+    def images(self, noise) -> tf.Tensor:
+        """x(eps), `[B, H, W, C]`, clipped to [0, 1]."""
+        return self.decode(noise)[0].sample_from_noise(noise[PIXELS])
+
+    def mean(self, noise) -> tf.Tensor:
+        """The decoder's mean at the latents' noise, `[B, H, W, C]` in [0, 1]."""
+        return self.decode(noise)[0].mean()
+
+    def exact_potential(self, energy, noise) -> tf.Tensor:
+        """U = E(x(eps)) + |eps|^2 / 2, `[B]`."""
+        return energy(self.images(noise)) + standard_normal_energy(noise)
+
+    def official_potential(self, energy, noise) -> tf.Tensor:
+        """E - log p(z) - log p(x|z) at (z, x)(eps), `[B]`, as the authors' code samples.
+
+        Lacks log|det dT/deps| and so prefers where the VAE's deviations are small.
+        """
+        distribution, log_scale = self.decode(noise)
+        images = distribution.sample_from_noise(noise[PIXELS])
+        latents = {name: value for name, value in noise.items() if name != PIXELS}
+        scale = tf.maximum(distribution.scale, OFFICIAL_SCALE_FLOOR)
+        standardized = (2.0 * images - 1.0 - distribution.loc) / scale
+        terms = 0.5 * standardized**2 + tf.math.log(scale)
+        return (
+            energy(images)
+            + standard_normal_energy(latents)
+            + log_scale
+            + tf.reduce_sum(terms, [1, 2, 3])
+            + 0.5 * math.log(2.0 * math.pi) * _dimensions(noise)
+        )
+
+    def potential(self, energy, noise, kind: str = "exact") -> tf.Tensor:
+        """One of `POTENTIALS` of an energy `images -> [B]`."""
+        if kind == "official":
+            return self.official_potential(energy, noise)
+        return self.exact_potential(energy, noise)
+
+
+def _dimensions(noise) -> float:
+    return float(sum(x.shape[1:].num_elements() for x in noise.values()))

@@ -1,0 +1,60 @@
+"""Reads the authors' energy networks (arXiv:2010.00654, their released checkpoints)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfgen.errors import CheckpointError
+from tfgen.generative.nvae.official import assign_slots, kernel_slots
+from tfgen.generative.vaebm.energy import ARCHITECTURES, EnergyNetwork
+
+
+def slots(network: EnergyNetwork) -> dict[str, tuple]:
+    """Where every entry of an official energy lives; as `nvae.official.slots`."""
+    bank, parts = network.bank, {"conv1": network.stem, "linear": network.head}
+    for index, block in enumerate(network.blocks):
+        parts[f"blocks.{index}.conv1"] = block.first
+        parts[f"blocks.{index}.conv2"] = block.second
+        if block.skip is not None:
+            parts[f"blocks.{index}.skip.0"] = block.skip
+    return {k: v for name, part in parts.items() for k, v in kernel_slots(bank, name, part)}
+
+
+def load_official(network: EnergyNetwork, state: Mapping[str, np.ndarray]) -> None:
+    """Puts the arrays of an official state dict into `network`.
+
+    Raises:
+        CheckpointError: an entry is missing, unknown, or of another shape; nothing has changed.
+    """
+    if not network.built:
+        network.build()
+    assign_slots(slots(network), state, "this energy network")
+
+
+def options_from_official(state: Mapping[str, np.ndarray], image_shape) -> dict:
+    """`EnergyNetwork` keyword arguments that fit an official state dict.
+
+    The authors' files say nothing of their architecture; the shapes of the kernels do, together
+    with the table of the paper.
+
+    Args:
+        state: arrays by official name.
+        image_shape: of the images.
+
+    Raises:
+        CheckpointError: the entries are those of no energy network of the paper.
+    """
+    if "conv1.weight" not in state:
+        raise CheckpointError("the checkpoint has no conv1.weight; it holds no energy network")
+    base = np.shape(state["conv1.weight"])[0]
+    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+    widths = [np.shape(state[f"blocks.{i}.conv1.weight"])[0] for i in range(count)]
+    skips = [f"blocks.{i}.skip.0.weight" in state for i in range(count)]
+    for name, blocks in ARCHITECTURES.items():
+        before = [1, *(multiple for multiple, _ in blocks)]
+        expected = [down or m != b for (m, down), b in zip(blocks, before)]
+        if [base * m for m, _ in blocks] == widths and expected == skips:
+            return {"image_shape": tuple(image_shape), "architecture": name, "num_channels": base}
+    raise CheckpointError(
+        f"an energy network of widths {[base, *widths]} is none of {', '.join(ARCHITECTURES)}"
+    )

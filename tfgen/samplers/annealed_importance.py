@@ -1,0 +1,156 @@
+"""Annealed importance sampling: log Z from both sides (Neal, 2001; Grosse et al., 2015).
+
+Between a base with energy U_0, whose draws and normaliser are known, and the target with energy
+U_0 + E stand the laws U_0 + beta_k E. A chain walks along them and collects
+
+    log w = - sum_k (beta_{k+1} - beta_k) E(x_k)
+
+Forwards from exact draws of the base, E[w] = Z / Z_0, so mean log w is a lower bound of
+log Z / Z_0. Backwards from draws of the target the same sum is an upper bound, as far as those
+draws are right.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfgen.ops.importance import effective_sample_size, iw_bound
+from tfgen.samplers import state as states
+from tfgen.samplers.chain import Trace, iterate
+from tfgen.samplers.hmc import Position, hamiltonian_step
+from tfgen.samplers.noise import ChainNoise, NoiseSource
+from tfgen.samplers.state import Energy, State
+
+_PILOT_GAIN = 0.3  # of the pilot's step size, in log units per unit of missed acceptance
+
+
+class AnnealedChain(NamedTuple):
+    """A walk between base and target.
+
+    Attributes:
+        log_weight: `[B]`, see the head of this file; of a backward walk `log Z_0 / Z`.
+        state: the last states.
+        trace: acceptance and step sizes `[K, B]`; its energies are E.
+    """
+
+    log_weight: tf.Tensor
+    state: State
+    trace: Trace
+
+
+class PartitionBounds(NamedTuple):
+    """log Z of the target, relative to that of the base, in nats; scalars.
+
+    Attributes:
+        lower: log-mean-exp of the forward weights: below log Z in expectation.
+        lower_standard_error: of `lower`, by the delta method.
+        upper: minus log-mean-exp of the backward weights: above log Z in expectation.
+        upper_standard_error: likewise.
+        sample_size: effective number of the forward weights.
+    """
+
+    lower: tf.Tensor
+    lower_standard_error: tf.Tensor
+    upper: tf.Tensor
+    upper_standard_error: tf.Tensor
+    sample_size: tf.Tensor
+
+
+def standard_normal_energy(state: State) -> tf.Tensor:
+    """`|x|^2 / 2` over all leaves, `[B]`: the base of noise spaces; log Z_0 is its normaliser."""
+    return 0.5 * states.dot(state, state)
+
+
+def sigmoid_schedule(num_steps: int, slope: float = 4.0) -> tf.Tensor:
+    """`[K + 1]` inverse temperatures from 0 to 1, dense at both ends (Grosse et al., 2015)."""
+    t = tf.linspace(tf.constant(-slope, tf.float64), slope, num_steps + 1)
+    s = tf.sigmoid(t)
+    return (s - s[0]) / (s[-1] - s[0])
+
+
+def annealed_importance(
+    energy: Energy,
+    state: State,
+    betas,
+    step_size,
+    *,
+    base_energy: Callable[[State], tf.Tensor] = standard_normal_energy,
+    num_leapfrog_steps: int = 1,
+    noise: ChainNoise | None = None,
+    seeds: tf.Tensor | None = None,
+    seed=None,
+    pilot: bool = False,
+    target_acceptance: float = 0.65,
+) -> AnnealedChain:
+    """One walk along `betas`, a Hamiltonian step at each.
+
+    Args:
+        energy: E, state -> `[B]`.
+        state: exact draws of the base where `betas` rises, of the target where it falls.
+        betas: `[K + 1]`, of which the first is the law of `state`.
+        step_size: length of a leapfrog step, scalar or `[K]`.
+        base_energy: U_0.
+        num_leapfrog_steps: of each proposal.
+        noise: a `ChainNoise` of K steps; or give `seeds` or `seed`.
+        seeds: `[B]` int32.
+        seed: two integers.
+        pilot: lets the step size follow the acceptance of all chains. The weights of such a run are
+            no bounds; take its mean step sizes `[K]` for the run that counts.
+        target_acceptance: of the pilot.
+
+    Returns:
+        The walk.
+    """
+    source = NoiseSource(noise, seeds, seed)
+    state = states.prepare(state)
+    dtype = tf.nest.flatten(state)[0].dtype
+    betas = states.number(betas, dtype)
+    num_steps = betas.shape[0] - 1
+    sizes = states.number(step_size, dtype) * tf.ones([num_steps], dtype)
+
+    def step(k, carry):
+        x, log_weight, log_factor = carry
+        beta = betas[k + 1]
+        own, own_gradient = states.energy_and_gradient(energy, x)
+        base, base_gradient = states.energy_and_gradient(base_energy, x)
+        log_weight -= (beta - betas[k]) * own
+        position = Position(
+            x, base + beta * own, states.combine((1.0, base_gradient), (beta, own_gradient))
+        )
+        h = sizes[k] * tf.exp(log_factor)
+        after, log_ratio = hamiltonian_step(
+            lambda x: base_energy(x) + beta * tf.cast(energy(x), dtype),
+            position,
+            h,
+            num_leapfrog_steps,
+            source.normal(k, x),
+            source.uniform(k, x),
+        )
+        acceptance = tf.exp(tf.minimum(log_ratio, 0.0))
+        if pilot:
+            missed = tf.reduce_mean(acceptance) - states.number(target_acceptance, dtype)
+            log_factor += _PILOT_GAIN * missed
+        trace = Trace(own, states.norm(own_gradient), acceptance, h * tf.ones_like(own))
+        return (after.state, log_weight, log_factor), trace
+
+    zeros = tf.zeros([states.num_chains(state)], dtype)
+    start = (state, zeros, tf.zeros([], dtype))
+    (state, log_weight, _), trace = iterate(step, start, num_steps)
+    return AnnealedChain(log_weight, state, trace)
+
+
+def partition_bounds(forward, backward) -> PartitionBounds:
+    """Bounds of log Z from the log-weights of walks in both directions, `[N]` and `[M]`."""
+    forward, backward = (tf.cast(w, tf.float64) for w in (forward, backward))
+    lower, lower_error = _log_mean(forward)
+    upper, upper_error = _log_mean(backward)
+    sample_size = effective_sample_size(tf.expand_dims(forward, 1))[0]
+    return PartitionBounds(lower, lower_error, -upper, upper_error, sample_size)
+
+
+def _log_mean(log_weights):
+    mean = iw_bound(tf.expand_dims(log_weights, 1))[0]
+    relative = tf.math.reduce_std(tf.exp(log_weights - mean))
+    return mean, relative / math.sqrt(max(int(log_weights.shape[0]), 1))

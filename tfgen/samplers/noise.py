@@ -1,0 +1,120 @@
+"""Where chains get their random numbers: given, or drawn statelessly.
+
+Exactly one of three sources feeds a sampler:
+
+    noise=   tensors made beforehand, for replay, tests and exported graphs without random ops
+    seeds=   one int32 per chain: no chain depends on the batch it runs in
+    seed=    two integers for the whole batch: the fastest, for training
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import UserError
+from tfgen.samplers.state import num_chains
+
+_STRIDE = 4  # streams per step
+_OFFSET = 0x10000  # beyond the streams of `tfgen.generative.base`
+_UNIFORM = 2
+
+
+class ChainNoise(NamedTuple):
+    """All noise of a chain, made beforehand.
+
+    Attributes:
+        normal: like the state with an axis of steps before it: leaves `[K, B, ...]`.
+        uniform: `[K, B]` in (0, 1) for samplers that accept or reject; None for others.
+    """
+
+    normal: Any
+    uniform: tf.Tensor | None = None
+
+
+class NoiseSource:
+    """One way to get the noise of a step; see the head of this file.
+
+    Args:
+        noise: a `ChainNoise`, or its `normal` alone.
+        seeds: `[B]` int32.
+        seed: two integers.
+
+    Raises:
+        UserError: not exactly one source is given.
+    """
+
+    def __init__(self, noise=None, seeds=None, seed=None):
+        sources = {"noise": noise, "seeds": seeds, "seed": seed}
+        given = [name for name, source in sources.items() if source is not None]
+        if len(given) != 1:
+            raise UserError(
+                f"a sampler takes one of noise=, seeds= and seed=; got {', '.join(given) or 'none'}"
+            )
+        self._noise = noise if isinstance(noise, ChainNoise) or noise is None else ChainNoise(noise)
+        self._seeds = None if seeds is None else tf.convert_to_tensor(seeds, tf.int32)
+        self._seed = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
+
+    def normal(self, step, like) -> Any:
+        """Standard normals of a step, like the state."""
+        leaves = tf.nest.flatten(like)
+        if self._noise is not None:
+            given = tf.nest.flatten(self._noise.normal)
+            drawn = [tf.cast(g[step], x.dtype) for g, x in zip(given, leaves, strict=True)]
+        elif self._seeds is not None:
+            drawn = normal_rows(self._seeds, _OFFSET + _STRIDE * step, leaves)
+        else:
+            fold_in = tf.random.experimental.stateless_fold_in
+            key = fold_in(self._seed, _STRIDE * step)
+            drawn = [
+                tf.random.stateless_normal(tf.shape(x), fold_in(key, index), dtype=x.dtype)
+                for index, x in enumerate(leaves)
+            ]
+            drawn = [tf.ensure_shape(d, x.shape) for d, x in zip(drawn, leaves)]
+        return tf.nest.pack_sequence_as(like, drawn)
+
+    def uniform(self, step, like) -> tf.Tensor:
+        """`[B]` in [0, 1) of a step."""
+        dtype = tf.nest.flatten(like)[0].dtype
+        if self._noise is not None:
+            if self._noise.uniform is None:
+                raise UserError(
+                    "this sampler accepts or rejects: give noise=ChainNoise(normal, uniform) with "
+                    "uniform numbers [steps, batch]"
+                )
+            return tf.cast(self._noise.uniform[step], dtype)
+        stream = _STRIDE * step + _UNIFORM
+        if self._seeds is not None:
+            rows = stateless_rows(self._seeds, _OFFSET + stream, 1, "uniform")
+            return tf.cast(rows[:, 0], dtype)
+        key = tf.random.experimental.stateless_fold_in(self._seed, stream)
+        return tf.random.stateless_uniform([num_chains(like)], key, dtype=dtype)
+
+
+def stateless_rows(seeds: tf.Tensor, stream, size: int, distribution: str = "normal") -> tf.Tensor:
+    """Random numbers `[B, size]` float32; row k depends on `seeds[k]` and `stream` only.
+
+    Args:
+        seeds: `[B]` int32.
+        stream: integer; other streams are independent.
+        size: numbers per seed.
+        distribution: "normal" or "uniform".
+    """
+    draw = {"normal": tf.random.stateless_normal, "uniform": tf.random.stateless_uniform}
+    function = draw[distribution]
+
+    def one(seed):
+        return function([size], tf.stack([seed, stream]), alg="philox")
+
+    return tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([size], tf.float32))
+
+
+def normal_rows(seeds: tf.Tensor, stream, leaves) -> list[tf.Tensor]:
+    """Standard normals shaped like `leaves` `[B, ...]`, one stream of numbers per seed."""
+    sizes = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
+    flat = stateless_rows(seeds, stream, sum(sizes))
+    parts = tf.split(flat, sizes, axis=1)
+    return [
+        tf.cast(tf.reshape(part, [-1, *leaf.shape[1:]]), leaf.dtype)
+        for part, leaf in zip(parts, leaves)
+    ]

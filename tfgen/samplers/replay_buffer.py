@@ -1,0 +1,121 @@
+"""A ring of past chain states on the device, from which new chains may start (Tieleman, 2008)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.samplers import state as states
+
+
+def replay_probability(step, maximum: float, anneal_steps: int) -> tf.Tensor:
+    """How likely a chain starts from the buffer: rises linearly over `anneal_steps`, then stays."""
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(maximum, maximum * step / max(anneal_steps, 1))
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class ReplayBuffer(keras.layers.Layer):
+    """The last `capacity` states that were pushed, oldest overwritten first.
+
+    The states live in variables, so that checkpoints hold them, on the device of the model. Pushing
+    writes the new rows in place. Under a distribution strategy all replicas hold the same buffer:
+    each contributes its states and draws its own.
+
+    Args:
+        capacity: states at most.
+        shapes: of one state's leaves by name, without a batch axis.
+    """
+
+    def __init__(self, capacity: int, shapes: Mapping[str, Any], **kwargs):
+        super().__init__(**kwargs)
+        if capacity < 1 or not shapes:
+            raise ConfigError(
+                f"a replay buffer has capacity {capacity} and leaves {sorted(shapes)}; expected "
+                "at least one of both"
+            )
+        self.capacity = int(capacity)
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+
+    def build(self, input_shape=None):
+        del input_shape
+        options = dict(initializer="zeros", trainable=False, aggregation="only_first_replica")
+        self.rows = {
+            name: self.add_weight(
+                name=name, shape=(self.capacity, *shape), dtype="float32", **options
+            )
+            for name, shape in self.shapes.items()
+        }
+        self.pushed = self.add_weight(name="pushed", shape=(), dtype="int64", **options)
+        self.built = True
+
+    def size(self) -> tf.Tensor:
+        """States held, int64 scalar."""
+        return tf.minimum(tf.convert_to_tensor(self.pushed), tf.constant(self.capacity, tf.int64))
+
+    def mix(self, fresh: Mapping[str, tf.Tensor], probability, seed) -> tuple[dict, tf.Tensor]:
+        """Replaces some fresh states by old ones, no old one twice.
+
+        Args:
+            fresh: `{name: [B, *shape]}`.
+            probability: with which each chain takes a state from the buffer.
+            seed: two integers.
+
+        Returns:
+            The states, and a mask `[B]` of those that came from the buffer. A buffer that holds
+            fewer states than are wanted gives what it has.
+        """
+        count = states.num_chains(fresh)
+        keys = tf.random.stateless_uniform([self.capacity], self._seed(seed, 0))
+        held = tf.range(self.capacity, dtype=tf.int64) < self.size()
+        places = (
+            min(count, self.capacity)
+            if isinstance(count, int)
+            else tf.minimum(count, self.capacity)
+        )
+        index = tf.math.top_k(tf.where(held, keys, -1.0), places).indices
+        index = tf.pad(index, [[0, count - places]])
+        lottery = tf.random.stateless_uniform([count], self._seed(seed, 1)) < probability
+        usable = tf.range(count, dtype=tf.int64) < self.size()
+        replayed = lottery & usable
+        old = {name: tf.gather(tf.convert_to_tensor(self.rows[name]), index) for name in fresh}
+        return states.where(replayed, old, dict(fresh)), replayed
+
+    def push(self, new: Mapping[str, tf.Tensor], accept=True) -> None:
+        """Appends states; none of them where the scalar `accept` is false.
+
+        Args:
+            new: `{name: [B, *shape]}`, of all leaves.
+            accept: boolean scalar, the same on all replicas.
+        """
+        strategy = tf.distribute.get_strategy()
+        several = strategy.num_replicas_in_sync > 1
+        if several:
+            context = tf.distribute.get_replica_context()
+            new = {name: context.all_gather(value, axis=0) for name, value in new.items()}
+        new = {name: value[-self.capacity :] for name, value in new.items()}
+        count = tf.cast(states.num_chains(new), tf.int64)
+        pushed = tf.convert_to_tensor(self.pushed)
+        index = (pushed + tf.range(count)) % self.capacity
+        for name, variable in self.rows.items():
+            rows = tf.cast(new[name], variable.dtype)
+            # Where nothing is to change, what is there is written once more.
+            rows = tf.where(accept, rows, tf.gather(tf.convert_to_tensor(variable), index))
+            if several:
+                places = tf.expand_dims(index, 1)
+                old = tf.convert_to_tensor(variable)
+                variable.assign(tf.tensor_scatter_nd_update(old, places, rows))
+            else:
+                variable.value.scatter_nd_update(tf.expand_dims(index, 1), rows)
+        self.pushed.assign(tf.where(accept, pushed + count, pushed))
+
+    @staticmethod
+    def _seed(seed, stream):
+        seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
+        return tf.random.experimental.stateless_fold_in(seed, stream)
+
+    def get_config(self):
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        return {**super().get_config(), "capacity": self.capacity, "shapes": shapes}
