@@ -1,5 +1,6 @@
 """Optimizers that Keras lacks."""
 
 from tfgen.optimizers.adamax import Adamax
+from tfgen.optimizers.fromage import Fromage
 
-__all__ = ["Adamax"]
+__all__ = ["Adamax", "Fromage"]
