@@ -8,6 +8,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Fromage": "tfgen.optimizers",
     "NVAE": "tfgen.generative.nvae",
     "from_preset": "tfgen.generative.presets",
 }

@@ -148,6 +148,7 @@ EXEMPT = {
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
+    "tfgen.optimizers.diagnostics": "tests/optimizers",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",

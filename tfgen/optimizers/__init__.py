@@ -1,6 +1,8 @@
-"""Optimizers that Keras lacks."""
+"""Optimizers that Keras lacks, and what an optimizer does to a network, measured."""
 
 from tfgen.optimizers.adamax import Adamax
+from tfgen.optimizers.diagnostics import RelativeUpdates
 from tfgen.optimizers.fromage import Fromage
+from tfgen.optimizers.loss_slice import loss_slice, plot_loss_slices
 
-__all__ = ["Adamax", "Fromage"]
+__all__ = ["Adamax", "Fromage", "RelativeUpdates", "loss_slice", "plot_loss_slices"]
