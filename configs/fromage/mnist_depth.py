@@ -28,9 +28,9 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         num_images=config_dict.placeholder(int),  # none: the whole split
     )
     config.optimizer = dict(
-        sgd=dict(learning_rates=[1.0, 0.1, 0.01], momentum=0.9),
-        adam=dict(learning_rates=[1e-2, 1e-3, 1e-4]),
         fromage=dict(learning_rates=[0.1, 0.01, 0.001]),
+        adam=dict(learning_rates=[1e-2, 1e-3, 1e-4]),
+        sgd=dict(learning_rates=[1.0, 0.1, 0.01], momentum=0.9),
     )
     config.training = dict(
         epochs=100,

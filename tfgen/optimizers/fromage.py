@@ -124,13 +124,13 @@ class Fromage(keras.optimizers.Optimizer):
         super().build(variables)
         self._partition = partition(variables, self.granularity, self.exclude)
         # State in a fixed order: it is saved by position.
-        self._starts, self._starts_of_parts = None, [None] * len(variables)
+        self._starts, self._starts_of_parts = None, []
         if self.p_bound is not None:
             self._starts = self._add_starts("starting_norms", [len(self._partition.sizes)])
-            for index, axes in self._partition.axes.items():
-                shape = [n if i in axes else 1 for i, n in enumerate(variables[index].shape)]
-                name = f"starting_norms_{index}"
-                self._starts_of_parts[index] = self._add_starts(name, shape)
+            self._starts_of_parts = [
+                self._add_starts(f"starting_norms_{index}", self._partition.shape_of_norms(index))
+                for index in self._partition.axes
+            ]
         self._masters = [
             self.add_variable(variable.shape, "zeros", dtype="float32", name=f"master_{index}")
             if _is_half(variable)
@@ -179,10 +179,10 @@ class Fromage(keras.optimizers.Optimizer):
         parameters = {i: self._parameter(i, v, rate) for i, v in variables.items()}
         gradients = {i: tf.cast(g, parameters[i].dtype) for i, g in zip(variables, gradients)}
         steps = self._steps_of_tensors(parameters, gradients, rate)
-        for index, axes in self._partition.axes.items():
+        for number, index in enumerate(self._partition.axes):
             if index in variables:
                 p, g = parameters[index], gradients[index]
-                steps[index] = self._steps_of_parts(index, axes, p, g, rate)
+                steps[index] = self._steps_of_parts(number, index, p, g, rate)
         for index, variable in variables.items():
             step = steps.get(index, RelativeStep(rate, tf.ones_like(rate), tf.zeros_like(rate)))
             self._write(index, variable, parameters[index], gradients[index], step)
@@ -215,13 +215,14 @@ class Fromage(keras.optimizers.Optimizer):
         each = list(zip(*(tf.unstack(x, len(sizes)) for x in step)))
         return {i: RelativeStep(*each[s]) for i, s in segments.items()}
 
-    def _steps_of_parts(self, index, axes, p, g, rate) -> RelativeStep:
+    def _steps_of_parts(self, number, index, p, g, rate) -> RelativeStep:
         """Of one tensor with several norms, broadcastable to it."""
+        axes = self._partition.axes[index]
         parameter_norms, gradient_norms = norm(p, axes), norm(g, axes)
         size = p.shape.num_elements() / max(1, parameter_norms.shape.num_elements())
         bound = {}
         if self.p_bound is not None:
-            cap = self._cap(self._starts_of_parts[index], parameter_norms, size)
+            cap = self._cap(self._starts_of_parts[number], parameter_norms, size)
             bound = dict(inner_product=inner_product(p, g, axes), cap=cap)
         floors = self._floors(size)
         return relative_step(parameter_norms, gradient_norms, rate, floors, **bound)

@@ -105,13 +105,20 @@ class Partition:
         segments: of variables with one norm, the norm's number; those of a layer share it.
         sizes: float64 `[N]`, elements behind each of these N norms.
         axes: of variables with several norms, the axes that keep norms of their own.
-        excluded: variables without norms.
+        shapes: of all variables.
+
+    Variables in neither dict have no norms: they are excluded.
     """
 
     segments: dict[int, int]
     sizes: np.ndarray
     axes: dict[int, tuple[int, ...]]
-    excluded: frozenset[int]
+    shapes: list[tuple[int, ...]]
+
+    def shape_of_norms(self, index: int) -> tuple[int, ...]:
+        """Of the norms of a variable with several: size 1 along the axes that are summed over."""
+        kept = self.axes[index]
+        return tuple(size if i in kept else 1 for i, size in enumerate(self.shapes[index]))
 
 
 def partition(variables: Sequence, granularity: Granularity, exclude: Sequence[str]) -> Partition:
@@ -122,13 +129,14 @@ def partition(variables: Sequence, granularity: Granularity, exclude: Sequence[s
         granularity: checked by `check_granularity`.
         exclude: regular expressions for paths.
     """
-    axes, excluded, keys = {}, set(), {}
+    axes, keys = {}, {}
+    shapes = [tuple(variable.shape) for variable in variables]
     for index, variable in enumerate(variables):
         path = getattr(variable, "path", variable.name)
         rule = rule_for(granularity, path)
         if any(re.search(pattern, path) for pattern in exclude):
-            excluded.add(index)
-        elif kept := kept_axes(rule, path, variable.shape):
+            continue
+        if kept := kept_axes(rule, path, shapes[index]):
             axes[index] = kept
         else:
             keys[index] = ("layer", layer_of(path)) if rule == "layer" else index
@@ -136,5 +144,5 @@ def partition(variables: Sequence, granularity: Granularity, exclude: Sequence[s
     segments = {index: numbers[key] for index, key in keys.items()}
     sizes = np.zeros(len(numbers))
     for index, segment in segments.items():
-        sizes[segment] += math.prod(variables[index].shape)
-    return Partition(segments, sizes, axes, frozenset(excluded))
+        sizes[segment] += math.prod(shapes[index])
+    return Partition(segments, sizes, axes, shapes)

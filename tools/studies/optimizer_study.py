@@ -10,7 +10,7 @@ of one depth start from the same weights and see the same batches. The learning 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ from tfgen.errors import ConfigError, UserError
 from tfgen.optimizers import Fromage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The study, FILE or FILE:MODE.")
+DEPTHS = flags.DEFINE_list("depths", None, "Only these depths of the study, in this order.")
 REPORT = flags.DEFINE_bool("report", False, "Only report what is done.")
 
 OPTIMIZERS = {
@@ -47,18 +48,23 @@ def main(argv) -> None:
     if changed:
         raise ConfigError(f"{workdir.path} holds another study ({'; '.join(changed)})")
     workdir.write_config(config)
+    depths = config["model"]["depths"]
+    if DEPTHS.value is not None:
+        depths = [int(d) for d in app.numbers("depths", DEPTHS.value)]
     if not REPORT.value:
-        run_study(config, workdir, app.DATA_DIR.value)
+        run_study(config, depths, workdir, app.DATA_DIR.value)
     print(report.write(config, workdir.read_metrics(), workdir.path))
 
 
-def run_study(config: Mapping[str, Any], workdir: Workdir, data_dir: str | None) -> None:
-    """Does the runs that are missing, the shallow and published ones first."""
+def run_study(
+    config: Mapping[str, Any], depths: Sequence[int], workdir: Workdir, data_dir: str | None
+) -> None:
+    """Does the runs of these depths that are missing."""
     splits = [
         tasks.load_examples(config["data"], config["model"], split, data_dir)
         for split in ("train", config["evaluation"]["split"])
     ]
-    for depth in config["model"]["depths"]:
+    for depth in depths:
         for name, options in config["optimizer"].items():
             done = workdir.read_metrics()
             rates = [r for r in options["learning_rates"] if key(name, r, depth) not in done]
