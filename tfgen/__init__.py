@@ -8,7 +8,11 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+<<<<<<< HEAD
     "NCPVAE": "tfgen.generative.ncp",
+=======
+    "Fromage": "tfgen.optimizers",
+>>>>>>> fromage
     "NVAE": "tfgen.generative.nvae",
     "from_preset": "tfgen.generative.presets",
 }
