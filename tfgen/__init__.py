@@ -8,6 +8,8 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "GradientAudit": "tfgen.privacy",
+    "GradientInversion": "tfgen.privacy",
     "NVAE": "tfgen.generative.nvae",
     "from_preset": "tfgen.generative.presets",
 }
@@ -21,6 +23,7 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
+    "privacy",
     "training",
 )
 

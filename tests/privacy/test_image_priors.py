@@ -134,8 +134,8 @@ class TestRegistration:
 
 
 class TestGradientDistance:
-    OURS = [np.array([3.0, 4.0]), np.array([0.0, 5.0])]
-    ZERO = [np.zeros(2), np.zeros(2)]
+    OURS = (np.array([3.0, 4.0]), np.array([0.0, 5.0]))
+    ZERO = (np.zeros(2), np.zeros(2))
 
     def test_by_hand(self):
         assert float(distances.gradient_distance(self.OURS, self.ZERO)) == 10

@@ -198,7 +198,7 @@ def test_half_precision_models_are_attacked_in_float32():
 class TestMistakes:
     def test_labels_out_of_range(self):
         network = SharedNetwork(batch_norm_net())
-        with pytest.raises(UserError, match="label 5 is outside 0..4"):
+        with pytest.raises(UserError, match=r"label 5 is outside 0\.\.4"):
             network.gradients(IMAGES, [0, 1, 2, 5])
         with pytest.raises(UserError, match="label -1 is outside"):
             network.gradients(IMAGES, [0, 1, -1, 2])

@@ -80,10 +80,11 @@ class Optimization:
         self.settings = settings
         self.optimize_labels = optimize_labels
         self.learning_rate = learning_rate_of(settings)
-        self._low, self._high = network.normalize(0.0), network.normalize(1.0)
+        self.box = network.normalize(0.0), network.normalize(1.0)
         self._layer_weights = _layer_weights(network, settings.layer_weights)
         self.run = tf.function(self._run, autograph=False, jit_compile=jit_compile)
         self.evaluate = tf.function(self._evaluate, autograph=False, jit_compile=jit_compile)
+        self.value_and_gradient = tf.function(self._value_and_gradient, autograph=False)
 
     def start(self, evidence: Evidence) -> State:
         """Noise, the same for a seed whichever others run beside it."""
@@ -109,11 +110,19 @@ class Optimization:
 
     def _evaluate(self, state: State, evidence: Evidence) -> tf.Tensor:
         """The terms of every seed, `[len(TERMS), G]`, without random augmentation."""
-        columns = [
-            self._objective([v[g] for v in state.values], evidence, state)
-            for g in range(evidence.seeds.shape[0])
-        ]
+        columns = []
+        for g in range(evidence.seeds.shape[0]):
+            terms = self._objective([v[g] for v in state.values], evidence, state)
+            columns.append(tf.stack([terms[name] for name in TERMS]))
         return tf.stack(columns, axis=1)
+
+    def _value_and_gradient(self, values, evidence: Evidence, state: State):
+        """Objective of one seed's values, and its gradient, for optimisers outside."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            total = self._objective(values, evidence, state)["total"]
+        gradients = _gradient(tape, total, values)
+        return total, [tf.zeros_like(v) if d is None else d for d, v in zip(gradients, values)]
 
     def _step(self, state: State, evidence: Evidence) -> State:
         gradients, terms = self._derivative(state, evidence)
@@ -147,7 +156,7 @@ class Optimization:
         return self._clip(images) if self.settings.clip else images
 
     def _clip(self, images):
-        return tf.clip_by_value(images, self._low, self._high)
+        return tf.clip_by_value(images, *self.box)
 
     def _derivative(self, state, evidence):
         """Gradient of every seed's own objective by its own candidates.
@@ -159,16 +168,19 @@ class Optimization:
         for g in range(evidence.seeds.shape[0]):
             values = [v[g] for v in state.values]
             augmentation = self._augmentation(evidence.seeds[g], state.step)
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
+            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 terms = self._objective(values, evidence, state, augmentation)
-                total = terms[0]
-            found.append(_gradient(tape, total, values))
-            columns.append(terms)
+            if g == 0 and self.settings.gradient_weight:
+                # Only while tracing: what is not used is not computed.
+                _check_connected(_gradient(tape, terms["gradient"], values))
+            gradients = _gradient(tape, terms["total"], values)
+            found.append([tf.zeros_like(v) if d is None else d for d, v in zip(gradients, values)])
+            columns.append(tf.stack([terms[name] for name in TERMS]))
         return [tf.stack(seeds) for seeds in zip(*found)], tf.stack(columns, axis=1)
 
     def _objective(self, values, evidence, state, augment=lambda x: x):
-        """All terms of one seed, `[len(TERMS)]`; the first is their weighted sum."""
+        """All terms of one seed by name; "total" is their weighted sum."""
         s, images = self.settings, values[0]
         labels = tf.nn.softmax(values[1]) if self.optimize_labels else evidence.labels
         zero = tf.constant(0.0)
@@ -200,7 +212,7 @@ class Optimization:
             terms["group"] = started * image_priors.group_distance(images, state.consensus)
         weights = {name: getattr(s, f"{name}_weight") for name in terms}
         total = tf.add_n([weights[name] * value for name, value in terms.items()])
-        return tf.stack([total, *terms.values()])
+        return {"total": total, **terms}
 
     def _augmentation(self, seed, step):
         """The same random shift and mirror image for a whole batch, new in every step."""
@@ -212,7 +224,7 @@ class Optimization:
                 shift = tf.random.stateless_uniform([2], key, -s.jitter, s.jitter + 1, tf.int32)
                 images = tf.roll(images, shift, axis=[1, 2])
             if s.flip:
-                mirrored = tf.random.stateless_uniform([], key + [0, 1 << 24]) < 0.5
+                mirrored = tf.random.stateless_uniform([], key + tf.constant([0, 1 << 24])) < 0.5
                 images = tf.where(mirrored, tf.reverse(images, [2]), images)
             return images
 
@@ -247,15 +259,22 @@ def learning_rate_of(settings: AttackSettings):
     return rate
 
 
-def _gradient(tape, total, values):
+_NOT_TWICE = (
+    "the loss or a layer of the model cannot be differentiated twice, which matching gradients "
+    "needs; replace it by TensorFlow or Keras operations"
+)
+
+
+def _gradient(tape, value, values):
     try:
-        gradients = tape.gradient(total, values)
-    except LookupError as error:
-        raise UserError(
-            "the loss or a layer of the model cannot be differentiated twice, which matching "
-            f"gradients needs ({error}); replace it"
-        ) from error
-    return [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, values)]
+        return tape.gradient(value, values)
+    except LookupError as error:  # an operation without a registered gradient
+        raise UserError(f"{_NOT_TWICE} ({error})") from error
+
+
+def _check_connected(gradients):
+    if all(g is None for g in gradients):
+        raise UserError(_NOT_TWICE)
 
 
 def _layer_weights(network, by_path):

@@ -14,6 +14,7 @@ from tfgen.errors import UserError
 from tfgen.privacy.candidates import TERMS, Evidence, Optimization, State
 from tfgen.privacy.image_priors import Statistics
 from tfgen.privacy.labels import present_classes, restore_labels
+from tfgen.privacy.lbfgs import minimize_seed
 from tfgen.privacy.network import SharedNetwork
 from tfgen.privacy.registration import consensus_of
 from tfgen.privacy.resumption import load_state, save_state
@@ -155,27 +156,44 @@ class GradientInversion:
             [] if masks is None else [tf.cast(m, tf.float32) for m in masks],
             tf.range(seed, seed + self.settings.num_seeds),
         )
-        started, history = time.monotonic(), []
-        state = self._optimization.start(evidence)
+        state, spent = self._optimization.start(evidence), 0.0
         if checkpoint is not None and Path(checkpoint).is_file():
-            state = load_state(checkpoint, state, self._identity(evidence))
-        bar = keras.utils.Progbar(self.settings.num_steps, verbose=verbose, unit_name="step")
-        saved = time.monotonic()
-        while int(state.step) < self.settings.num_steps:
+            state, spent = load_state(checkpoint, state, self._identity(evidence))
+        started, history = time.monotonic() - spent, []
+        if self.settings.optimizer == "lbfgs":
+            state = self._minimize(state, evidence)
+            return self._result(state, evidence, known_labels, history, time.monotonic() - started)
+
+        # The loop: compiled steps, and between them consensus, reports and saves.
+        num_steps, saved = self.settings.num_steps, time.monotonic()
+        bar = keras.utils.Progbar(
+            num_steps, verbose=verbose, unit_name="step", stateful_metrics=TERMS
+        )
+        while int(state.step) < num_steps:
             state = self._refresh_consensus(state)
             until = self._next_stop(int(state.step), steps_per_call)
             state = self._optimization.run(state, evidence, tf.constant(until))
             means = _means(state.terms, until, steps_per_call)
-            bar.update(until, list(means.items()), finalize=until == self.settings.num_steps)
+            bar.update(until, list(means.items()), finalize=until == num_steps)
             history.append({"step": until, "seconds": time.monotonic() - started, **means})
             if callback is not None:
                 callback(until, means)
-            if checkpoint is not None and time.monotonic() - saved > 60:
-                save_state(checkpoint, state, self._identity(evidence))
+            due = until == num_steps or time.monotonic() - saved > 60
+            if checkpoint is not None and due:
                 saved = time.monotonic()
-        if checkpoint is not None:
-            save_state(checkpoint, state, self._identity(evidence))
-        return self._result(state, evidence, known_labels, history, time.monotonic() - started)
+                save_state(checkpoint, state, self._identity(evidence), saved - started)
+        spent = history[-1]["seconds"] if history else spent
+        return self._result(state, evidence, known_labels, history, spent)
+
+    def _minimize(self, state, evidence):
+        """All seeds by L-BFGS, one after the other."""
+        steps = self.settings.num_steps
+        found = [
+            minimize_seed(self._optimization, state, evidence, g, steps)
+            for g in range(self.settings.num_seeds)
+        ]
+        values = [tf.stack(seeds) for seeds in zip(*found)]
+        return state._replace(step=tf.constant(steps), values=values)
 
     def check_gradients(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The gradients as float32 tensors.

@@ -5,15 +5,16 @@ writing to it: not to weights, not to moving averages, not to random states. The
 itself be differentiated by the images.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.precision import at_least_float32
+from tfgen.privacy.forward import layers_of, pure_batch_norms
 from tfgen.privacy.image_priors import Statistics
 
 
@@ -70,7 +71,9 @@ class SharedNetwork:
             raise UserError(f"pixel_std is {pixel_std!r}; expected numbers above 0")
         self.loss = _loss_function(loss, model)
         self.batch_norms = [
-            layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)
+            layer
+            for layer in layers_of(model)
+            if isinstance(layer, keras.layers.BatchNormalization)
         ]
         self.head = _find_head(model, self.variables, self.num_classes)
         self._gradients = tf.function(self.compute, autograph=False, reduce_retracing=True)
@@ -117,15 +120,22 @@ class SharedNetwork:
             weights = [v.value for v in self.variables]
             tape.watch(weights)
             loss, statistics = self.forward(inputs, labels)
-        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
-        return loss, [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients], statistics
+        gradients = tape.gradient(loss, weights)
+        if all(g is None for g in gradients):
+            raise UserError(
+                "the loss cannot be differentiated by any weight of the model; give a function "
+                "made of TensorFlow or Keras operations"
+            )
+        # A weight that the loss does not reach is shared as zeros.
+        gradients = [tf.zeros(v.shape) if g is None else g for g, v in zip(gradients, weights)]
+        return loss, [at_least_float32(g) for g in gradients], statistics
 
     def forward(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, list[Statistics]]:
         """Mean loss and batch-norm statistics of a batch; see `compute`."""
         statistics: list[Statistics] = []
-        with keras.StatelessScope(), _pure_batch_norms(self.batch_norms, self.training, statistics):
+        with keras.StatelessScope(), pure_batch_norms(self.batch_norms, self.training, statistics):
             outputs = self.model(inputs, training=self.training)
-        return tf.reduce_mean(self.loss(labels, tf.cast(outputs, tf.float32))), statistics
+        return tf.reduce_mean(self.loss(labels, at_least_float32(outputs))), statistics
 
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> list[tf.Tensor]:
         """What a client without a defence shares: the gradient of its mean loss.
@@ -160,68 +170,10 @@ class SharedNetwork:
     def _ordered_batch_norms(self):
         """Batch-norm layers as the forward pass meets them, which may be in another order."""
         met: list = []
-        with keras.StatelessScope(), _pure_batch_norms(self.batch_norms, False, [], met):
+        with keras.StatelessScope(), pure_batch_norms(self.batch_norms, False, [], met):
             call = tf.function(lambda x: self.model(x, training=False), autograph=False)
             call.get_concrete_function(tf.TensorSpec((1, *self.image_shape), tf.float32))
         return met
-
-
-@contextlib.contextmanager
-def _pure_batch_norms(
-    layers: Sequence[keras.Layer],
-    training: bool,
-    statistics: list[Statistics],
-    met: list | None = None,
-) -> Iterator[None]:
-    """Lets batch-norm layers note the statistics of their input, and write nothing.
-
-    Keras' own call updates moving averages and keeps the batch statistics to itself. While a
-    forward pass is traced, the layers' `call` is therefore replaced on the instances.
-    """
-
-    def replacement(layer):
-        def call(inputs, training=None, mask=None):
-            del training, mask
-            x = tf.cast(inputs, tf.float32)
-            axes = [i for i in range(x.shape.rank) if i != layer.axis % x.shape.rank]
-            mean, variance = tf.nn.moments(x, axes)
-            statistics.append((mean, variance))
-            if met is not None:
-                met.append(layer)
-            if not (batch_mode and layer.trainable):
-                mean, variance = layer.moving_mean, layer.moving_variance
-            scale, offset = _affine(layer, tf.convert_to_tensor(mean), variance)
-            if layer.axis % x.shape.rank != x.shape.rank - 1:
-                shape = [-1 if i not in axes else 1 for i in range(x.shape.rank)]
-                scale, offset = tf.reshape(scale, shape), tf.reshape(offset, shape)
-            return tf.cast(x * scale + offset, layer.compute_dtype)
-
-        return call
-
-    batch_mode = training
-    try:
-        for layer in layers:
-            object.__setattr__(layer, "call", replacement(layer))
-        yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("call", None)
-
-
-def _affine(layer, mean, variance):
-    """Batch norm as one multiplication and one addition."""
-    scale = tf.math.rsqrt(tf.convert_to_tensor(variance) + layer.epsilon)
-    if layer.scale:
-        scale *= tf.convert_to_tensor(layer.gamma)
-    offset = -mean * scale
-    if layer.center:
-        offset += tf.convert_to_tensor(layer.beta)
-    return scale, offset
-
-
-def _layers(model):
-    """All layers inside a model, nested ones included, without containers."""
-    return list(model._flatten_layers(include_self=False))
 
 
 def _shapes(model):
@@ -249,7 +201,7 @@ def _find_head(model, variables, num_classes):
     """The last dense layer with one unit a class, or None: then labels cannot be restored."""
     dense = [
         layer
-        for layer in _layers(model)
+        for layer in layers_of(model)
         if isinstance(layer, keras.layers.Dense) and layer.units == num_classes
     ]
     position = {id(variable): index for index, variable in enumerate(variables)}
@@ -262,7 +214,7 @@ def _find_head(model, variables, num_classes):
 
 def _loss_function(loss, model):
     if loss is None:
-        last = _layers(model)[-1]
+        last = layers_of(model)[-1]
         activation = getattr(last, "activation", None)
         probabilities = (
             isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax

@@ -11,6 +11,7 @@ from tfgen.privacy.labels import LABEL_METHODS
 
 GROUPS = ("none", "lazy", "registered")
 SCHEDULES = ("cosine", "steps", "constant")
+OPTIMIZERS = ("adam", "lbfgs")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class AttackSettings:
         group_weight: a_grp.
         group_start: first step with a group term.
         group_period: steps between two computations of the consensus.
+        optimizer: "adam", or "lbfgs" (DLG), which knows no schedule, noise, group or augmentation.
         learning_rate: of Adam, at its peak.
         warmup_steps: of linear rise.
         schedule: "cosine" to zero; "steps", divided by ten at 3/8, 5/8 and 7/8; or "constant".
@@ -71,6 +73,7 @@ class AttackSettings:
     group_weight: float = 0.01
     group_start: int = 5_000
     group_period: int = 100
+    optimizer: str = "adam"
     learning_rate: float = 0.1
     warmup_steps: int = 50
     schedule: str = "cosine"
@@ -97,6 +100,8 @@ class AttackSettings:
         for field in _NOT_NEGATIVE:
             if not 0 <= getattr(self, field) < float("inf"):
                 raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 0")
+        if self.optimizer == "lbfgs" and self.group != "none":
+            raise ConfigError("optimizer 'lbfgs' runs seeds one by one; set group to 'none'")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; expected above 0")
 
@@ -123,6 +128,7 @@ class AttackSettings:
 _CHOICES = {
     "gradient_form": GRADIENT_FORMS,
     "group": GROUPS,
+    "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "label_method": LABEL_METHODS,
 }
@@ -159,16 +165,18 @@ ATTACKS: dict[str, dict[str, Any]] = {
         warmup_steps=0,
         schedule="steps",
     ),
-    # Zhu et al., 2019, arXiv:1906.08935, with Adam in place of L-BFGS: squared differences only.
-    "squared": dict(
+    # Zhu et al., 2019, arXiv:1906.08935, and with labels restored first Zhao et al., 2020,
+    # arXiv:2001.02610 (iDLG): which of the two is the threat model's choice of labels.
+    "dlg": dict(
+        optimizer="lbfgs",
+        num_steps=300,
+        num_seeds=1,
         gradient_form="squared",
         gradient_weight=1.0,
         tv_weight=0.0,
         l2_weight=0.0,
         batch_norm_weight=0.0,
         group="none",
-        num_seeds=1,
         noise=0.0,
-        warmup_steps=0,
     ),
 }
