@@ -8,11 +8,10 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
-<<<<<<< HEAD
-    "NCPVAE": "tfgen.generative.ncp",
-=======
     "Fromage": "tfgen.optimizers",
->>>>>>> fromage
+    "GradientAudit": "tfgen.privacy",
+    "GradientInversion": "tfgen.privacy",
+    "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "from_preset": "tfgen.generative.presets",
 }
@@ -26,6 +25,7 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
+    "privacy",
     "samplers",
     "training",
 )

@@ -166,11 +166,8 @@ EXEMPT = {
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
-<<<<<<< HEAD
     "tfgen.generative.ncp.selection": "tests/generative",
-=======
     "tfgen.optimizers.diagnostics": "tests/optimizers",
->>>>>>> fromage
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",
