@@ -6,8 +6,8 @@ The paper has no number for this data set; the recipe is the one for MNIST.
         --workdir=runs/fashion-mnist-ncp
     tfgen-evaluate --workdir=runs/fashion-mnist-ncp
 
-`:cpu` fits the NVAE of configs/nvae/fashion_mnist.py:cpu and two cores; `:runlocal` shows every step of the
-same program in a few minutes.
+`:cpu` fits the NVAE of configs/nvae/fashion_mnist.py:cpu and two cores; `:runlocal` shows every
+step of the same program in a few minutes.
 """
 
 from ml_collections import config_dict
