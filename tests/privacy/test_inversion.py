@@ -99,7 +99,7 @@ class TestObjective:
 
         target = gradients(tf.constant(images, tf.float64))
 
-        @tf.function
+        @functools.partial(tf.function, autograph=False)
         def distance(x):
             return tf.add_n([tf.norm(g - t) for g, t in zip(gradients(x), target)])
 

@@ -40,6 +40,8 @@ def render_html(result: "AuditResult") -> str:
 
 def _header(result):
     verdict, described = result.verdict(), result.description
+    cells = result.cells()
+    labels = max(c["label_accuracy"] for c in cells if c["defence"] == cells[0]["defence"])
     shape = " &times; ".join(map(str, described["image_shape"]))
     return (
         f"<h1>What one gradient of <em>{_text(described['model'])}</em> shows</h1>"
@@ -49,7 +51,7 @@ def _header(result):
         f"<div class='verdict' style='border-color:{_COLOURS[verdict.finding]}'>"
         f"{_finding(verdict.finding)}"
         f"<span class='confidence'>without a defence; confidence {verdict.confidence:.0%}</span>"
-        f"<p>{_text(verdict.reason)}</p></div>"
+        f"<p>{_text(verdict.reason)}; {labels:.0%} of the labels restored</p></div>"
     )
 
 
@@ -66,7 +68,6 @@ def _threat_model(described):
 def _defences(result):
     rows = []
     for cell in result.verdicts_by_defence():
-        epsilon = "none" if cell["epsilon"] is None else f"{cell['epsilon']:.3g}"
         rows.append(
             _row(
                 cell["batch_size"],
@@ -78,7 +79,7 @@ def _defences(result):
                 f"{cell['control_psnr_db']:.1f}",
                 f"{cell['iip']:.0%}",
                 f"{cell['label_accuracy']:.0%}",
-                epsilon,
+                _epsilon(cell["epsilon"]),
                 f"{cell['gradient_similarity']:.3f}",
                 _accuracy(result.utility, cell),
             )
@@ -124,7 +125,7 @@ def _grid(result):
         "without gradient dB",
         "unrelated dB",
         "identified",
-        "by control",
+        "by controls",
         "labels",
         "ms a step",
         "s",
@@ -182,8 +183,7 @@ def _figure(row, pictures, k):
     columns = [("original", pictures.original[k]), ("restored", pictures.reconstruction[k])]
     columns += [(name, images[k]) for name, images in pictures.controls.items()]
     cells = "".join(
-        f"<figure><img alt='{_text(name)}' src='{_data_uri(image)}'>"
-        f"<figcaption>{_text(name)}</figcaption></figure>"
+        f"<figure>{_picture(name, image)}<figcaption>{_text(name)}</figcaption></figure>"
         for name, image in columns
     )
     rank = "identified" if row["rank"] == 0 else f"rank {int(row['rank']) + 1}"
@@ -274,6 +274,12 @@ def _explanations(result):
     )
 
 
+def _epsilon(value):
+    if value is None or value == float("inf"):
+        return "no bound"
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
 def _accuracy(utility, cell):
     found = [u["accuracy"] for u in utility if u["defence"] == cell["defence"]]
     return f"{found[0]:.1%}" if found else "&ndash;"
@@ -298,15 +304,15 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _data_uri(image: np.ndarray) -> str:
-    """A PNG inside an address, enlarged without smoothing to be seen."""
+def _picture(name: str, image: np.ndarray) -> str:
+    """An image with its PNG inside; the browser enlarges small ones, without smoothing."""
     pixels = np.uint8(np.round(255 * np.clip(image, 0.0, 1.0)))
     picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    factor = max(1, _THUMBNAIL // max(picture.size))
-    picture = picture.resize([factor * side for side in picture.size], Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width = picture.width * max(1, _THUMBNAIL // max(picture.size))
+    return f"<img alt='{_text(name)}' width='{width}' src='data:image/png;base64,{data}'>"
 
 
 _STYLE = """
@@ -319,9 +325,9 @@ h3{font-size:15px;margin:22px 0 8px}
 .verdict p{margin:6px 0 0}.confidence{margin-left:12px;color:#55565a}
 .finding{color:#fff;border-radius:4px;padding:1px 8px;font-size:13px;white-space:nowrap}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;font-size:12.5px;font-variant-numeric:tabular-nums}
 th{text-align:left;font-weight:600;border-bottom:2px solid #ccc;vertical-align:bottom}
-th,td{padding:4px 10px 4px 0}td{border-bottom:1px solid #eee;white-space:nowrap}
+th,td{padding:4px 8px 4px 0}td{border-bottom:1px solid #eee;white-space:nowrap}
 .cards{display:flex;flex-wrap:wrap;gap:14px}
 .card{border:1px solid #ddd;border-radius:6px;padding:8px}
 .card p{margin:6px 0 0;font-size:12px}.strip{display:flex;gap:8px}
