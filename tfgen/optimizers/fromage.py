@@ -177,7 +177,7 @@ class Fromage(keras.optimizers.Optimizer):
         rate = tf.cast(learning_rate, tf.float64)
         variables = {self._get_variable_index(v): _local(v) for v in variables}
         parameters = {i: self._parameter(i, v, rate) for i, v in variables.items()}
-        gradients = {i: tf.cast(g, parameters[i].dtype) for i, g in zip(variables, gradients)}
+        gradients = {i: _like(parameters[i], g) for i, g in zip(variables, gradients)}
         steps = self._steps_of_tensors(parameters, gradients, rate)
         for number, index in enumerate(self._partition.axes):
             if index in variables:
@@ -273,6 +273,14 @@ class Fromage(keras.optimizers.Optimizer):
         return self.add_variable(
             shape, keras.initializers.Constant(_NEVER), dtype="float32", name=name
         )
+
+
+def _like(parameter, gradient):
+    """A gradient in the type and, where TensorFlow lost it (embeddings), shape of its parameter."""
+    gradient = tf.cast(gradient, parameter.dtype)
+    if gradient.shape.is_fully_defined():
+        return gradient
+    return tf.ensure_shape(gradient, parameter.shape)
 
 
 def _is_half(variable) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -51,7 +52,7 @@ def loss_slice(
         raise UserError(
             "batches is an iterator, which can be read once; expected a list or a tf.data.Dataset"
         )
-    variables = list(variables)
+    variables = [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
     @tf.function(autograph=False)
     def total(batch):

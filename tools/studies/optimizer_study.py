@@ -117,6 +117,7 @@ def train_once(model, rate, training, config, train, test) -> dict[str, Any]:
             keras.callbacks.LearningRateScheduler(lambda e: rate * training["decay"] ** e),
             keras.callbacks.TerminateOnNaN(),
         ],
+        shuffle=False,  # the batches are
         verbose=0,
     ).history
     seconds = time.monotonic() - began

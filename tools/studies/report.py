@@ -112,6 +112,8 @@ def _last(results, name, rate, depth, what):
         return None
     value = result[what]
     value = value[-1] if isinstance(value, list) else value
+    if result["loss"][-1] is None:  # accuracy of a network that diverged is a number without sense
+        value = None
     return float("nan") if value is None else value
 
 
