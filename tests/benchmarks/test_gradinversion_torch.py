@@ -2,6 +2,7 @@
 
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,6 +29,22 @@ def peer(root):
         torch.set_num_threads(threads)
 
 
+def weights_as_created(model):
+    """Weights layer by layer as the network was written, not by depth as Keras lists them."""
+
+    def number(layer):
+        last = layer.name.rpartition("_")[2]
+        return int(last) if last.isdigit() else -1
+
+    kinds = keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Dense
+    convolutions, norms, dense = (
+        sorted((layer for layer in model.layers if isinstance(layer, kind)), key=number)
+        for kind in kinds
+    )
+    ordered = [layer for pair in zip(convolutions, norms, strict=True) for layer in pair] + dense
+    return [np.asarray(v) for layer in ordered for v in layer.trainable_variables]
+
+
 @pytest.mark.parametrize(("network", "width"), [("batch_norm_cnn", 4), ("resnet18", 4)])
 def test_objective_and_derivative_are_equal(peer, network, width):
     rng = np.random.default_rng(0)
@@ -44,7 +61,7 @@ def test_objective_and_derivative_are_equal(peer, network, width):
     values = [tf.constant(start)]
     total, derivative = loop.value_and_gradient(values, evidence, state)
     assert TERMS[0] == "total"
-    weights = [np.asarray(v) for v in model.trainable_variables]
+    weights = weights_as_created(model)
     for fused in (False, True):
         attack = peer.Attack(network, width, images, labels, start, fused=fused, weights=weights)
         theirs = attack.objective()

@@ -9,7 +9,13 @@ import tensorflow as tf
 from tiny import PLAIN, digits, distinct_batch, relu_net, smooth_batch_norm_net, threat_model
 
 from tfgen.errors import CheckpointError, ConfigError, UserError
-from tfgen.privacy import ATTACKS, AttackSettings, GradientInversion, SharedNetwork
+from tfgen.privacy import (
+    ATTACKS,
+    AttackSettings,
+    GradientInversion,
+    SharedNetwork,
+    build_classifier,
+)
 from tfgen.privacy.candidates import TERMS, Evidence, Optimization, learning_rate_of
 from tfgen.privacy.resumption import save_state
 from tfgen.privacy.threat_model import ThreatModel
@@ -83,13 +89,15 @@ class TestObjective:
     def test_derivative_is_that_of_central_differences(self, mode):
         # float64 throughout: a network of that dtype, and L_grad by hand.
         images, labels = distinct_batch(2)
-        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
         try:
             model = smooth_batch_norm_net()
         finally:
-            keras.config.set_floatx("float32")
+            keras.config.set_dtype_policy("float32")
         variables = [v.value for v in model.trainable_variables]
-        network = SharedNetwork(model, batch_norm_mode=mode)
+        # Keras' losses compute in float32.
+        loss = tf.nn.softmax_cross_entropy_with_logits
+        network = SharedNetwork(model, loss, batch_norm_mode=mode)
         one_hot = tf.one_hot(labels, 10, dtype=tf.float64)
 
         def gradients(x):
@@ -170,17 +178,29 @@ class TestRecovery:
         assert psnr(found.images, images).mean() < 12
 
     def test_optimised_labels(self):
-        images, labels = distinct_batch(1, seed=3)
-        labels = labels + 4
+        images, labels = distinct_batch(5)
         attack = GradientInversion(
             relu_net(),
             threat_model=threat_model(labels="optimized"),
-            num_steps=600,
-            **PLAIN,
+            num_steps=800,
+            **{**PLAIN, "gradient_form": "cosine"},
         )
-        found = attack.run(attack.network.gradients(images, labels), batch_size=1, verbose=0)
+        gradients = attack.network.gradients(images[3:], labels[3:])
+        found = attack.run(gradients, batch_size=2, verbose=0)
+        assert sorted(found.labels.tolist()) == [3, 4]
+
+    @pytest.mark.parametrize("labels", ["optimized", "restored"])
+    def test_dlg_and_idlg(self, labels):
+        images, _ = distinct_batch(5)
+        model = build_classifier("lenet", (8, 8, 1), 10)
+        attack = GradientInversion(
+            model, threat_model=threat_model(labels=labels), **ATTACKS["dlg"]
+        )
+        gradients = attack.network.gradients(images[4:], [4])
+        found = attack.run(gradients, batch_size=1, verbose=0, seed=1)
         assert found.labels.tolist() == [4]
-        assert psnr(found.images, images).mean() > 20
+        assert psnr(found.images, images[4:]).mean() > 60
+        assert found.terms["gradient"][0] < 1e-5
 
     def test_unknown_batch_size(self):
         images, labels = distinct_batch(5)
@@ -411,15 +431,16 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "layer",
         [
-            lambda x: tf.nn.local_response_normalization(x),  # no second derivative registered
-            lambda x: tf.cast(tf.cast(255 * x, tf.uint8), tf.float32),  # no first one by pixels
+            tf.nn.local_response_normalization,  # no second derivative is registered
+            lambda x: tf.cast(tf.cast(255 * x, tf.uint8), tf.float32),  # none at all
         ],
     )
     def test_a_model_that_cannot_be_differentiated_twice(self, layer):
-        inputs = keras.Input((8, 8, 1))
-        x = keras.layers.Flatten()(keras.layers.Lambda(layer)(inputs))
-        model = keras.Model(inputs, keras.layers.Dense(10)(x))
-        attack = self.attack(model)
+        inputs = x = keras.Input((8, 8, 1))
+        if layer is tf.nn.local_response_normalization:
+            x = keras.layers.Conv2D(1, 1)(x)  # the first derivative has to pass through it
+        x = keras.layers.Flatten()(keras.layers.Lambda(layer, (8, 8, 1))(x))
+        attack = self.attack(keras.Model(inputs, keras.layers.Dense(10)(x)))
         gradients = attack.network.gradients(*distinct_batch(2))
         with pytest.raises(UserError, match="cannot be differentiated twice"):
             attack.run(gradients, batch_size=2, verbose=0)

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.privacy.forward import moments
+from tfgen.privacy.losses import cross_entropy
 from tfgen.privacy.network import SharedNetwork
 
 layers = keras.layers
@@ -159,6 +161,43 @@ def test_losses():
     ):
         for a, b in zip(found, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_label_smoothing():
+    model = batch_norm_net()
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    network = SharedNetwork(model, loss)
+    found = network.forward(network.normalize(IMAGES), network.one_hot(LABELS))[0]
+    np.testing.assert_allclose(found, loss(np.eye(5)[LABELS], model(IMAGES)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("by", ["labels", "batch"])
+def test_second_derivatives_know_labels_and_batch_statistics(by):
+    # TensorFlow's own operations lose both; here against central differences in float64.
+    rng = np.random.default_rng(2)
+    x, labels, weights = rng.random((3, 4)), rng.random((3, 4)), rng.random((3, 4))
+
+    def first_derivative(value):
+        inputs = value if by == "batch" else tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            if by == "batch":
+                y = tf.reduce_sum(moments(inputs, [0])[1] ** 2)
+            else:
+                y = tf.reduce_sum(cross_entropy(value, inputs))
+        return tf.reduce_sum(weights * tape.gradient(y, inputs))
+
+    start = x if by == "batch" else labels
+    value = tf.constant(start)
+    with tf.GradientTape() as tape:
+        tape.watch(value)
+        derivative = first_derivative(value)
+    found = tape.gradient(derivative, value).numpy()
+    for index in np.ndindex(3, 4):
+        shift = np.zeros((3, 4))
+        shift[index] = 1e-5
+        ends = [float(first_derivative(tf.constant(start + s * shift))) for s in (1, -1)]
+        np.testing.assert_allclose(found[index], (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-9)
 
 
 def test_normalisation():

@@ -43,9 +43,10 @@ def relu_net(seed: int = 0) -> keras.Model:
 def smooth_batch_norm_net(seed: int = 0) -> keras.Model:
     """Small, with batch norm and without kinks, so that differences in space mean something."""
     keras.utils.set_random_seed(seed)
-    inputs = x = keras.Input((8, 8, 1))
+    # Keras rounds what enters a model to the type of its input.
+    inputs = x = keras.Input((8, 8, 1), dtype=keras.config.dtype_policy().compute_dtype)
     for filters in (6, 8):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{filters}")(x)
         x = layers.Activation("softplus")(layers.BatchNormalization(momentum=0.9)(x))
     return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
 

@@ -54,7 +54,7 @@ def pure_batch_norms(
             x = at_least_float32(inputs)
             axis = layer.axis % x.shape.rank
             others = [i for i in range(x.shape.rank) if i != axis]
-            mean, variance = tf.nn.moments(x, others)
+            mean, variance = moments(x, others)
             statistics.append((mean, variance))
             if met is not None:
                 met.append(layer)
@@ -71,6 +71,17 @@ def pure_batch_norms(
 
     batch_mode = training
     return replaced_calls({layer: replacement(layer) for layer in layers})
+
+
+def moments(x: tf.Tensor, axes: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance over some axes, differentiable any number of times.
+
+    `tf.nn.moments` stops the gradient at the mean inside its variance. The first derivative does
+    not notice; the second, which matching gradients needs, is wrong.
+    """
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(tf.square(x - mean), axes)
+    return tf.squeeze(mean, axes), variance
 
 
 def _affine(layer, mean, variance):

@@ -16,6 +16,7 @@ from tfgen.errors import UserError
 from tfgen.ops.precision import at_least_float32
 from tfgen.privacy.forward import layers_of, pure_batch_norms
 from tfgen.privacy.image_priors import Statistics
+from tfgen.privacy.losses import loss_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class SharedNetwork:
         self.pixel_std = tf.constant(pixel_std, tf.float32)
         if not np.all(np.asarray(pixel_std) > 0):
             raise UserError(f"pixel_std is {pixel_std!r}; expected numbers above 0")
-        self.loss = _loss_function(loss, model)
+        self.loss = loss_function(loss, model)
         self.batch_norms = [
             layer
             for layer in layers_of(model)
@@ -210,23 +211,3 @@ def _find_head(model, variables, num_classes):
             bias = position.get(id(layer.bias)) if layer.use_bias else None
             return Head(layer, position[id(layer.kernel)], bias)
     return None
-
-
-def _loss_function(loss, model):
-    if loss is None:
-        last = layers_of(model)[-1]
-        activation = getattr(last, "activation", None)
-        probabilities = (
-            isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax
-        )
-        return keras.losses.CategoricalCrossentropy(from_logits=not probabilities)
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    # The same values, but of one-hot labels, which may be soft.
-    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        return keras.losses.CategoricalCrossentropy(from_logits=loss.from_logits)
-    if loss is keras.losses.sparse_categorical_crossentropy:
-        return keras.losses.CategoricalCrossentropy()
-    if not callable(loss):
-        raise UserError(f"loss is {loss!r}; expected a Keras loss or a function of labels, outputs")
-    return loss
