@@ -45,7 +45,7 @@ def smooth_batch_norm_net(seed: int = 0) -> keras.Model:
     keras.utils.set_random_seed(seed)
     inputs = x = keras.Input((8, 8, 1))
     for filters in (6, 8):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{filters}")(x)
         x = layers.Activation("softplus")(layers.BatchNormalization(momentum=0.9)(x))
     return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
 
