@@ -7,9 +7,10 @@ missing here. To add a class, add a row.
 import numpy as np
 import tensorflow as tf
 
-from tfgen import distributions, layers, metrics, optimizers, training
+from tfgen import distributions, layers, metrics, optimizers, samplers, training
 from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
+from tfgen.generative.vaebm import EnergyNetwork
 
 RNG = np.random.default_rng(0)
 
@@ -94,10 +95,20 @@ MODELS = {
     ),
 }
 
-LAYERS = {"parameter bank": _bank}
+_TINY_ENERGY = {"architecture": [[1, True], [2, False]], "num_channels": 4}
+
+LAYERS = {
+    "parameter bank": _bank,
+    "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
+    "replay buffer": _making(samplers.ReplayBuffer, 5, {"z_0": [2, 2, 3], "z_1": [4]}),
+}
 
 OPTIMIZERS = {
     "adamax": _making(optimizers.Adamax, 0.05, epsilon=0.01, weight_decay=0.02),
+    "clipped adam": _making(
+        optimizers.ClippedAdam, 0.05, 0.8, 0.9, 1e-6, 0.02, clip_factor=2.0, clip_offset=0.2
+    ),
+    "clipped adam that does not clip": _making(optimizers.ClippedAdam, clip_factor=None),
     "adamax on a schedule": _making(optimizers.Adamax, training.WarmupCosine(0.1, 2, 3, 4)),
     "fromage": _making(optimizers.Fromage),
     "fromage with everything": _making(

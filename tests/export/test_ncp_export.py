@@ -49,7 +49,7 @@ def test_onnx(model, tmp_path):
     assert set(inputs) == {"z_0", "z_0_choice", "z_1", "temperature"}
     assert list(inputs["z_0"][1:2]) == [40]
     noise = {k: v.numpy() for k, v in model.draw_noise(tf.constant(model.seeds_for(5))).items()}
-    feed = {**noise, "temperature": np.float32(1.0)}
+    feed = {**noise, "temperature": np.array(1.0, np.float32)}
     (images,) = session.run(["images"], feed)
     np.testing.assert_allclose(images, model.sample(5), atol=1e-3)
     # Other uniforms choose other proposals: resampling is in the graph.

@@ -103,8 +103,8 @@ class TestOneProposalIsThePlainGenerator:
 def test_a_flat_ratio_leaves_the_bound_alone():
     """r = 1 everywhere, at any M."""
     model = make(num_proposals=20)
+    model.build()
     for bank in model.banks:
-        bank.build()
         for variable in bank.trainable_variables:
             variable.assign(tf.zeros_like(variable))
     images, seeds = draw_images(model.vae, 4), tf.range(4)
@@ -248,6 +248,7 @@ class TestHeldOutSelection:
 
 def test_batch_norm_recalibration_goes_through_the_refined_prior():
     model = make()
+    model.build()
     before = [v.numpy() for v in model.vae.bank.means.values()]
     banks = weights(model.banks[0])
     model.recalibrate_batch_norm(0.8, num_passes=3, batch_size=4)

@@ -129,7 +129,7 @@ class TestConvolution:
         np.testing.assert_allclose(gradient, tape.gradient(value, kernel), rtol=1e-4, atol=1e-3)
 
     @pytest.mark.parametrize("function", [conv2d, depthwise_conv2d])
-    def test_batch_of_unknown_size(self, function):
+    def test_batch_of_unknown_size(self, function, need_empty_batches):
         kernel = tf.ones((3, 3, 2, 1 if function is depthwise_conv2d else 4))
 
         @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2])])
@@ -140,6 +140,8 @@ class TestConvolution:
             return tape.gradient(y, x)
 
         assert gradient(tf.ones((3, 4, 4, 2))).shape == (3, 4, 4, 2)
+        need_empty_batches()
+        assert gradient(tf.ones((0, 4, 4, 2))).shape == (0, 4, 4, 2)
 
     @pytest.mark.parametrize("function", [conv2d, depthwise_conv2d])
     @pytest.mark.parametrize("size", [3, 5])

@@ -129,9 +129,11 @@ class NCPInference(NCPSampling):
 
     # -- what the generator underneath does ------------------------------------------------------
 
-    def encoder_features(self, images):
-        """What the encoder makes of images; the same for every posterior draw."""
-        return self.ready().vae.encoder_features(images)
+    @property
+    def encoder_features(self):
+        """What the encoder makes of images, the same for every posterior draw: a function, where
+        the generator underneath has it."""
+        return self.ready().vae.encoder_features
 
     def encode(self, images, seeds=None):
         """Latents of images; the refined prior changes no posterior."""
