@@ -106,9 +106,12 @@ class TestVerdict:
         assert judge(np.full(4, -2.0), hits, 4).finding == INCONCLUSIVE
 
     def test_nothing_found(self):
-        verdict = judge(np.array([-1.0, 0.2, -0.5, -2.0]), np.zeros(4, bool), 256)
+        margins = np.array([-1.0, 0.2, -0.5, -2.0, -0.3, 0.1, -1.5, -0.2])
+        verdict = judge(margins, np.zeros(8, bool), 256)
         assert verdict.finding == NOT_FOUND
-        assert verdict.confidence > 0.95
+        assert verdict.confidence > 0.99
+        few = judge(margins[:2], np.zeros(2, bool), 256)
+        assert (few.finding, few.confidence) == (NOT_FOUND, 0.75)
 
     def test_undecided(self):
         verdict = judge(np.array([-9.0, 0.0, 1.5, 12.0]), np.zeros(4, bool), 256)

@@ -110,7 +110,9 @@ class FeatureDistance:
         """Distances `[K]` of matched images `[K, H, W, C]`."""
         total = np.zeros(len(originals))
         for a, b in zip(self._maps(originals), self._maps(reconstructions), strict=True):
-            a, b = (x / (np.linalg.norm(x, axis=-1, keepdims=True) + 1e-10) for x in (a, b))
+            # Where the original shows next to nothing, direction is noise and must not count.
+            floor = 0.1 * np.linalg.norm(a, axis=-1).mean() + 1e-10
+            a, b = (x / (np.linalg.norm(x, axis=-1, keepdims=True) + floor) for x in (a, b))
             total += np.sum(np.square(a - b), axis=-1).reshape(len(a), -1).mean(axis=1)
         return total
 

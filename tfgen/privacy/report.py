@@ -242,7 +242,7 @@ def _chart(result):
         f"<line x1='{left}' x2='{left}' y1='8' y2='{height - bottom + 8}' stroke='#888'/>"
         f"<line x1='{left}' x2='{width - 160}' y1='{height - bottom + 8}' "
         f"y2='{height - bottom + 8}' stroke='#888'/>{''.join(marks)}"
-        f"<text x='{(left + width - 160) / 2}' y='{height - 2}' text-anchor='middle' "
+        f"<text x='{(left + width - 160) / 2}' y='{height - 6}' text-anchor='middle' "
         "class='axis'>cosine of released and true gradient (right: useful)</text>"
         f"<text x='14' y='{(height - bottom) / 2}' text-anchor='middle' class='axis' "
         f"transform='rotate(-90 14 {(height - bottom) / 2})'>PSNR, dB (up: leaks)</text></svg>"

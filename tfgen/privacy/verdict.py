@@ -68,8 +68,9 @@ def judge(
     if low > threshold_db or chance < _SIGNIFICANCE:
         return Verdict(LEAKS, max(above, 1.0 - float(chance)), reason)
     if high <= threshold_db and hits == 0:
-        # Few images bound the rate of identification only weakly: (1 - rate)**count = 5 %.
-        return Verdict(NOT_FOUND, 1.0 - above, reason)
+        # Of an attack that succeeds on every second image, so many would all be failures with
+        # probability 2**-count: few images are no evidence of safety.
+        return Verdict(NOT_FOUND, min(1.0 - above, 1.0 - 0.5**count), reason)
     return Verdict(INCONCLUSIVE, max(above, 1.0 - above), reason)
 
 
