@@ -30,6 +30,16 @@ def test_writes_a_report(cli, config, tmp_path):
     assert [r["psnr_db"] for r in repeated["images"]] == [r["psnr_db"] for r in report["images"]]
 
 
+def test_trains_first_where_asked_to(cli, config, tmp_path):
+    flags = ("--config.model.epochs=3", "--config.audit.utility_steps=2")
+    found = cli("audit", config, *TINY, *flags, f"--workdir={tmp_path / 'run'}")
+    assert found.code == 0, found.err
+    assert "trained 3 epochs on 1,500 images: training accuracy" in found.out
+    report = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert all(0 <= entry["accuracy"] <= 1 for entry in report["utility"])
+    assert len(report["utility"]) == 3
+
+
 @pytest.mark.parametrize("name", ["digits", "cifar10", "imagenet"])
 def test_plans(cli, root, name, shared_dir):
     recipe = f"--config={root / 'configs/gradinversion' / name}.py"

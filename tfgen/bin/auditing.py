@@ -123,7 +123,7 @@ class Auditing:
         self.model.compile(
             keras.optimizers.Adam(section["learning_rate"]),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            ["accuracy"],
+            metrics=["accuracy"],
         )
         inputs = network.normalize(images).numpy()
         options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=0)

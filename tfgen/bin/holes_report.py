@@ -101,7 +101,14 @@ def _draw_calibration(axes, groups):
     ends = []
     for name, group in groups.items():
         curve = group["calibration"]
-        axes.plot(curve["claimed"], curve["observed"], marker=".", linewidth=1, label=name)
+        axes.errorbar(
+            curve["claimed"],
+            curve["observed"],
+            2 * np.array(curve["standard_error"]),
+            marker=".",
+            linewidth=1,
+            label=name,
+        )
         ends += curve["claimed"]
     low, high = (min(ends), max(ends)) if ends else (-1.0, 1.0)
     axes.plot([low, high], [low, high], color="0.7", zorder=0)

@@ -131,9 +131,10 @@ def calibration(positive, negative, num_bins: int = 12) -> dict[str, list[float]
         num_bins: of equal mass under the mixture of both.
 
     Returns:
-        `claimed`, the log of the mean of r over a bin's prior draws, and `observed`,
-        `log(share of posterior draws / share of prior draws)`; bins without draws of either are
-        left out.
+        `claimed`, the log of the mean of r over a bin's prior draws; `observed`,
+        `log(share of posterior draws / share of prior draws)`; and `standard_error` of the latter
+        from its two counts, large where r is small and few posterior draws fall. Bins without
+        draws of either are left out.
     """
     both = np.concatenate([positive, negative])
     weights = np.repeat([0.5 / len(positive), 0.5 / len(negative)], [len(positive), len(negative)])
@@ -141,12 +142,14 @@ def calibration(positive, negative, num_bins: int = 12) -> dict[str, list[float]
     mass = np.cumsum(weights[order])
     inner = both[order][np.searchsorted(mass, np.arange(1, num_bins) / num_bins)]
     edges = np.concatenate([[-np.inf], np.unique(inner), [np.inf]])
-    claimed, observed = [], []
+    claimed, observed, errors = [], [], []
     for low, high in itertools.pairwise(edges):
-        q = np.mean((positive >= low) & (positive < high))
+        hit = (positive >= low) & (positive < high)
         inside = (negative >= low) & (negative < high)
-        if q > 0 and inside.any():
-            observed.append(float(np.log(q) - np.log(inside.mean())))
+        if hit.any() and inside.any():
+            observed.append(float(np.log(hit.mean()) - np.log(inside.mean())))
+            # Counts are close to Poisson: the logarithm of n varies by 1 / n.
+            errors.append(float(np.sqrt(1.0 / hit.sum() + 1.0 / inside.sum())))
             values = np.float64(negative[inside])
             claimed.append(float(scipy.special.logsumexp(values) - np.log(values.size)))
-    return {"claimed": claimed, "observed": observed}
+    return {"claimed": claimed, "observed": observed, "standard_error": errors}
