@@ -77,6 +77,15 @@ def test_initial_values(bank):
     assert len(np.unique(start)) == start.size
 
 
+def test_a_dense_layer_may_start_at_zero():
+    bank = ParameterBank()
+    zero, usual = bank.dense(3, 2, zeros=True), bank.dense(3, 2)
+    bank.build()
+    assert zero.stack != usual.stack
+    np.testing.assert_array_equal(bank.kernels[zero.stack], np.zeros((1, 3, 2)))
+    assert np.all(bank.kernels[usual.stack].numpy() != 0)
+
+
 def test_initial_values_depend_on_the_seed_only():
     values = []
     for seed in (5, 5, 6):

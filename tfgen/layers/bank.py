@@ -63,6 +63,7 @@ class Stack:
     kind: str  # "conv", "depthwise" or "dense"
     weight_norm: bool = False
     mask: np.ndarray | None = None
+    zeros: bool = False  # kernels start at zero
     log_gain_shifts: list[float] = dataclasses.field(default_factory=list)
 
     @property
@@ -151,10 +152,10 @@ class ParameterBank(keras.layers.Layer):
         rows.append(repeat)
         return BatchNorm(channels, len(rows) - 1, repeat)
 
-    def dense(self, inputs: int, units: int) -> Dense:
-        """Declares a dense layer with bias."""
-        name = f"dense_{inputs}x{units}"
-        stack = self.stacks.setdefault(name, Stack((inputs, units), "dense"))
+    def dense(self, inputs: int, units: int, zeros: bool = False) -> Dense:
+        """Declares a dense layer with bias; with `zeros` its kernel starts at zero."""
+        name = f"dense_{inputs}x{units}" + ("_zeros" if zeros else "")
+        stack = self.stacks.setdefault(name, Stack((inputs, units), "dense", zeros=zeros))
         stack.log_gain_shifts.append(0.0)
         return Dense(name, stack.size - 1, units, self._bias(units, inputs))
 
@@ -214,7 +215,9 @@ class ParameterBank(keras.layers.Layer):
         rows, filters = stack.matrix_shape
         fans = [rows] * stack.size
         self.kernels[name] = self.add_weight(
-            name=name, shape=(stack.size, *stack.shape), initializer=self._uniform(name, fans)
+            name=name,
+            shape=(stack.size, *stack.shape),
+            initializer="zeros" if stack.zeros else self._uniform(name, fans),
         )
         if stack.weight_norm:
             start = wn.initial_log_gain(self.matrices(name))

@@ -46,7 +46,8 @@ class _Classifier:
 
     def __init__(self, bank, latent_shape, quadratic):
         self.size = int(np.prod(latent_shape))
-        self.quadratic = bank.dense(2 * self.size, 1) if quadratic else None
+        # From zero: thousands of random weights would first have to be unlearned.
+        self.quadratic = bank.dense(2 * self.size, 1, zeros=True) if quadratic else None
 
     def __call__(self, w, z, prior: GroupPrior, context, dropout_seed=None) -> tf.Tensor:
         """log r of `z`.
