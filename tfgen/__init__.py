@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
+    "VAEBM": "tfgen.generative.vaebm",
     "from_preset": "tfgen.generative.presets",
 }
 _ROOMS = (

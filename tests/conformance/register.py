@@ -7,9 +7,10 @@ missing here. To add a class, add a row.
 import numpy as np
 import tensorflow as tf
 
-from tfgen import distributions, layers, metrics, optimizers, training
+from tfgen import distributions, layers, metrics, optimizers, samplers, training
 from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
+from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
 
 RNG = np.random.default_rng(0)
 
@@ -42,6 +43,15 @@ def _ncp(vae, **options):
     """Over a generator of its own each time."""
     options = {"width": 8, "num_cells": 1, "num_proposals": 5, "chunk_size": 16, **options}
     return lambda **kwargs: NCPVAE(vae(), **{**options, **kwargs})
+
+
+_TINY_ENERGY = {"architecture": [[1, True], [2, False]], "num_channels": 4}
+
+
+def _vaebm(vae, **options):
+    """Over a generator of its own each time."""
+    options = {"energy": _TINY_ENERGY, "num_steps": 2, "sample_steps": 2, **options}
+    return lambda **kwargs: VAEBM(vae(), **{**options, **kwargs})
 
 
 def _bank(**kwargs):
@@ -92,12 +102,34 @@ MODELS = {
         num_proposals=[1, 40, 3],
         seed=3,
     ),
+    "vaebm": _vaebm(_nvae(decoder="normal")),
+    "vaebm with everything": _vaebm(
+        _nvae(image_shape=(4, 8, 3), decoder="normal", num_flows=1),
+        energy={**_TINY_ENERGY, "signed_input": True, "seed": 4},
+        step_size=1e-3,
+        noise_scale=0.5,
+        potential="official",
+        negatives="mean",
+        output="sample",
+        spectral_coefficient=0.0,
+        energy_coefficient=0.1,
+        buffer_size=7,
+        seed=2,
+    ),
 }
 
-LAYERS = {"parameter bank": _bank}
+LAYERS = {
+    "parameter bank": _bank,
+    "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
+    "replay buffer": _making(samplers.ReplayBuffer, 5, {"z_0": [2, 2, 3], "z_1": [4]}),
+}
 
 OPTIMIZERS = {
     "adamax": _making(optimizers.Adamax, 0.05, epsilon=0.01, weight_decay=0.02),
+    "clipped adam": _making(
+        optimizers.ClippedAdam, 0.05, 0.8, 0.9, 1e-6, 0.02, clip_factor=2.0, clip_offset=0.2
+    ),
+    "clipped adam that does not clip": _making(optimizers.ClippedAdam, clip_factor=None),
     "adamax on a schedule": _making(optimizers.Adamax, training.WarmupCosine(0.1, 2, 3, 4)),
 }
 
@@ -150,10 +182,12 @@ KERAS_OBJECTS = {
 EXEMPT = {
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
+    FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.ncp.selection": "tests/generative",
+    "tfgen.generative.vaebm.guard": "tests/generative",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",

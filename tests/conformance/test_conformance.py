@@ -169,7 +169,7 @@ def test_layers_build_once_and_keep_float32(name):
         layer = register.LAYERS[name](dtype=policy)
         assert not layer.weights
         layer.build()
-        assert {v.dtype for v in layer.weights} == {"float32"}
+        assert {v.dtype for v in layer.weights if "float" in v.dtype} == {"float32"}
         paths = [v.path for v in layer.weights]
         assert len(set(paths)) == len(paths)
 

@@ -331,7 +331,8 @@ class NCPVAE(NCPInference, Model):
         self.best_loss.assign(np.where(better, losses, best).astype(np.float32))
         return better.tolist()
 
-    def training_callbacks(self, held_out):
+    def training_callbacks(self, held_out, directory=None):
+        del directory
         return [] if held_out is None else [HeldOutSelection(held_out)]
 
     def finish(self) -> bool:
