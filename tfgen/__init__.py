@@ -8,6 +8,9 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Fromage": "tfgen.optimizers",
+    "GradientAudit": "tfgen.privacy",
+    "GradientInversion": "tfgen.privacy",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "VAEBM": "tfgen.generative.vaebm",
@@ -23,6 +26,7 @@ _ROOMS = (
     "metrics",
     "ops",
     "optimizers",
+    "privacy",
     "samplers",
     "training",
 )

@@ -131,6 +131,19 @@ OPTIMIZERS = {
     ),
     "clipped adam that does not clip": _making(optimizers.ClippedAdam, clip_factor=None),
     "adamax on a schedule": _making(optimizers.Adamax, training.WarmupCosine(0.1, 2, 3, 4)),
+    "fromage": _making(optimizers.Fromage),
+    "fromage with everything": _making(
+        optimizers.Fromage,
+        0.1,
+        p_bound=1.05,
+        p_bound_floor=0.1,
+        zero_norm="reference",
+        norm_floor=0.02,
+        granularity={"kernel": "neuron", "embeddings": [0], "": "layer"},
+        exclude=["gamma"],
+        weight_decay=0.1,
+    ),
+    "fromage on a schedule": _making(optimizers.Fromage, training.WarmupCosine(0.1, 2, 3, 4)),
 }
 
 SCHEDULES = {"warm-up and cosine": _making(training.WarmupCosine, 0.1, 4, 3, 10, final=1e-3)}
@@ -188,6 +201,7 @@ EXEMPT = {
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.ncp.selection": "tests/generative",
     "tfgen.generative.vaebm.guard": "tests/generative",
+    "tfgen.optimizers.diagnostics": "tests/optimizers",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",

@@ -16,6 +16,7 @@ REPORT = ExportReport(
     max_difference=2.5e-6,
     tolerance=1e-3,
     mean_difference=1e-7,
+    mean_tolerance=2e-5,
     latency_ms=1.25,
     keras_latency_ms=3.5,
     num_images=4,
@@ -39,7 +40,7 @@ def run_against(answers, subject, tolerance=1e-3, **options):
 def test_the_report_is_one_line():
     assert str(REPORT) == (
         "onnx: out/digits.onnx (1.50 MiB), largest difference 2.5e-06 (tolerance 1e-03), "
-        "4 images in 1.2 ms (Keras 3.5 ms)"
+        "mean 1.0e-07 (tolerance 2e-05), 4 images in 1.2 ms (Keras 3.5 ms)"
     )
 
 

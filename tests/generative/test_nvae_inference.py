@@ -324,6 +324,18 @@ def test_images_of_another_shape_are_refused(shape):
         model.log_likelihood(np.zeros(shape, np.float32), [1, 2])
 
 
+def test_an_empty_batch_is_refused():
+    model = shaken_nvae(num_scales=1, num_groups=1)
+    for use in (
+        lambda: model.generate(model.draw_noise(np.zeros([0], np.int32))),
+        lambda: model.reconstruct(np.zeros((0, 8, 8, 1), np.float32)),
+        lambda: model.log_likelihood(np.zeros((0, 8, 8, 1), np.float32), []),
+        lambda: model.training_loss({"images": tf.zeros((0, 8, 8, 1))}),
+    ):
+        with pytest.raises(DataError, match="the batch is empty; give at least one image"):
+            use()
+
+
 class TestRecalibration:
     @pytest.fixture(scope="class")
     def norms(self):

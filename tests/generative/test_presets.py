@@ -126,7 +126,10 @@ class TestDamage:
         [
             ("{", "cannot be read as JSON"),
             ("[]", r"model\.name is None"),
-            ('{"model": {"name": "gan"}}', r"model\.name is 'gan'; expected one of \['nvae'\]"),
+            (
+                '{"model": {"name": "gan"}}',
+                r"model\.name is 'gan'; expected one of \['ncp', 'nvae'\]",
+            ),
             ('{"model": {"name": "nvae", "speed": 3}}', "does not describe a model: .*speed"),
             ('{"model": {"name": "nvae", "decoder": "x"}}', "does not describe a model: .*'x'"),
         ],

@@ -3,12 +3,16 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tfgen import data, from_preset
 from tfgen.export import FORMATS
+from tfgen.generative import seeds_for
+from tfgen.metrics import Moments, frechet_distance
 
 
 def picture(path):
@@ -63,6 +67,58 @@ def test_evaluating_again_gives_the_same_numbers_whatever_the_batch(cli, run_cop
     for name in ("nll", "nelbo", "kl"):
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
     np.testing.assert_allclose(found[0]["kl_per_group"], found[1]["kl_per_group"], rtol=1e-4)
+
+
+@pytest.fixture
+def feature_model(tmp_path):
+    """A file with a network that maps digits to eight features."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Input((16, 16, 1)),
+        keras.layers.Conv2D(8, 5, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    path = tmp_path / "features.keras"
+    keras.Sequential(layers, name="features").save(path)
+    return path
+
+
+def test_samples_are_compared_with_real_images(cli, run_copy, feature_model):
+    flags = (f"--extractor={feature_model}", "--num_samples=60", "--nopictures")
+    result = cli("evaluate", f"--workdir={run_copy}", "--num_images=8", *flags)
+    assert result.code == 0, result.err
+    assert "FID" in result.out
+    metrics = json.loads((run_copy / "metrics.json").read_text())["test"]["sample_quality"]
+    # The same numbers from the parts: grey digits, decoder means, binarised digits encoded.
+    generator = from_preset(run_copy).frozen()
+    source = data.load("digits", split="train")
+    images = next(iter(data.Pipeline(source, 60, training=False).dataset()))["images"]
+    binary = tf.cast(images > 0.5, tf.float32)
+    model = keras.saving.load_model(feature_model)
+
+    def distance(others):
+        moments = [Moments.of(model(x).numpy()) for x in (images, others)]
+        return frechet_distance(*moments)
+
+    samples = generator.sample(60, seed=0)
+    np.testing.assert_allclose(metrics["fid"], distance(samples), rtol=1e-2)
+    rebuilt = generator.reconstruct(binary, seeds_for(len(source), 0)[:60])
+    np.testing.assert_allclose(metrics["reconstruction_fid"], distance(rebuilt), rtol=1e-2)
+    assert metrics["num_fake"] == metrics["num_real"] == 60
+    assert metrics["reference"] == "digits (train)"
+    assert metrics["extractor"].startswith("features#")
+
+
+def test_an_extractor_that_is_no_model_is_named(cli, run_copy, tmp_path):
+    (tmp_path / "broken.keras").write_text("not a model")
+    for name, words in (
+        ("broken.keras", "broken.keras is no Keras model"),
+        ("missing.keras", "missing.keras is no Keras model"),
+        ("missing.h5", "missing.h5 do not exist"),
+    ):
+        flags = (f"--extractor={tmp_path / name}", "--num_samples=8")
+        result = cli("evaluate", f"--workdir={run_copy}", *flags)
+        assert words in result.mistake()
 
 
 def test_evaluate_another_split(cli, run_copy):

@@ -84,6 +84,7 @@ class TestConvolution:
         for a, b in zip(actual, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
+    # On a grid of 4x6 a 5x5 kernel has more taps than there are pixels, a 3x3 kernel fewer.
     @pytest.mark.parametrize("size", [3, 5])
     @pytest.mark.parametrize("stride", [1, 2])
     def test_depthwise(self, size, stride):
@@ -128,7 +129,7 @@ class TestConvolution:
         np.testing.assert_allclose(gradient, tape.gradient(value, kernel), rtol=1e-4, atol=1e-3)
 
     @pytest.mark.parametrize("function", [conv2d, depthwise_conv2d])
-    def test_batch_of_unknown_size(self, function):
+    def test_batch_of_unknown_size(self, function, need_empty_batches):
         kernel = tf.ones((3, 3, 2, 1 if function is depthwise_conv2d else 4))
 
         @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2])])
@@ -139,7 +140,25 @@ class TestConvolution:
             return tape.gradient(y, x)
 
         assert gradient(tf.ones((3, 4, 4, 2))).shape == (3, 4, 4, 2)
+        need_empty_batches()
         assert gradient(tf.ones((0, 4, 4, 2))).shape == (0, 4, 4, 2)
+
+    @pytest.mark.parametrize("function", [conv2d, depthwise_conv2d])
+    @pytest.mark.parametrize("size", [3, 5])
+    def test_kernel_gradient_adds_up_over_a_batch_of_unknown_size(self, function, size):
+        kernel = tf.random.normal((size, size, 2, 1 if function is depthwise_conv2d else 4))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2])])
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(kernel)
+                y = tf.reduce_sum(tf.square(function(x, kernel)))
+            return tape.gradient(y, kernel)
+
+        image = tf.random.normal((1, 4, 4, 2))
+        np.testing.assert_allclose(
+            gradient(tf.tile(image, [3, 1, 1, 1])), 3 * gradient(image), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_stride_two_is_centred_on_even_rows():

@@ -54,7 +54,8 @@ def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str
     """Calls `main` and turns what it raises into an exit code.
 
     Returns:
-        0; 2 after a user's mistake or a full or read-only disk; 130 and 143 when interrupted.
+        0, or what `main` returns; 2 after a user's mistake or a full or read-only disk; 130 and 143
+        when interrupted.
     """
     previous = signal.signal(signal.SIGTERM, _terminate)
     with warnings.catch_warnings():
@@ -69,8 +70,7 @@ def _execute(name, main, argv):
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; all arguments are flags")
-        main(argv)
-        return 0
+        return main(argv) or 0
     except UserError as error:
         return _report(name, one_line(error), USER_ERROR)
     except OSError as error:

@@ -2,6 +2,7 @@ r"""Scores a trained generator and draws what it does.
 
 tfgen-evaluate --workdir=runs/digits
 tfgen-evaluate --workdir=runs/mnist --data_dir=data --num_importance_samples=1000 --split=test
+tfgen-evaluate --workdir=runs/cifar10 --num_samples=50000 --extractor=inception_v3
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,14 @@ NUM_IMPORTANCE_SAMPLES = flags.DEFINE_integer(
 TEMPERATURES = flags.DEFINE_list(
     "temperatures", ["0.7", "0.85", "1.0"], "One grid of samples each."
 )
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 0, "Samples to compare with real images; 0: none.", lower_bound=0
+)
+EXTRACTOR = flags.DEFINE_string(
+    "extractor", "inception_v3", "Of features: inception_v3, its weights' path, or a .keras file."
+)
+QUALITY_TEMPERATURE = flags.DEFINE_float("quality_temperature", 1.0, "Of those samples.")
+REFERENCE_SPLIT = flags.DEFINE_string("reference_split", "train", "Real images to compare with.")
 PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw.")
 
 
@@ -27,10 +36,12 @@ def main(argv: Sequence[str]) -> None:
     del argv
     temperatures = app.numbers("temperatures", TEMPERATURES.value)
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import evaluation
+        from tfgen.bin import evaluation, quality
         from tfgen.bin.experiment import evaluation_pipeline, load_source
 
         loaded = loading.load()
+    # A file that is missing is better known before an hour of scoring.
+    extractor = quality.extractor_from(EXTRACTOR.value) if NUM_SAMPLES.value else None
     config, normalizer = loaded.config, _normalize(loaded.generator)
     generator = loaded.generator.frozen()
     if config["data"] is None:
@@ -56,6 +67,8 @@ def main(argv: Sequence[str]) -> None:
             report=lambda done, _: advance(done),
         )
     results = {"data": config["data"]["name"], "split": split, **results, **normalizer}
+    if NUM_SAMPLES.value:
+        results["sample_quality"] = compare_samples(loaded, generator, extractor)
     loaded.workdir.write_metrics(split, results)
     print(summary(results))
     if PICTURES.value:
@@ -69,6 +82,8 @@ def main(argv: Sequence[str]) -> None:
             seed=SEED.value,
         )
         print("pictures: " + ", ".join(map(str, files)))
+    if config["model"]["name"] in REPORTS:
+        REPORTS[config["model"]["name"]](loaded, generator, pipeline, num_images)
     print(f"numbers: {loaded.workdir.metrics_path}")
 
 
@@ -87,8 +102,74 @@ def _normalize(generator) -> dict:
     return found
 
 
+def compare_samples(loaded, generator, extractor) -> dict:
+    """Draws samples and compares them with the reference split."""
+    from tfgen.bin import quality
+    from tfgen.bin.experiment import evaluation_pipeline, load_source
+
+    config = loaded.config
+    base = loaded.generator.vae.frozen() if hasattr(loaded.generator, "vae") else None
+    source = load_source(config, app.DATA_DIR.value, REFERENCE_SPLIT.value)
+    batch_size = BATCH_SIZE.value or config["evaluation"]["batch_size"]
+    num_samples = NUM_SAMPLES.value
+    total = (1 + (base is not None)) * num_samples + 2 * min(num_samples, len(source))
+    with terminal.progress("comparing samples", total) as advance:
+        record = quality.measure_quality(
+            generator,
+            evaluation_pipeline(config, source, batch_size, binarized=False),
+            evaluation_pipeline(config, source, batch_size),
+            extractor,
+            num_samples=num_samples,
+            base=base,
+            temperature=QUALITY_TEMPERATURE.value,
+            seed=SEED.value,
+            batch_size=batch_size,
+            report=lambda done: advance(min(done, total)),
+        )
+    return {**record, "reference": f"{config['data']['name']} ({REFERENCE_SPLIT.value})"}
+
+
+def report_holes(loaded, generator, pipeline, num_images: int) -> None:
+    """Where the prior underneath has holes, and how well the refined one fills them."""
+    from tfgen.bin import holes_report
+    from tfgen.bin.experiment import load_source
+
+    training = load_source(loaded.config, app.DATA_DIR.value).images
+    folder = loading.output_or(loaded.workdir.samples)
+    base = loaded.generator.vae.frozen()
+    holes, files = holes_report.write(
+        generator, base, pipeline, training, folder, num_images, SEED.value
+    )
+    loaded.workdir.write_metrics("holes", holes)
+    print(holes_report.summary(holes))
+    print("holes: " + ", ".join(map(str, files)))
+
+
+# What a system has to say beyond likelihood and samples.
+REPORTS = {"ncp": report_holes}
+
+
 def summary(results: dict) -> str:
     """The results in a few lines for a person."""
+    quality = results.get("sample_quality")
+    lines = [_likelihood(results)]
+    if quality:
+        lines.append(f"{_quality(quality)}; reconstructions {quality['reconstruction_fid']:.3f}")
+    if quality and "base" in quality:
+        lines.append(f"the prior underneath: {_quality(quality['base'])}")
+    return "\n".join(lines)
+
+
+def _quality(record: dict) -> str:
+    return (
+        f"FID {record['fid']:.3f}, KID {record['kid']:.5f} +- {record['kid_standard_error']:.5f}, "
+        f"precision {record['precision']:.3f}, recall {record['recall']:.3f} "
+        f"({record['num_fake']:,} samples at temperature {record['temperature']:g}, "
+        f"{record['num_real']:,} real images, features of {record['extractor']})"
+    )
+
+
+def _likelihood(results: dict) -> str:
     rates = " ".join(f"{value:.2f}" for value in results["kl_per_group"])
     return "\n".join(
         (

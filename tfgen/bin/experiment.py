@@ -203,8 +203,15 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
     )
 
 
-def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int):
-    """One pass in order: the same preparation without augmentation, binarised from a seed."""
+def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int, binarized: bool = True):
+    """One pass in order: the same preparation without augmentation.
+
+    Args:
+        config: complete.
+        source: of the images.
+        batch_size: of all batches but the last.
+        binarized: from a seed, where the configuration binarises; otherwise as in the data set.
+    """
     section = config["data"]
     return data.Pipeline(
         source,
@@ -212,7 +219,7 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int):
         seed=config["training"]["seed"],
         training=False,
         num_bits=section["num_bits"],
-        binarize=section["binarize"],
+        binarize=section["binarize"] if binarized else None,
     )
 
 

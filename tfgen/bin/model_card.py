@@ -6,6 +6,8 @@ from typing import Any
 from tfgen.data import CATALOGUE
 
 SYSTEMS = {
+    "ncp": "NCP-VAE, a noise-contrastive prior over a trained VAE "
+    "([Aneja et al., 2021](https://arxiv.org/abs/2010.02917))",
     "nvae": "NVAE, a deep hierarchical variational autoencoder "
     "([Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898))",
 }

@@ -39,6 +39,7 @@ class ExportReport:
         max_difference: the largest difference over all checked outputs (see the module's text).
         tolerance: the bound that `max_difference` kept.
         mean_difference: the mean difference of the output that differs most on average.
+        mean_tolerance: the bound that `mean_difference` kept.
         latency_ms: median milliseconds of the first signature (`generate` by default) in the
             artefact's own runtime.
         keras_latency_ms: the same for the Keras model, as one graph.
@@ -51,6 +52,7 @@ class ExportReport:
     max_difference: float
     tolerance: float
     mean_difference: float
+    mean_tolerance: float
     latency_ms: float
     keras_latency_ms: float
     num_images: int
@@ -59,8 +61,9 @@ class ExportReport:
     def __str__(self) -> str:
         return (
             f"{self.target}: {self.path} ({self.size_bytes / 2**20:.2f} MiB), largest difference "
-            f"{self.max_difference:.1e} (tolerance {self.tolerance:.0e}), {self.num_images} images "
-            f"in {self.latency_ms:.1f} ms (Keras {self.keras_latency_ms:.1f} ms)"
+            f"{self.max_difference:.1e} (tolerance {self.tolerance:.0e}), mean "
+            f"{self.mean_difference:.1e} (tolerance {self.mean_tolerance:.0e}), {self.num_images} "
+            f"images in {self.latency_ms:.1f} ms (Keras {self.keras_latency_ms:.1f} ms)"
         )
 
     def to_dict(self) -> dict:
@@ -119,6 +122,7 @@ def verify(
         max_difference=largest,
         tolerance=tolerance,
         mean_difference=mean,
+        mean_tolerance=bounds[1],
         latency_ms=latency,
         keras_latency_ms=keras_latency,
         num_images=subject.num_images,

@@ -1,7 +1,7 @@
 """Generators of images and their common contract."""
 
 from tfgen.generative.base import Generator, NoiseSpec, seeds_for
-from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
+from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk, check_walk
 
 __all__ = [
     "Generator",
@@ -9,5 +9,6 @@ __all__ = [
     "LatentGenerator",
     "NoiseSpec",
     "PosteriorWalk",
+    "check_walk",
     "seeds_for",
 ]

@@ -6,9 +6,12 @@ of devices changes an image. Exporters, noise-space samplers and replayable test
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+
+from tfgen.errors import DataError
 
 _NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
 
@@ -66,7 +69,14 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
 
 def batch_size_of(x):
     """Images in a batch `[B, ...]`: a number where it is known (compilers like it fixed), else a
-    tensor."""
+    tensor.
+
+    Raises:
+        DataError: there are none. (TensorFlow's convolutions mistake the channels of an empty batch
+            on some CPUs, so that it would fail later with a message about biases.)
+    """
+    if x.shape[0] == 0:
+        raise DataError("the batch is empty; give at least one image")
     return x.shape[0] or tf.shape(x)[0]
 
 
@@ -123,6 +133,13 @@ class Generator:
         Returns:
             `[num_images, H, W, C]` float32 in [0, 1].
         """
+        chunks = self.sample_batches(num_images, temperature, seed, batch_size)
+        return np.concatenate([np.zeros((0, *self.image_shape), np.float32), *chunks])
+
+    def sample_batches(
+        self, num_images: int, temperature: float = 1.0, seed: int = 0, batch_size: int = 64
+    ) -> Iterator[np.ndarray]:
+        """The images of `sample`, `[batch_size, H, W, C]` at a time."""
         if num_images < 0 or batch_size < 1:
             raise ValueError(
                 f"num_images is {num_images} and batch_size {batch_size}; "
@@ -131,11 +148,8 @@ class Generator:
         seeds = seeds_for(num_images, seed)
         temperature = tf.convert_to_tensor(temperature, tf.float32)
         run = self._sampling_function(temperature.shape)
-        chunks = [
-            run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
-            for start in range(0, num_images, batch_size)
-        ]
-        return np.concatenate([np.zeros((0, *self.image_shape), np.float32), *chunks])
+        for start in range(0, num_images, batch_size):
+            yield run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
 
     def _sampling_function(self, temperature_shape):
         """A compiled `generate_from_seeds`, traced once for all batch sizes."""

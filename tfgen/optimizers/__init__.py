@@ -1,6 +1,16 @@
-"""Optimizers that Keras lacks."""
+"""Optimizers that Keras lacks, and what an optimizer does to a network, measured."""
 
 from tfgen.optimizers.adamax import Adamax
 from tfgen.optimizers.clipped_adam import ClippedAdam
+from tfgen.optimizers.diagnostics import RelativeUpdates
+from tfgen.optimizers.fromage import Fromage
+from tfgen.optimizers.loss_slice import loss_slice, plot_loss_slices
 
-__all__ = ["Adamax", "ClippedAdam"]
+__all__ = [
+    "Adamax",
+    "ClippedAdam",
+    "Fromage",
+    "RelativeUpdates",
+    "loss_slice",
+    "plot_loss_slices",
+]

@@ -14,17 +14,15 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.latent import GroupPrior, describe
+from tfgen.generative.latent import missing_from
 from tfgen.generative.ncp.classifier import make_classifier
+from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.selection import HeldOutSelection
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
 from tfgen.ops import contrastive
-from tfgen.samplers import proposal_noise
 from tfgen.training.averages import moving_averages
 from tfgen.training.model import Model
-
-_HELD_OUT_STREAM = 2**13
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -76,14 +74,14 @@ class NCPVAE(NCPInference, Model):
         name="ncp_vae",
         **kwargs,
     ):
-        if missing := describe(vae):
+        if missing := missing_from(vae):
             raise ConfigError(
                 f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
                 "with latent groups, such as NVAE (see tfgen.generative.LatentGenerator)"
             )
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         self.vae = vae
-        self.vae.trainable = False
+        _freeze(vae)
         self.image_shape = tuple(vae.image_shape)
         self._options = dict(
             width=width,
@@ -158,7 +156,7 @@ class NCPVAE(NCPInference, Model):
             return
         if not self.vae.built:
             self.vae.build((None, *self.image_shape))
-        self.vae.trainable = False  # once more: variables made just now do not know it
+        _freeze(self.vae)  # once more: variables made just now do not know it
         for bank in self.banks:
             bank.build()
         self.best_loss = self.add_weight(
@@ -208,7 +206,7 @@ class NCPVAE(NCPInference, Model):
         visit(ready, self.vae)
         return ready
 
-    def frozen(self, storage: str = "float32") -> "FrozenNCPVAE":
+    def frozen(self, storage: str = "float32") -> FrozenNCPVAE:
         """A copy for inference, all normalisation multiplied into the kernels.
 
         Args:
@@ -228,6 +226,8 @@ class NCPVAE(NCPInference, Model):
         One frozen pass of the images gives every group's positives, contexts and the Normals that
         its negatives come from. Both classes share one context, so it carries no label.
         """
+        if not self.built:
+            self.build()
         images = data["images"] if isinstance(data, dict) else data
         walk = self.vae.prepared().walk_posterior(images, self._noise(images, "posterior"))
         views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
@@ -288,17 +288,7 @@ class NCPVAE(NCPInference, Model):
         count = self._options["evaluation_proposals"]
         # A fixed stream, so that evaluations of one model agree.
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
-        ready = self.ready()
-        walk = ready.vae.walk_posterior(images, self.vae.draw_noise(seeds))
-        positive, negative = [], []
-        for index, (z, prior) in enumerate(zip(walk.latents, walk.priors)):
-            shape = prior.loc.shape[1:]
-            eps, _ = proposal_noise(seeds, _HELD_OUT_STREAM + index, shape, 0, count)
-            proposals = tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
-            log_r = ready.log_ratio(prior)(tf.concat([tf.expand_dims(z, 1), proposals], axis=1))
-            positive.append(log_r[:, 0])
-            negative.append(log_r[:, 1:])
-        positive, negative = tf.stack(positive, axis=1), tf.stack(negative, axis=1)
+        walk, positive, negative = self.both_classes(images, seeds, count)
         bce = contrastive.balanced_cross_entropy(positive, negative)
         gain = tf.reduce_sum(contrastive.resampling_gain(positive, negative), axis=1)
         nelbo = tf.reduce_sum(walk.kl, axis=1) - walk.log_px
@@ -311,7 +301,7 @@ class NCPVAE(NCPInference, Model):
             "log_ratio_per_group": positive,
         }
 
-    # -- the best weights of every classifier --------------------------------------------------------
+    # -- the best weights of every classifier ------------------------------------------------------
 
     def remember_best(self, losses: Sequence[float]) -> list[bool]:
         """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
@@ -351,7 +341,7 @@ class NCPVAE(NCPInference, Model):
                 start += size
         return bool(np.isfinite(self.best_loss.numpy()).any())
 
-    # -- batch norm of the decoder -------------------------------------------------------------------
+    # -- batch norm of the decoder ------------------------------------------------------
 
     def recalibrate_batch_norm(
         self, temperature=1.0, num_passes: int = 500, batch_size: int = 16, seed: int = 0
@@ -383,61 +373,9 @@ class NCPVAE(NCPInference, Model):
         return cls(**config)
 
 
-class FrozenNCPVAE(NCPInference, tf.Module):
-    """The inference methods of an NCP-VAE over folded weights held in variables of its own.
-
-    Args:
-        model: the NCP-VAE to copy; training it further does not change this copy.
-        storage: dtype in which the weights are kept; they are used in float32.
-    """
-
-    def __init__(self, model: NCPVAE, storage: str = "float32"):
-        super().__init__(name="frozen_ncp_vae")
-        options = {} if storage == "float32" else {"storage": storage}
-        self.vae = model.vae.frozen(**options)
-        self.image_shape, self.chunk_size = model.image_shape, model.chunk_size
-        self.num_proposals = list(model.num_proposals)
-        ready = model.ready()
-
-        def keep(tensor):
-            return tf.Variable(tf.cast(tensor, storage), trainable=False)
-
-        # Object keys must stay out of TensorFlow's attribute tracking: held by a closure.
-        unique = {id(view): view for view in ready.views}
-        order = [id(view) for view in ready.views]
-        folded = {key: _each_part(keep, view.folded) for key, view in unique.items()}
-        parts = [list(tensors.values()) for tensors in folded.values()]
-        self.folded_variables = tf.nest.flatten(parts)
-
-        def ready_again():
-            views = {
-                key: FoldedWeights(None, _each_part(_in_float32, tensors))
-                for key, tensors in folded.items()
-            }
-            return Ready(self.vae.prepared(), [views[key] for key in order], ready.classifiers)
-
-        self._ready = ready_again
-
-    def ready(self) -> Ready:
-        return self._ready()
-
-
-def _each_part(function, folded: dict) -> dict:
-    return {k: tf.nest.map_structure(function, tensors) for k, tensors in folded.items()}
-
-
-def _in_float32(x):
-    return tf.cast(x, tf.float32)
-
-
-def visit(ready: Ready, vae, count: int = 1) -> None:
-    """Runs every classifier on zeros: what is folded when it is first asked for, is now.
-
-    Within a loop it would be too late.
-    """
-    for index, name in enumerate(vae.groups):
-        shape, context = vae.latent_shapes[name], vae.context_shapes[name]
-        zeros = tf.zeros((1, *shape))
-        context = None if context is None else tf.zeros((1, *context))
-        prior = GroupPrior(index, zeros, tf.ones_like(zeros), context)
-        ready.log_ratio(prior)(tf.zeros((1, count, *shape)))
+def _freeze(model: keras.Model) -> None:
+    # Keras leaves layers within alone when the model says it is frozen already, as loaded ones do.
+    for layer in model._flatten_layers():
+        layer.trainable = False
+    for variable in model.variables:
+        variable.trainable = False

@@ -1,0 +1,60 @@
+r"""NCP-VAE on Fashion-MNIST, over an NVAE trained by configs/nvae/fashion_mnist.py.
+
+The paper has no number for this data set; the recipe is the one for MNIST.
+
+    tfgen-train --config=configs/ncp/fashion_mnist.py --config.vae=runs/fashion-mnist \
+        --workdir=runs/fashion-mnist-ncp
+    tfgen-evaluate --workdir=runs/fashion-mnist-ncp
+
+`:cpu` fits the NVAE of configs/nvae/fashion_mnist.py:cpu and two cores; `:runlocal` shows every
+step of the same program in a few minutes.
+"""
+
+from ml_collections import config_dict
+
+MODES = ("", "cpu", "runlocal")
+
+
+def get_config(mode: str = "") -> config_dict.ConfigDict:
+    """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is none of {MODES}")
+    config = config_dict.ConfigDict()
+    config.vae = config_dict.placeholder(str)  # a preset, or the workdir of a trained NVAE
+    config.model = dict(
+        name="ncp", width=64, num_cells=2, num_proposals=500, chunk_size=64, num_negatives=1
+    )
+    # What is not said here is as it was for the NVAE.
+    config.data = dict(name="fashion_mnist", batch_size=200, held_out=0.05)
+    config.optimizer = dict(
+        name="adamw",
+        learning_rate=1e-3,
+        warmup_epochs=1,
+        final_learning_rate=1e-5,
+        weight_decay=1e-4,
+        epsilon=1e-7,
+        ema_momentum=0.999,
+    )
+    config.training = dict(
+        epochs=50,
+        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
+        report_steps=50,
+        seed=0,
+        max_minutes=config_dict.placeholder(float),
+    )
+    config.evaluation = dict(
+        split="test",
+        num_images=config_dict.placeholder(int),  # none: the whole split
+        num_importance_samples=100,
+        batch_size=50,
+    )
+    if mode:
+        config.model.update(width=24, num_cells=1, num_proposals=64)
+        config.data.batch_size = 64
+        config.training.update(epochs=6)
+        config.evaluation.update(num_images=1000, num_importance_samples=10)
+    if mode == "runlocal":
+        config.model.update(width=8, num_proposals=16)
+        config.training.update(epochs=2, steps_per_epoch=20, report_steps=10)
+        config.evaluation.update(num_images=100, num_importance_samples=2)
+    return config

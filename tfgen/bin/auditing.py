@@ -1,0 +1,211 @@
+"""What `tfgen-audit` does: a configuration in, a finished audit out."""
+
+import copy
+import difflib
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgen.bin.config import to_plain
+from tfgen.data import load
+from tfgen.errors import ConfigError, DataError
+from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
+from tfgen.privacy.audit_result import AuditResult
+from tfgen.privacy.defences import defence_from_config
+
+# Every field with its default; REQUIRED has none.
+REQUIRED = object()
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "model": dict(
+        name=REQUIRED,
+        options={},
+        weights=None,  # a local .weights.h5 or .keras file
+        epochs=0,  # of training before the audit
+        learning_rate=1e-3,
+        batch_size=64,
+        pixel_mean=0.0,
+        pixel_std=1.0,
+    ),
+    "data": dict(name=REQUIRED, split="test", train_split="train", image_size=None, num_classes=10),
+    "threat_model": dict(
+        batch_norm_mode=REQUIRED,
+        batch_norm_statistics=REQUIRED,
+        labels=REQUIRED,
+        batch_size=REQUIRED,
+    ),
+    "audit": dict(
+        batch_sizes=(4,),
+        num_batches=1,
+        unique_labels=True,
+        pool_size=256,
+        threshold_db=1.0,
+        delta=1e-5,
+        seed=0,
+        utility_steps=0,
+        utility_batch_size=16,
+        utility_learning_rate=0.05,
+    ),
+}
+# Sections whose fields are names of the user's choice.
+_FREE = ("attacks", "defences")
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks a configuration of an audit and fills in what it leaves out.
+
+    Raises:
+        ConfigError: a section or field that does not exist or is missing.
+    """
+    config = to_plain(config)
+    for section in config:
+        _known(section, [*DEFAULTS, *_FREE], "config")
+    completed = {name: dict(config.get(name) or {}) for name in _FREE}
+    for section, defaults in DEFAULTS.items():
+        given = config.get(section) or {}
+        for field in given:
+            _known(field, defaults, f"config.{section}")
+        completed[section] = {**copy.deepcopy(_optional(defaults)), **given}
+        for field, default in defaults.items():
+            if default is REQUIRED and field not in given:
+                raise ConfigError(f"config.{section}.{field} is missing; it has no default")
+    if not completed["attacks"]:
+        raise ConfigError("config.attacks is empty; name at least one, with its settings")
+    completed["defences"] = completed["defences"] or {"none": {"name": "none"}}
+    return completed
+
+
+class Auditing:
+    """A configured audit, ready to run.
+
+    Args:
+        config: completed.
+        data_dir: folder with data sets.
+
+    Raises:
+        UserError: whatever does not fit.
+    """
+
+    def __init__(self, config: Mapping[str, Any], data_dir: str | None = None):
+        self.config = config
+        self._data_dir = data_dir
+        self._images, self._labels = self._read(config["data"]["split"])
+        self.model = self._model()
+        audit = {k: v for k, v in config["audit"].items() if not k.startswith("utility_")}
+        section = config["model"]
+        self.audit = GradientAudit(
+            self.model,
+            threat_model=ThreatModel(**config["threat_model"]),
+            attacks=config["attacks"],
+            defences=[defence_from_config(d) for d in config["defences"].values()],
+            pixel_mean=section["pixel_mean"],
+            pixel_std=section["pixel_std"],
+            **audit,
+        )
+
+    def plan(self) -> dict[str, Any]:
+        """What is going to run."""
+        described, section = self.audit.describe(), self.config["audit"]
+        combinations = len(described["attacks"]) * len(described["defences"])
+        batches = len(section["batch_sizes"]) * section["num_batches"]
+        return {**described, "attacks_in_all": combinations * batches}
+
+    def prepare(self, report=print) -> None:
+        """Trains the network first, where the configuration asks for it."""
+        section = self.config["model"]
+        if not section["epochs"]:
+            return
+        images, labels = self._read(self.config["data"]["train_split"])
+        network = self.audit.network
+        self.model.compile(
+            keras.optimizers.Adam(section["learning_rate"]),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        inputs = network.normalize(images).numpy()
+        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=0)
+        history = self.model.fit(inputs, labels, **options).history
+        report(
+            f"trained {section['epochs']} epochs on {len(images):,} images: "
+            f"training accuracy {history['accuracy'][-1]:.1%}"
+        )
+
+    def run(self, workdir: Path, report=print, verbose: int = 1) -> AuditResult:
+        """The audit, and the accuracy that each defence leaves."""
+        result = self.audit.run(
+            self._images,
+            self._labels,
+            workdir=workdir / "attacks",
+            report=functools.partial(report, flush=True) if report is print else report,
+            verbose=verbose,
+        )
+        if self.config["audit"]["utility_steps"]:
+            result.utility = self._utility(report)
+        return result
+
+    def _utility(self, report):
+        section = self.config["audit"]
+        images, labels = self._read(self.config["data"]["train_split"])
+        found = []
+        for defence in self.audit.defences:
+            accuracy = trained_accuracy(
+                self.audit.network,
+                defence,
+                images,
+                labels,
+                self._images,
+                self._labels,
+                batch_size=section["utility_batch_size"],
+                num_steps=section["utility_steps"],
+                learning_rate=section["utility_learning_rate"],
+                seed=section["seed"],
+            )
+            report(f"accuracy after training with {defence.describe()}: {accuracy:.1%}")
+            found.append({"defence": defence.describe(), "accuracy": accuracy})
+        return found
+
+    def _read(self, split):
+        section = self.config["data"]
+        source = load(section["name"], split, self._data_dir, image_size=section["image_size"])
+        images = np.asarray(source.images[np.arange(len(source))], np.float32) / np.float32(255)
+        if source.labels is not None:
+            return images, np.asarray(source.labels, np.int64)
+        if section["name"].partition(":")[0] != "folder":
+            raise DataError(f"{section['name']!r} has no labels, which gradients of a loss need")
+        # Pictures without labels: any will do for a network with random weights.
+        rng = np.random.default_rng(self.config["audit"]["seed"])
+        return images, rng.permutation(section["num_classes"])[np.arange(len(images))]
+
+    def _model(self):
+        section = self.config["model"]
+        model = build_classifier(
+            section["name"],
+            self._images.shape[1:],
+            self.config["data"]["num_classes"],
+            seed=self.config["audit"]["seed"],
+            **section["options"],
+        )
+        if section["weights"] is not None:
+            try:
+                model.load_weights(section["weights"])
+            except Exception as error:  # h5py and Keras raise whatever they like
+                raise ConfigError(
+                    f"config.model.weights {section['weights']!r} do not fit {section['name']}: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
+        return model
+
+
+def _optional(defaults):
+    return {field: value for field, value in defaults.items() if value is not REQUIRED}
+
+
+def _known(name, known, where):
+    if name in known:
+        return
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known)}"
+    raise ConfigError(f"{where} has no field {name!r}; {hint}")

@@ -1,0 +1,122 @@
+"""How samples compare with real images: Fréchet and kernel distance, precision and recall.
+
+What a better prior can do lies between the samples of the generator underneath (the floor) and
+reconstructions (the ceiling of any prior with this decoder): both are measured beside the samples.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.data import Pipeline
+from tfgen.errors import DataError
+from tfgen.generative import seeds_for
+from tfgen.metrics import (
+    FeatureExtractor,
+    compare_samples,
+    feature_statistics,
+    frechet_distance,
+    inception_v3,
+)
+
+Report = Callable[[int], None]
+
+
+def extractor_from(name: str) -> FeatureExtractor:
+    """The feature extractor that a flag names.
+
+    Args:
+        name: "inception_v3", or the path of its weights (`.h5`), or of any Keras model (`.keras`)
+            that maps images in [0, 1] to features.
+
+    Raises:
+        DataError: the file is missing or is no model.
+    """
+    if name == "inception_v3":
+        return inception_v3()
+    path = Path(name)
+    if path.suffix != ".keras":
+        return inception_v3(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is no Keras model ({str(error).splitlines()[0]}); expected a file that "
+            "model.save(...) wrote"
+        ) from error
+    return FeatureExtractor(model, path.stem, value_range=(0.0, 1.0))
+
+
+def measure_quality(
+    generator,
+    real: Pipeline,
+    inputs: Pipeline,
+    extractor: FeatureExtractor,
+    *,
+    num_samples: int,
+    base=None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 100,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Compares samples with real images, beside what frames them.
+
+    Args:
+        generator: frozen or live.
+        real: evaluation batches of real images as people see them, not binarised.
+        inputs: the same images as the model encodes them.
+        extractor: of the features.
+        num_samples: samples drawn; at most so many real images are used.
+        base: the generator underneath, or None.
+        temperature: of the samples.
+        seed: of the samples and of the reconstructions' latents.
+        batch_size: of the samples; changes no number beyond rounding.
+        report: called with how many images are done, of `4 * num_samples` at most.
+
+    Returns:
+        As `tfgen.metrics.compare_samples`, with `reconstruction_fid`, and, where there is a base,
+        `base`: the same record of its samples.
+    """
+    done = 0
+
+    def counted(batches):
+        nonlocal done
+        for batch in batches:
+            images = batch["images"] if isinstance(batch, dict) else batch
+            yield np.asarray(images)
+            done += len(images)
+            if report is not None:
+                report(done)
+
+    truth = feature_statistics(counted(real.dataset()), extractor, num_images=num_samples)
+    notes = {"temperature": temperature, "samples": "decoder means"}
+
+    def compared(sampler):
+        samples = sampler.sample_batches(num_samples, temperature, seed, batch_size)
+        return compare_samples(truth, feature_statistics(counted(samples), extractor), notes=notes)
+
+    record = compared(generator)
+    rebuilt = feature_statistics(
+        counted(_reconstructions(generator, inputs, seed)),
+        extractor,
+        num_images=num_samples,
+        keep_features=0,
+    )
+    record["reconstruction_fid"] = frechet_distance(truth.moments, rebuilt.moments)
+    if base is not None:
+        record["base"] = compared(base)
+    return record
+
+
+def _reconstructions(generator, inputs: Pipeline, seed: int):
+    rebuild = tf.function(generator.reconstruct, reduce_retracing=True, autograph=False)
+    start, seeds = 0, seeds_for(len(inputs.source), seed)
+    for batch in inputs.dataset():
+        chunk = tf.constant(seeds[start : start + len(batch["images"])])
+        start += len(chunk)
+        yield rebuild(batch["images"], chunk)

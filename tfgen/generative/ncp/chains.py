@@ -1,0 +1,57 @@
+"""Sampling the refined prior by Langevin dynamics instead of resampling (section 2.6, whitened).
+
+In the coordinates eps of `z = mu + sigma eps` the base prior is standard, so a group's energy is
+
+    E(eps) = |eps|^2 / 2 - log r(mu + sigma eps, c).
+
+A chain starts where resampling ends; with the Metropolis correction it then removes what is left of
+resampling's error, at the price of a gradient per step.
+"""
+
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.samplers import Chain, langevin, mala
+
+METHODS = {"langevin": langevin, "mala": mala}
+_STRIDE = 0x9E3779  # between the chains' seeds of two groups
+
+
+def whitened_energy(log_weight):
+    """E(eps) `[B]` of noise `[B, ...]`, given log r of noise `[B, m, ...]`."""
+
+    def energy(eps):
+        square = tf.reduce_sum(tf.square(eps), axis=list(range(1, eps.shape.rank)))
+        return 0.5 * square - log_weight(tf.expand_dims(eps, 1))[:, 0]
+
+    return energy
+
+
+def run_chain(
+    log_weight,
+    start,
+    seeds,
+    index: int,
+    method: str,
+    num_steps: int,
+    step_size,
+    num_adaptation: int,
+) -> Chain:
+    """A chain of one group's noise.
+
+    Args:
+        log_weight: log r of noise `[B, m, ...]`, `[B, m]`.
+        start: noise `[B, ...]`.
+        seeds: `[B]` int32.
+        index: of the group.
+        method: "mala" or "langevin".
+        num_steps: of the chain.
+        step_size: eta, at first.
+        num_adaptation: steps in which MALA adapts it.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    options = {"num_adaptation_steps": num_adaptation} if method == "mala" else {}
+    own_seeds = tf.bitwise.bitwise_xor(seeds, tf.constant((index + 1) * _STRIDE, tf.int32))
+    energy = whitened_energy(log_weight)
+    return METHODS[method](energy, start, num_steps, step_size, seeds=own_seeds, **options)

@@ -1,0 +1,159 @@
+"""Resampling of one latent group against an equivalent PyTorch loop.
+
+    python tools/benchmarks/sir.py --threads 2 --rounds 7
+
+Batch 64, M proposals on an 8 x 8 x 20 group with an 8 x 8 x 32 context, in chunks; the same weights
+and the same noise on both sides, whose choices are compared first. The variants take turns in one
+process, so that whatever else the machine does disturbs all alike, and medians are compared. The
+peer runs in both memory layouts. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+
+BATCH, GRID, LATENT, CONTEXT = 64, 8, 20, 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--num_proposals", type=int, default=64)
+    parser.add_argument("--chunk_size", type=int, default=16)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--num_cells", type=int, default=1)
+    parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
+    arguments = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = str(arguments.threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    print(json.dumps(compare(arguments), indent=2))
+
+
+def compare(arguments) -> dict:
+    """Medians of every variant, in seconds per call and images per second."""
+    variants = {**tfgen_variants(arguments), **torch_variants(arguments)}
+    variants = {k: run for k, run in variants.items() if k not in arguments.skip}
+    chosen = {name: run() for name, run in variants.items()}  # traces, and compares
+    reference = next(iter(chosen.values()))
+    agreement = {k: float((abs(v - reference) < 1e-3).mean()) for k, v in chosen.items()}
+    seconds = {name: [] for name in variants}
+    for _ in range(arguments.rounds):
+        for name, run in variants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    peer = min(medians[k] for k in medians if k.startswith("torch"))
+    return {
+        "batch_size": BATCH,
+        **{k: v for k, v in vars(arguments).items() if k != "skip"},
+        "seconds": medians,
+        "images_per_second": {name: BATCH / value for name, value in medians.items()},
+        "ratio_to_best_torch": {name: peer / value for name, value in medians.items()},
+        "same_choice": agreement,
+    }
+
+
+def make_inputs(num_proposals: int):
+    """Noise `[B, M, H, W, C]`, uniforms, context, mean and deviation; NumPy, one seed."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    grid = (BATCH, GRID, GRID)
+    shapes = [(BATCH, num_proposals, GRID, GRID, LATENT), (*grid, CONTEXT), (*grid, LATENT)]
+    eps, context, loc = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    uniforms = rng.uniform(1e-6, 1 - 1e-6, shapes[0][:2]).astype(np.float32)
+    scale = rng.uniform(0.5, 1.5, shapes[2]).astype(np.float32)
+    return eps, uniforms, context, loc, scale
+
+
+def make_classifier_of(arguments):
+    """The bank and the classifier declared against it, built."""
+    from tfgen.generative.ncp.classifier import make_classifier
+    from tfgen.layers import ParameterBank
+
+    bank = ParameterBank(seed=1)
+    options = dict(
+        width=arguments.width, num_cells=arguments.num_cells, quadratic=True, dropout=0.0
+    )
+    latent, context = (GRID, GRID, LATENT), (GRID, GRID, CONTEXT)
+    classifier = make_classifier(bank, "z", latent, context, options)
+    bank.build()
+    return bank, classifier
+
+
+def tfgen_variants(arguments) -> dict:
+    """Folded weights in the plain graph, under XLA, and eagerly."""
+    import tensorflow as tf
+
+    from tfgen.generative import GroupPrior
+    from tfgen.layers import FoldedWeights, LiveWeights
+    from tfgen.samplers import importance_resampling
+
+    bank, classifier = make_classifier_of(arguments)
+    eps, uniforms, *rest = map(tf.constant, make_inputs(arguments.num_proposals))
+    context, loc, scale = rest
+    folded = FoldedWeights(LiveWeights(bank))
+
+    def resample(w, eps, uniforms, context, loc, scale):
+        prior = GroupPrior(1, loc, scale, context)
+        projected = classifier.context(w, prior)
+
+        def log_weight(noise):
+            z = tf.expand_dims(loc, 1) + tf.expand_dims(scale, 1) * noise
+            return classifier(w, z, prior, projected)
+
+        return importance_resampling(log_weight, eps, uniforms, arguments.chunk_size).sample
+
+    def run_folded(*inputs):
+        return resample(folded, *inputs)
+
+    run_folded(eps[:, :1], uniforms[:, :1], context, loc, scale)  # folds everything, once
+    functions = {
+        "tfgen plain graph": tf.function(run_folded, autograph=False),
+        "tfgen XLA": tf.function(run_folded, autograph=False, jit_compile=True),
+        "tfgen eager": run_folded,
+    }
+    inputs = (eps, uniforms, context, loc, scale)
+    return {name: lambda f=f: f(*inputs).numpy() for name, f in functions.items()}
+
+
+def torch_variants(arguments) -> dict:
+    """The PyTorch loop in both memory layouts."""
+    import numpy as np
+    import sir_torch
+    import torch
+
+    from tfgen.layers import LiveWeights
+
+    torch.set_num_threads(arguments.threads)
+    bank, declared = make_classifier_of(arguments)
+    eps, uniforms, *rest = make_inputs(arguments.num_proposals)
+    eps = torch.from_numpy(np.moveaxis(eps, -1, 2).copy())
+    uniforms = torch.from_numpy(uniforms)
+    rest = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in rest]
+    variants = {}
+    for layout in ("contiguous", "channels_last"):
+        model = sir_torch.Classifier(LiveWeights(bank), bank, declared).eval()
+        inputs = rest
+        if layout == "channels_last":
+            model = model.to(memory_format=torch.channels_last)
+            inputs = [x.contiguous(memory_format=torch.channels_last) for x in rest]
+
+        def run(model=model, inputs=inputs):
+            chosen = sir_torch.resample(model, eps, uniforms, *inputs, arguments.chunk_size)
+            return np.moveaxis(chosen.numpy(), 1, -1)
+
+        variants[f"torch {layout}"] = run
+    return variants
+
+
+if __name__ == "__main__":
+    main()
