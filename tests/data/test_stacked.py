@@ -22,7 +22,7 @@ def test_channels_are_digits_zero_padded():
     for image, label in zip(some, labels[[3, 17]]):
         values = image[2:30, 2:30].reshape(-1, 3)
         assert np.all(values == values[0])
-        a, b, c = values[0] % 10
+        a, b, c = values[0].astype(int) % 10
         assert label == 100 * a + 10 * b + c
     assert images[5].shape == (32, 32, 3)
 

@@ -18,10 +18,11 @@ def test_uniform_triples_meet_the_floor():
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "floor"), [(26_000, 0.0193), (25_600, 0.0195), (240_000, 0.0021)]
+    ("num_samples", "floor"), [(26_000, 0.01934), (25_600, 0.01964), (240_000, 0.00208)]
 )
 def test_floor(num_samples, floor):
-    assert abs(expected_kl(1000, num_samples) - floor) < 1.0e-4
+    # (K - 1) / 2N + (K^2 - 1) / 12N^2: the second term is 1.3e-4 at 25,600, not to be left out.
+    assert abs(expected_kl(1000, num_samples) - floor) < 1.0e-5
 
 
 def test_one_mode():

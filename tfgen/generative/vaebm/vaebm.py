@@ -5,6 +5,7 @@ multiplies its density, h(x, z) = p(x, z) exp(-E(x)) / Z, and takes that mass aw
 the difference between data and samples of short Langevin chains in the VAE's noise space.
 """
 
+import threading
 from collections.abc import Mapping
 
 import keras
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.latent import describe as missing_from
+from tfgen.generative.latent import missing_from
 from tfgen.generative.vaebm.energy import EnergyNetwork
 from tfgen.generative.vaebm.frozen import FrozenVAEBM
 from tfgen.generative.vaebm.guard import ExplosionGuard
@@ -123,7 +124,9 @@ class VAEBM(VAEBMInference, Model):
         self.buffer = None
         if buffer_size:
             self.buffer = ReplayBuffer(buffer_size, self.vae.latent_shapes, name="buffer")
-        object.__setattr__(self, "_left", {})
+        # What a step leaves for its end, of every replica its own: their traces run in threads of
+        # their own, which take turns wherever replicas meet.
+        object.__setattr__(self, "_left", threading.local())
 
     @staticmethod
     def _check(vae, num_steps, sample_steps, step_size, potential, negatives, output):
@@ -239,7 +242,7 @@ class VAEBM(VAEBMInference, Model):
             penalty += self._options["spectral_coefficient"] * spectral
         average = tf.convert_to_tensor(self.gap_average)
         average = _GAP_DECAY * average + (1.0 - _GAP_DECAY) * tf.stop_gradient(gap)
-        self._left["updates"] = [*updates, (self.gap_average, average)]
+        self._left.updates = [*updates, (self.gap_average, average)]
         logs = {
             "gap": gap,
             "energy_data": tf.reduce_mean(data_energy),
@@ -269,7 +272,7 @@ class VAEBM(VAEBMInference, Model):
             images = 0.5 * distribution.loc + 0.5  # as published not clipped
         else:
             images = distribution.sample_from_noise(end[PIXELS])
-        self._left["latents"] = {name: end[name] for name in self.groups}
+        self._left.latents = {name: end[name] for name in self.groups}
         logs = {
             "chain_gradient_norm": tf.reduce_mean(trace.gradient_norm),
             "chain_energy_drop": tf.reduce_mean(trace.energy[0] - trace.energy[-1]),
@@ -296,11 +299,11 @@ class VAEBM(VAEBMInference, Model):
         logs = super().train_step(data)
         if self.buffer is not None:
             accepted = tf.equal(tf.convert_to_tensor(self.consecutive_skips), 0)
-            self.buffer.push(self._left["latents"], accepted)
+            self.buffer.push(self._left.latents, accepted)
         return logs
 
     def pending_updates(self):
-        return self._left["updates"]
+        return self._left.updates
 
     def fit(self, x=None, *args, **kwargs):
         """Keras's `fit`; a new energy is first initialised from the data."""
