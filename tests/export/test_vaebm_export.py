@@ -29,7 +29,7 @@ def model():
         postprocess_cells=1,
     )
     energy = {"architecture": [[1, True], [2, True]], "num_channels": 4}
-    result = VAEBM(vae, energy, sample_steps=3, step_size=0.05)
+    result = VAEBM(vae, energy, sample_steps=3, step_size=0.1)
     result.build()
     kernels = result.energy.bank.kernels[result.energy.head.stack]
     kernels.assign(20.0 * np.random.default_rng(0).standard_normal(kernels.shape))

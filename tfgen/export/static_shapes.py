@@ -9,6 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 _OPEN = -1
+# What gradients compute axes with.
+_ARITHMETIC = {
+    "AddV2": np.add,
+    "Fill": lambda shape, value: np.full(shape, value[0]),
+    "FloorMod": np.mod,
+    "Range": lambda start, stop, step: np.arange(start[0], stop[0], step[0]),
+}
 
 
 def settle_shapes(graph: tf.Graph) -> tf.compat.v1.GraphDef:
@@ -59,11 +66,23 @@ def _dimensions(x):
 
 
 def _vector(x):
-    """The integers in a tensor, -1 for an open dimension; None if unknown."""
+    """The integers in a tensor as a vector, -1 for an open dimension; None if unknown."""
     if x.op.type == "Const":
         return tf.make_ndarray(x.op.get_attr("value")).reshape(-1)
+    if x.op.type in _ARITHMETIC:
+        values = [_vector(y) for y in x.op.inputs]
+        if any(map(_is_open, x.op.inputs, values)):
+            return None
+        return np.atleast_1d(_ARITHMETIC[x.op.type](*values))
+    if x.op.type == "Identity":
+        return _vector(x.op.inputs[0])
     values = _settled(x.op)
     return values[x.value_index] if values else None
+
+
+def _is_open(x, value) -> bool:
+    """Whether a value is unknown, or -1 in it is an open dimension rather than an axis."""
+    return value is None or (x.op.type != "Const" and _OPEN in value)
 
 
 def _summed_axes(first, second) -> list:
