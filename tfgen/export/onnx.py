@@ -64,8 +64,9 @@ def export_onnx(
 
 def _without_loops(signatures: Signatures) -> Signatures:
     """Signatures whose graphs hold no loop, where the generator has any."""
-    plain = signatures.generator.without_loops()
-    return signatures if plain is signatures.generator else Signatures(plain)
+    generator = signatures.generator
+    plain = generator.without_loops() if hasattr(generator, "without_loops") else generator
+    return signatures if plain is generator else Signatures(plain)
 
 
 def convert(signatures: Signatures, opset: int = OPSET) -> bytes:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.latent import missing_from
+from tfgen.generative.latent import freeze, missing_from
 from tfgen.generative.vaebm.energy import EnergyNetwork
 from tfgen.generative.vaebm.frozen import FrozenVAEBM
 from tfgen.generative.vaebm.guard import ExplosionGuard
@@ -94,7 +94,7 @@ class VAEBM(VAEBMInference, Model):
         self._check(vae, num_steps, sample_steps, step_size, potential, negatives, output)
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         self.vae = vae
-        self.vae.trainable = False
+        freeze(self.vae)
         self.image_shape = tuple(vae.image_shape)
         if not isinstance(energy, EnergyNetwork):
             options = {"image_shape": self.image_shape, "seed": seed, **_plain(energy)}
@@ -162,7 +162,7 @@ class VAEBM(VAEBMInference, Model):
             return
         if not self.vae.built:
             self.vae.build((None, *self.image_shape))
-        self.vae.trainable = False  # once more: variables made just now do not know it
+        freeze(self.vae)  # once more: variables made just now do not know it
         if not self.energy.built:
             self.energy.build()
         if self.buffer is not None:
@@ -229,6 +229,8 @@ class VAEBM(VAEBMInference, Model):
         E(x) of data minus E(x) of samples, as equation 7 of the paper estimates minus the
         gradient of the likelihood, plus regularisation of the energy.
         """
+        if not self.built:
+            self.build()
         images = data["images"] if isinstance(data, dict) else data
         negatives, logs = self._negatives(batch_size_of(images))
         view = self.energy.weights_view()
