@@ -13,6 +13,7 @@ _PUBLIC = {
     "GradientInversion": "tfgen.privacy",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
+    "VAEBM": "tfgen.generative.vaebm",
     "from_preset": "tfgen.generative.presets",
 }
 _ROOMS = (

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import distributions, layers, metrics, optimizers, samplers, training
 from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
-from tfgen.generative.vaebm import EnergyNetwork
+from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
 
 RNG = np.random.default_rng(0)
 
@@ -43,6 +43,15 @@ def _ncp(vae, **options):
     """Over a generator of its own each time."""
     options = {"width": 8, "num_cells": 1, "num_proposals": 5, "chunk_size": 16, **options}
     return lambda **kwargs: NCPVAE(vae(), **{**options, **kwargs})
+
+
+_TINY_ENERGY = {"architecture": [[1, True], [2, False]], "num_channels": 4}
+
+
+def _vaebm(vae, **options):
+    """Over a generator of its own each time."""
+    options = {"energy": _TINY_ENERGY, "num_steps": 2, "sample_steps": 2, **options}
+    return lambda **kwargs: VAEBM(vae(), **{**options, **kwargs})
 
 
 def _bank(**kwargs):
@@ -93,9 +102,21 @@ MODELS = {
         num_proposals=[1, 40, 3],
         seed=3,
     ),
+    "vaebm": _vaebm(_nvae(decoder="normal")),
+    "vaebm with everything": _vaebm(
+        _nvae(image_shape=(4, 8, 3), decoder="normal", num_flows=1),
+        energy={**_TINY_ENERGY, "signed_input": True, "seed": 4},
+        step_size=1e-3,
+        noise_scale=0.5,
+        potential="official",
+        negatives="mean",
+        output="sample",
+        spectral_coefficient=0.0,
+        energy_coefficient=0.1,
+        buffer_size=7,
+        seed=2,
+    ),
 }
-
-_TINY_ENERGY = {"architecture": [[1, True], [2, False]], "num_channels": 4}
 
 LAYERS = {
     "parameter bank": _bank,
@@ -174,10 +195,12 @@ KERAS_OBJECTS = {
 EXEMPT = {
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
+    FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.ncp.selection": "tests/generative",
+    "tfgen.generative.vaebm.guard": "tests/generative",
     "tfgen.optimizers.diagnostics": "tests/optimizers",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",

@@ -10,7 +10,7 @@ from tfgen.errors import ConfigError, DataError, UserError
 
 NAMES = {
     "digits", "mnist", "fashion_mnist", "omniglot", "cifar10", "cifar100", "svhn",
-    "imagenet32", "celeba64", "celeba_hq256", "ffhq256",
+    "imagenet32", "celeba64", "celeba_hq256", "ffhq256", "stacked_mnist",
 }  # fmt: skip
 
 

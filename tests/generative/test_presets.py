@@ -128,7 +128,7 @@ class TestDamage:
             ("[]", r"model\.name is None"),
             (
                 '{"model": {"name": "gan"}}',
-                r"model\.name is 'gan'; expected one of \['ncp', 'nvae'\]",
+                r"model\.name is 'gan'; expected one of \['ncp', 'nvae', 'vaebm'\]",
             ),
             ('{"model": {"name": "nvae", "speed": 3}}', "does not describe a model: .*speed"),
             ('{"model": {"name": "nvae", "decoder": "x"}}', "does not describe a model: .*'x'"),

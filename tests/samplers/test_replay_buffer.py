@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.samplers import ReplayBuffer, replay_probability
+from tfgen.training import strategy_from_name
 
 
 def buffer(capacity=5):
@@ -101,7 +102,7 @@ def test_refuses_nothing_to_hold():
 
 
 def test_replicas_share_one_buffer():
-    two_replicas = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    two_replicas = strategy_from_name("mirrored")
     with two_replicas.scope():
         ring = buffer(6)
 

@@ -304,3 +304,55 @@ class TestMistakes:
 
 def test_tool_is_executable(root):
     assert (root / "tools" / "convert_checkpoint").stat().st_mode & stat.S_IXUSR
+
+
+class TestEnergies:
+    """VAEBM's files: a dict of state dicts without options, and the VAE beside it."""
+
+    @pytest.fixture(scope="class")
+    def files(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("vaebm")
+        found = Checkpoint("vaebm_small")
+        values, args = found.values, argparse.Namespace(**found.args)
+
+        def state(prefix):
+            names = [key for key in values.files if key.startswith(prefix)]
+            return {key.removeprefix(prefix): torch.from_numpy(values[key]) for key in names}
+
+        vae = {"epoch": 1, "global_step": 2, "state_dict": state("vae/"), "args": args}
+        torch.save(vae, folder / "checkpoint.pt")
+        torch.save({"model": state("energy/"), "optimizer": {}}, folder / "EBM_500.pth")
+        return folder, values
+
+    def test_energies_and_images_are_the_authors(self, run, files, tmp_path):
+        folder, values = files
+        result = run(folder / "EBM_500.pth", tmp_path / "a", f"--vae={folder / 'checkpoint.pt'}")
+        assert result.code == 0, result.err
+        model = tfgen.from_preset(tmp_path / "a")
+        assert isinstance(model, tfgen.VAEBM)
+        x = tf.constant(values["x"].transpose(0, 2, 3, 1), tf.float32)
+        np.testing.assert_allclose(model(x), values["energy_of_x"], rtol=1e-4)
+        assert model.get_config()["potential"] == "official"
+        assert (model.sampler.num_steps, model.sampler.step_size) == (16, 8e-5)
+        noise = {f"z_{k}": values[f"eps_z/{k}"].transpose(0, 2, 3, 1) for k in range(2)}
+        np.testing.assert_allclose(
+            model.vae.prepared().generate(noise),
+            np.clip(0.5 * 5 * np.tanh(values["logits"][:, :3] / 5) + 0.5, 0, 1).transpose(
+                0, 2, 3, 1
+            ),
+            atol=1e-4,
+        )
+
+    def test_over_a_vae_that_was_converted_before(self, run, files, tmp_path):
+        folder, _ = files
+        assert run(folder / "checkpoint.pt", tmp_path / "vae").code == 0
+        result = run(folder / "EBM_500.pth", tmp_path / "b", f"--vae={tmp_path / 'vae'}")
+        assert result.code == 0, result.err
+        assert (tmp_path / "b" / "config.json").is_file()
+
+    def test_an_energy_is_no_vae(self, run, files, tmp_path):
+        folder, _ = files
+        result = run(folder / "checkpoint.pt", tmp_path / "c", f"--vae={folder / 'checkpoint.pt'}")
+        assert result.code == 2
+        assert "'model'" in result.err
+        assert not (tmp_path / "c").exists()

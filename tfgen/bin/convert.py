@@ -1,7 +1,10 @@
-r"""Turns a checkpoint of NVAE's authors into a folder that all of tfgen reads. Needs PyTorch.
+r"""Turns a checkpoint of NVAE's or VAEBM's authors into a folder that all of tfgen reads.
+
+Needs PyTorch.
 
 tools/convert_checkpoint checkpoint.pt runs/authors-mnist
 tools/convert_checkpoint checkpoint.pt runs/faces --image_shape=256,256,3
+tools/convert_checkpoint EBM_30000.pth runs/authors-vaebm --vae=checkpoint.pt
 tfgen-sample --workdir=runs/authors-mnist --temperature=0.7
 
 The folder is a preset, `tfgen.from_preset("runs/authors-mnist")`, and a workdir for every binary
@@ -27,6 +30,12 @@ EDGE = flags.DEFINE_enum(
     ["exact", "nvae2020"],
     "How level 254 of 255 is scored; nvae2020 as the published numbers of colour images were.",
 )
+VAE = flags.DEFINE_string(
+    "vae",
+    None,
+    "CHECKPOINT then holds an energy of VAEBM, and this is the VAE under it: a checkpoint of the "
+    "authors, or a folder or preset of tfgen.",
+)
 ALLOW_PICKLE = flags.DEFINE_bool(
     "allow_pickle", False, "Let the file run the code it holds: only if you trust its maker."
 )
@@ -47,20 +56,47 @@ def main(checkpoint: str, output_dir: str) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin.workdir import Workdir
         from tfgen.generative import presets
-        from tfgen.generative.nvae.official_file import read_official
         from tfgen.training.files import replace_dir
 
         presets.refuse_existing(output, OVERWRITE.value)
-        official_config, state, origin = read_official(checkpoint, allow_pickle=ALLOW_PICKLE.value)
-        model, config = convert(official_config, state, shape, EDGE.value)
+        if VAE.value is None:
+            model, config, origin = convert_file(checkpoint, shape)
+        else:
+            model, config, origin = convert_energy_file(checkpoint, VAE.value, shape)
         with replace_dir(output) as temporary:
             presets.write_preset(model, temporary, config)
             Workdir(temporary).write_metrics("origin", {"file": Path(checkpoint).name, **origin})
     print(
-        f"{model.bank.num_parameters:,} parameters, {len(model.groups)} latent groups, images "
+        f"{model.num_parameters:,} parameters, {len(model.groups)} latent groups, images "
         f"{'x'.join(map(str, model.image_shape))}: {output}\n"
         f"next: tfgen-sample --workdir={output}"
     )
+
+
+def convert_file(checkpoint: str, image_shape):
+    """NVAE, complete configuration and origin of an NVAE checkpoint."""
+    from tfgen.generative.nvae.official_file import read_official
+
+    options, state, origin = read_official(checkpoint, allow_pickle=ALLOW_PICKLE.value)
+    return (*convert(options, state, image_shape, EDGE.value), origin)
+
+
+def convert_energy_file(checkpoint: str, vae: str, image_shape):
+    """VAEBM, configuration and origin of an energy's checkpoint and the VAE under it."""
+    from tfgen.generative import presets
+    from tfgen.generative.nvae.official_file import read_state_dict
+    from tfgen.generative.vaebm.official import vaebm_from_official
+
+    state = read_state_dict(checkpoint, "model", allow_pickle=ALLOW_PICKLE.value)
+    if Path(vae).is_file():
+        base, config, origin = convert_file(vae, image_shape)
+    else:
+        folder = presets.find_preset(vae)
+        base, config = presets.from_preset(folder), presets.read_config(folder)
+        origin = {}
+    model = vaebm_from_official(base, state)
+    config = {**config, "model": presets.model_section(model), "vae": str(vae)}
+    return model, config, {"vae": Path(vae).name, **origin}
 
 
 def convert(official_config, state, image_shape=None, edge: str = "exact"):

@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
         loaded = loading.load()
     # A file that is missing is better known before an hour of scoring.
     extractor = quality.extractor_from(EXTRACTOR.value) if NUM_SAMPLES.value else None
-    config, generator = loaded.config, loaded.generator.frozen()
+    config, normalizer = loaded.config, _normalize(loaded.generator)
+    generator = loaded.generator.frozen()
     if config["data"] is None:
         raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
     section = config["evaluation"]
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
             seed=SEED.value,
             report=lambda done, _: advance(done),
         )
-    results = {"data": config["data"]["name"], "split": split, **results}
+    results = {"data": config["data"]["name"], "split": split, **results, **normalizer}
     if NUM_SAMPLES.value:
         results["sample_quality"] = compare_samples(loaded, generator, extractor)
     loaded.workdir.write_metrics(split, results)
@@ -84,6 +85,21 @@ def main(argv: Sequence[str]) -> None:
     if config["model"]["name"] in REPORTS:
         REPORTS[config["model"]["name"]](loaded, generator, pipeline, num_images)
     print(f"numbers: {loaded.workdir.metrics_path}")
+
+
+def _normalize(generator) -> dict:
+    """Bounds log Z of a generator that is known up to it, so that its likelihood counts it."""
+    if not hasattr(generator, "estimate_log_partition"):
+        return {}
+    bounds = generator.estimate_log_partition(seed=SEED.value)
+    found = {f"log_z_{name}": float(value) for name, value in bounds._asdict().items()}
+    print(
+        f"log Z between {found['log_z_lower']:.3f} +- {found['log_z_lower_standard_error']:.3f} "
+        f"and {found['log_z_upper']:.3f} +- {found['log_z_upper_standard_error']:.3f} nats; "
+        "likelihoods take the upper bound",
+        flush=True,
+    )
+    return found
 
 
 def compare_samples(loaded, generator, extractor) -> dict:

@@ -13,13 +13,14 @@ from tfgen.bin.base_generator import fingerprint, load_base, resolve
 from tfgen.bin.config import complete
 from tfgen.errors import ConfigError, DataError
 from tfgen.generative.presets import GENERATORS, make_generator
-from tfgen.optimizers import Adamax
+from tfgen.optimizers import Adamax, ClippedAdam
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
 OPTIMIZERS = {
     "adamax": Adamax,
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
+    "clipped_adam": ClippedAdam,
 }
 
 

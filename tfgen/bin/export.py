@@ -14,7 +14,8 @@ from tfgen.bin.replacing import OVERWRITE
 FORMATS = flags.DEFINE_list(
     "formats",
     None,
-    "Some of saved_model, litert_float32, litert_float16, litert_int8, onnx; default: all.",
+    "Some of saved_model, litert_float32, litert_float16, litert_int8, onnx; default: all that the "
+    "model can become.",
 )
 NAME = flags.DEFINE_string("name", None, "Of the served model; default: the workdir's name.")
 VERSION = flags.DEFINE_integer("version", 1, "Of the SavedModel.", lower_bound=1)
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
         str(loading.output_or(loaded.workdir.exports)),
         NAME.value or loaded.name,
         VERSION.value,
-        formats=tuple(FORMATS.value or export.FORMATS),
+        formats=tuple(FORMATS.value or loaded.generator.export_formats or export.FORMATS),
         overwrite=OVERWRITE.value,
         on_report=lambda report: print(report, flush=True),
     )

@@ -99,7 +99,9 @@ def _callbacks(experiment, workdir, manager, chief):
         if experiment.strategy.num_replicas_in_sync > 1 and not chief:
             raise ConfigError("config.training.max_minutes stops one worker only; leave it out")
         callbacks.append(TimeLimit(options["max_minutes"]))
-    callbacks += experiment.model.training_callbacks(experiment.held_out_dataset())
+    callbacks += experiment.model.training_callbacks(
+        experiment.held_out_dataset(), workdir.path if chief else None
+    )
     if chief:
         report_steps = options["report_steps"]
         callbacks += [

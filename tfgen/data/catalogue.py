@@ -63,6 +63,12 @@ _ENTRIES = (
         note="The four idx files, gzipped or not, are read from a folder of this name.",
     ),
     DatasetInfo(
+        name="stacked_mnist",
+        image_shape=(32, 32, 3),
+        num_images={"train": 120_000, "test": 20_000},
+        note="Made of MNIST: see there.",
+    ),
+    DatasetInfo(
         name="fashion_mnist",
         image_shape=(28, 28, 1),
         num_bits=1,

@@ -18,6 +18,7 @@ from tfgen.data.arrays import (
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
 from tfgen.data.folders import PARTITION_FILES, SPLIT_FOLDERS, has_images, read_folder
 from tfgen.data.source import Source
+from tfgen.data.stacked import stack_digits
 from tfgen.errors import ConfigError, DataError
 
 DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
@@ -94,6 +95,9 @@ def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool
     if info.name == "digits":
         images, labels = libraries.read_digits(split)
         return Source(info.name, split, images, labels)
+    if info.name == "stacked_mnist":
+        mnist = _load_catalogued(CATALOGUE["mnist"], split, folder, explicit)
+        return Source(info.name, split, *stack_digits(mnist.images, mnist.labels), mnist.path)
     reasons = []
     for path, read in (
         *_local_candidates(info, split, folder),

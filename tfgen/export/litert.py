@@ -65,6 +65,12 @@ def export_litert(
     """
     if variant not in VARIANTS:
         raise ExportError(f"Unknown LiteRT variant {variant!r}; expected {', '.join(VARIANTS)}.")
+    formats = getattr(generator, "export_formats", None)
+    if formats is not None and f"litert_{variant}" not in formats:
+        raise ExportError(
+            f"LiteRT has no kernels for the gradients that {type(generator).__name__} follows when "
+            f"it samples; export it to {' or '.join(formats)}."
+        )
     path = os.path.abspath(path)
     check.refuse_existing(path, overwrite)
     check.require("ai_edge_litert.interpreter", "litert")

@@ -7,9 +7,10 @@ import os
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import check
+from tfgen.export import check, onnx_gradients
 from tfgen.export.saved_model import FLOAT32_TOLERANCE
 from tfgen.export.signatures import Signatures
+from tfgen.export.static_shapes import settle_shapes
 from tfgen.export.subject import Subject
 from tfgen.training.files import replace_file
 
@@ -49,7 +50,7 @@ def export_onnx(
     subject = subject or Subject(generator)
     with check.written_beside(path, replace_file) as beside:
         with open(beside, "wb") as file:
-            file.write(convert(subject.frozen, opset))
+            file.write(convert(_without_loops(subject.frozen), opset))
         return check.verify(
             _runner(beside),
             subject,
@@ -59,6 +60,13 @@ def export_onnx(
             path=path,
             size_bytes=check.size_on_disk(beside),
         )
+
+
+def _without_loops(signatures: Signatures) -> Signatures:
+    """Signatures whose graphs hold no loop, where the generator has any."""
+    generator = signatures.generator
+    plain = generator.without_loops() if hasattr(generator, "without_loops") else generator
+    return signatures if plain is generator else Signatures(plain)
 
 
 def convert(signatures: Signatures, opset: int = OPSET) -> bytes:
@@ -77,6 +85,7 @@ def convert(signatures: Signatures, opset: int = OPSET) -> bytes:
             output_names=list(outputs),
             tensors_to_rename={**inputs, **outputs},
             opset=opset,
+            custom_op_handlers=onnx_gradients.handlers(),
         )
     # A TensorFlow op without a translation passes through under its own name: refuse it here.
     onnx = check.require("onnx", "onnx")
@@ -104,7 +113,7 @@ def _freeze_variables(function) -> tuple[tf.compat.v1.GraphDef, dict[str, str], 
     inputs = {tensor.name: tensor.op.name for tensor in frozen.inputs}
     names = list(function.structured_outputs)  # flattened in sorted order, as the outputs are
     outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, sorted(names))}
-    return frozen.graph.as_graph_def(add_shapes=True), inputs, outputs
+    return settle_shapes(frozen.graph), inputs, outputs
 
 
 def _runner(path: str) -> check.Runner:

@@ -87,6 +87,7 @@ class Generator:
     """
 
     image_shape: tuple[int, int, int]
+    export_formats: tuple[str, ...] | None = None  # of `tfgen.export.FORMATS`; None: all
 
     def noise_spec(self, num_images: int | None = None) -> dict[str, NoiseSpec]:
         """Names, shapes and distributions of the noise of `num_images` images."""
@@ -112,6 +113,10 @@ class Generator:
 
     def frozen(self) -> "Generator":
         """A generator with the same methods and weights fixed for inference."""
+        return self
+
+    def without_loops(self) -> "Generator":
+        """The same for runtimes whose graphs know no loops."""
         return self
 
     def sample(

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -125,6 +126,18 @@ def missing_from(generator: Any) -> str:
     """What a generator lacks that should be walked; empty if nothing."""
     needed = ("image_shape", "latent_shapes", "context_shapes", "walk_prior", "walk_posterior")
     return ", ".join(name for name in needed if not hasattr(generator, name))
+
+
+def freeze(model: keras.Model) -> None:
+    """Makes every variable of a generator untrainable, those of a loaded one too.
+
+    Keras leaves the layers within alone when the model says that it is frozen already, as a loaded
+    one does.
+    """
+    for layer in model._flatten_layers():
+        layer.trainable = False
+    for variable in model.variables:
+        variable.trainable = False
 
 
 def check_walk(generator: LatentGenerator, images, seeds) -> None:

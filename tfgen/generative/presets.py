@@ -17,12 +17,13 @@ import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
 from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.nvae import NVAE
+from tfgen.generative.vaebm import VAEBM
 from tfgen.training import CheckpointManager, Model, load_weights_only
 from tfgen.training.files import replace_dir, replace_file
 
 # What `config.model.name` may say. A new system adds its row. One whose constructor takes a `vae`
 # stands on a trained generator: the `vae` of its section is that generator's own section.
-GENERATORS: dict[str, type[Model]] = {"nvae": NVAE, "ncp": NCPVAE}
+GENERATORS: dict[str, type[Model]] = {"nvae": NVAE, "ncp": NCPVAE, "vaebm": VAEBM}
 
 PRESETS_DIR = "TFGEN_PRESETS_DIR"
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"

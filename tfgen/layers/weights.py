@@ -189,8 +189,8 @@ class FoldedWeights:
         if dense not in self.folded:
             kernel = self.source._row("kernels", dense.stack, dense.row)
             self._keep(dense, kernel, self.source._row("biases", dense.units, dense.bias_row))
-        kernel, bias = self.folded[dense]
-        y = tf.matmul(x, tf.convert_to_tensor(kernel)) + bias
+        kernel, bias = (tf.cast(tensor, x.dtype) for tensor in self.folded[dense])
+        y = tf.matmul(x, kernel) + bias
         return y if activation is None else activation(y)
 
     def free(self, name: str) -> tf.Tensor:

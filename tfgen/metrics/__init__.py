@@ -9,6 +9,7 @@ from tfgen.metrics.likelihood import (
     bits_per_dim,
     evaluate_likelihood,
 )
+from tfgen.metrics.mode_count import ModeCount, classify_channels, count_modes, expected_kl
 from tfgen.metrics.moments import Moments
 from tfgen.metrics.neighbours import nearest_neighbours
 from tfgen.metrics.precision_recall import precision_recall
@@ -20,10 +21,14 @@ __all__ = [
     "FeatureStatistics",
     "ImportanceWeightedBound",
     "MeanWithStandardError",
+    "ModeCount",
     "Moments",
     "bits_per_dim",
+    "classify_channels",
     "compare_samples",
+    "count_modes",
     "evaluate_likelihood",
+    "expected_kl",
     "feature_statistics",
     "frechet_distance",
     "inception_v3",

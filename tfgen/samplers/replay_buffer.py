@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.samplers import state as states
+from tfgen.training.replicas import gather_over_replicas, num_replicas
 
 
 def replay_probability(step, maximum: float, anneal_steps: int) -> tf.Tensor:
@@ -22,7 +23,7 @@ class ReplayBuffer(keras.layers.Layer):
 
     The states live in variables, so that checkpoints hold them, on the device of the model. Pushing
     writes the new rows in place. Under a distribution strategy all replicas hold the same buffer:
-    each contributes its states and draws its own.
+    each contributes its states, all as many, and draws its own.
 
     Args:
         capacity: states at most.
@@ -90,11 +91,8 @@ class ReplayBuffer(keras.layers.Layer):
             new: `{name: [B, *shape]}`, of all leaves.
             accept: boolean scalar, the same on all replicas.
         """
-        strategy = tf.distribute.get_strategy()
-        several = strategy.num_replicas_in_sync > 1
-        if several:
-            context = tf.distribute.get_replica_context()
-            new = {name: context.all_gather(value, axis=0) for name, value in new.items()}
+        several = num_replicas() > 1
+        new = {name: gather_over_replicas(value) for name, value in new.items()}
         new = {name: value[-self.capacity :] for name, value in new.items()}
         count = tf.cast(states.num_chains(new), tf.int64)
         pushed = tf.convert_to_tensor(self.pushed)

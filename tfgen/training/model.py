@@ -116,13 +116,14 @@ class Model(keras.Model):
 
     progress_names: tuple[str, ...] = ("loss", "nelbo", "kl")  # scalars that the progress bar shows
 
-    def training_callbacks(self, held_out) -> list[keras.callbacks.Callback]:
+    def training_callbacks(self, held_out, directory=None) -> list[keras.callbacks.Callback]:
         """Callbacks of this system, run before those that record.
 
         Args:
             held_out: a data set of the images set aside, or None.
+            directory: `Path` of the run's folder, or None where this process may not write.
         """
-        del held_out
+        del held_out, directory
         return []
 
     def finish(self) -> bool:

@@ -30,6 +30,21 @@ def mean_over_replicas(value):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
 
+def gather_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """The replicas' `[B, ...]` one after the other, `[replicas * B, ...]`, in replica context.
+
+    All replicas must have as many rows. (`ReplicaContext.all_gather` returned one replica's rows
+    alone where the batch size is not known while tracing.)
+    """
+    count = num_replicas()
+    if count == 1:
+        return value
+    before = replica_id()
+    rest = [[0, 0]] * value.shape.rank
+    alone = tf.pad(tf.expand_dims(value, 0), [[before, count - 1 - before], *rest])
+    return tf.reshape(sum_over_replicas(alone), [-1, *value.shape[1:]])
+
+
 def mean_updates(updates: Sequence[tuple]) -> list[tuple]:
     """`(variable, value)` pairs with the replicas' mean as value, so that copies never part."""
     if num_replicas() == 1 or not updates:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
-from tfgen.generative.latent import missing_from
+from tfgen.generative.latent import freeze, missing_from
 from tfgen.generative.ncp.classifier import make_classifier
 from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
@@ -81,7 +81,7 @@ class NCPVAE(NCPInference, Model):
             )
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         self.vae = vae
-        _freeze(vae)
+        freeze(vae)
         self.image_shape = tuple(vae.image_shape)
         self._options = dict(
             width=width,
@@ -156,7 +156,7 @@ class NCPVAE(NCPInference, Model):
             return
         if not self.vae.built:
             self.vae.build((None, *self.image_shape))
-        _freeze(self.vae)  # once more: variables made just now do not know it
+        freeze(self.vae)  # once more: variables made just now do not know it
         for bank in self.banks:
             bank.build()
         self.best_loss = self.add_weight(
@@ -321,7 +321,8 @@ class NCPVAE(NCPInference, Model):
         self.best_loss.assign(np.where(better, losses, best).astype(np.float32))
         return better.tolist()
 
-    def training_callbacks(self, held_out):
+    def training_callbacks(self, held_out, directory=None):
+        del directory
         return [] if held_out is None else [HeldOutSelection(held_out)]
 
     def finish(self) -> bool:
@@ -370,11 +371,3 @@ class NCPVAE(NCPInference, Model):
         config = dict(config)
         config["vae"] = keras.saving.deserialize_keras_object(config["vae"], custom_objects)
         return cls(**config)
-
-
-def _freeze(model: keras.Model) -> None:
-    # Keras leaves layers within alone when the model says it is frozen already, as loaded ones do.
-    for layer in model._flatten_layers():
-        layer.trainable = False
-    for variable in model.variables:
-        variable.trainable = False

@@ -48,6 +48,29 @@ def read_official(
     return dict(options), _arrays(path, content["state_dict"]), origin
 
 
+def read_state_dict(
+    path: str | os.PathLike, name: str, *, allow_pickle: bool = False
+) -> dict[str, np.ndarray]:
+    """The weights under `name` of a file that holds a dict of state dicts. Needs PyTorch.
+
+    Args:
+        path: the file.
+        name: of the state dict.
+        allow_pickle: see `read_official`.
+
+    Raises:
+        CheckpointError, UserError: see `read_official`.
+    """
+    path = Path(path)
+    content = _load(path, allow_pickle)
+    if not isinstance(content, Mapping) or not isinstance(content.get(name), Mapping):
+        raise CheckpointError(
+            f"{path} holds {_describe(content)}; expected a dict whose {name!r} maps names to "
+            "tensors"
+        )
+    return _arrays(path, content[name])
+
+
 def _load(path, allow_pickle):
     torch = _torch()
     if not path.is_file():

@@ -53,7 +53,7 @@ class NoiseSpace:
 
         def choose(prior):
             eps = noise[self.vae.groups[prior.index]]
-            scale = prior.scale * temperatures[prior.index]
+            scale = prior.scale * tf.cast(temperatures[prior.index], eps.dtype)
             axes = list(range(1, eps.shape.rank))
             log_scales.append(tf.reduce_sum(tf.math.log(scale), axes))
             return prior.loc + scale * eps

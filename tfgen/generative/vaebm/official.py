@@ -7,6 +7,16 @@ import numpy as np
 from tfgen.errors import CheckpointError
 from tfgen.generative.nvae.official import assign_slots, kernel_slots
 from tfgen.generative.vaebm.energy import ARCHITECTURES, EnergyNetwork
+from tfgen.generative.vaebm.vaebm import VAEBM
+
+# How the authors draw from each of their energies (their README): eta and steps at test time, and
+# what the loss was shown.
+SAMPLERS = {
+    "cifar10": dict(step_size=8e-5, num_steps=10, sample_steps=16, negatives="sample"),
+    "celeba64": dict(step_size=5e-6, num_steps=10, sample_steps=20, negatives="mean"),
+    "lsun_church64": dict(step_size=4e-6, num_steps=10, sample_steps=20, negatives="mean"),
+    "celeba_hq256": dict(step_size=3e-6, num_steps=6, sample_steps=24, negatives="mean"),
+}
 
 
 def slots(network: EnergyNetwork) -> dict[str, tuple]:
@@ -18,6 +28,25 @@ def slots(network: EnergyNetwork) -> dict[str, tuple]:
         if block.skip is not None:
             parts[f"blocks.{index}.skip.0"] = block.skip
     return {k: v for name, part in parts.items() for k, v in kernel_slots(bank, name, part)}
+
+
+def vaebm_from_official(vae, state: Mapping[str, np.ndarray]) -> VAEBM:
+    """A VAEBM of the authors' energy over their VAE, with the chain that it was trained with.
+
+    Args:
+        vae: with a Normal decoder, of the data that the energy belongs to.
+        state: arrays by official name.
+
+    Raises:
+        CheckpointError: the entries are those of no energy network of the paper.
+    """
+    options = options_from_official(state, vae.image_shape)
+    sampler = SAMPLERS.get(options["architecture"], {})
+    model = VAEBM(vae, options, potential="official", data_init_batches=0, **sampler)
+    model.build()
+    load_official(model.energy, state)
+    model.initialized.assign(1)
+    return model
 
 
 def load_official(network: EnergyNetwork, state: Mapping[str, np.ndarray]) -> None:

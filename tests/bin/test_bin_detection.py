@@ -1,0 +1,21 @@
+"""AUROC of scores, and the means of pairs."""
+
+import numpy as np
+
+from tfgen.bin.detection import auroc, mean_of_pairs
+
+
+def test_auroc_knows_nothing_of_identical_sets_and_all_of_separable_ones():
+    rng = np.random.default_rng(0)
+    same = auroc(rng.standard_normal(4000), rng.standard_normal(4000))
+    assert abs(same - 0.5) < 0.02  # 3 standard errors
+    assert auroc(np.arange(5), np.arange(5) + 10) == 1.0
+    assert auroc(np.arange(5) + 10, np.arange(5)) == 0.0  # larger is further from the data
+    assert auroc(np.zeros(3), np.zeros(4)) == 0.5
+
+
+def test_means_are_of_two_different_images():
+    images = np.eye(6)[:, :, None, None]
+    means = mean_of_pairs(images, seed=3)
+    assert means.shape == images.shape
+    assert np.all(np.sort(means.reshape(6, 6), axis=1)[:, -2:] == 0.5)

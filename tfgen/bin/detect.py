@@ -1,0 +1,57 @@
+r"""How well a trained generator tells its own data from others: AUROC of its scores.
+
+tfgen-detect --workdir=runs/vaebm --data_dir=data --others=mnist,omniglot,interpolations
+
+Scores are larger for what is further from the data: `nelbo` (the VAE's bound), `energy` (E alone)
+and `score` (minus the unnormalised log-density, bound and energy together) of a VAEBM, `nelbo` of
+other generators. `interpolations` are the means of pairs of test images.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfgen.bin import app, loading, terminal
+from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
+from tfgen.errors import UserError
+
+OTHERS = flags.DEFINE_list("others", ["interpolations"], "Data sets to tell from, by name.")
+INTERPOLATIONS = "interpolations"
+
+
+def main(argv: Sequence[str]) -> None:
+    """What the binary does, in order."""
+    del argv
+    with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.bin.detection import auroc, load_images, mean_of_pairs, scores
+
+        loaded = loading.load()
+    config, generator = loaded.config, loaded.generator.frozen()
+    if config["data"] is None:
+        raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
+    name, count = config["data"]["name"], NUM_IMAGES.value or 1000
+    batch_size = BATCH_SIZE.value or config["evaluation"]["batch_size"]
+
+    def load(data_name):
+        return load_images(config, data_name, app.DATA_DIR.value, count)
+
+    own = load(name)
+    known = scores(generator, own, SEED.value, batch_size)
+    results = {}
+    for other in OTHERS.value:
+        images = mean_of_pairs(own, SEED.value) if other == INTERPOLATIONS else load(other)
+        unknown = scores(generator, images, SEED.value, batch_size)
+        results[other] = {key: auroc(known[key], unknown[key]) for key in known}
+        row = "  ".join(f"{key} {value:.3f}" for key, value in results[other].items())
+        print(f"{name} against {other} ({len(own)} and {len(images)} images): {row}", flush=True)
+    loaded.workdir.write_metrics("detection", {"data": name, "num_images": count, "auroc": results})
+    print(f"numbers: {loaded.workdir.metrics_path}")
+
+
+def run() -> None:
+    """The console script."""
+    app.run("tfgen-detect", main)
+
+
+if __name__ == "__main__":
+    run()

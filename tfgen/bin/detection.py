@@ -1,0 +1,69 @@
+"""Scores of images under a generator, and how well they part two sets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+
+from tfgen import data
+from tfgen.errors import DataError
+from tfgen.generative import seeds_for
+
+
+def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int) -> np.ndarray:
+    """The first evaluation images of a data set, prepared as the generator's own.
+
+    Raises:
+        DataError: they have another shape.
+    """
+    expected = tuple(config["model"].get("vae", config["model"])["image_shape"])
+    resized = expected[:2] if name.startswith(("folder:", "tfds:")) else None
+    source = data.load(name, config["evaluation"]["split"], data_dir, image_size=resized)
+    if source.image_shape != expected:
+        raise DataError(
+            f"images of {name!r} have shape {source.image_shape}; this generator knows {expected}"
+        )
+    source = source.take(min(num_images, len(source)))
+    section = config["data"]
+    pipeline = data.Pipeline(
+        source,
+        100,
+        training=False,
+        num_bits=section["num_bits"],
+        binarize=section["binarize"],
+    )
+    return np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
+
+
+def mean_of_pairs(images: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The mean of each image and another one, drawn at random: `[N, H, W, C]`."""
+    shift = np.random.default_rng(seed).integers(1, max(len(images), 2))
+    return 0.5 * (images + np.roll(images, shift, axis=0))
+
+
+def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) -> dict:
+    """What a generator says of images, `[N]` each; larger is further from its data."""
+    has_energy = hasattr(generator, "energy_of")
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def batch_scores(images, seeds):
+        base = generator.vae if has_energy else generator
+        nelbo = base.log_likelihood(images, seeds)["nelbo"]
+        if not has_energy:
+            return {"nelbo": nelbo}
+        energy = generator.energy_of(images)
+        return {"score": nelbo + energy, "energy": energy, "nelbo": nelbo}
+
+    seeds, found = seeds_for(len(images), seed), []
+    for start in range(0, len(images), batch_size):
+        end = start + batch_size
+        found.append(batch_scores(tf.constant(images[start:end]), tf.constant(seeds[start:end])))
+    return {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+
+
+def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """Probability that an unknown image scores above a known one; by exact ranks."""
+    labels = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
+    return float(roc_auc_score(labels, np.r_[known, unknown]))

@@ -1,0 +1,395 @@
+"""VAEBM: a VAE refined by an energy network (Xiao, Kreis, Kautz & Vahdat, 2021, arXiv:2010.00654).
+
+A trained VAE puts its mass around all modes, and some of it between them. An energy network E
+multiplies its density, h(x, z) = p(x, z) exp(-E(x)) / Z, and takes that mass away. It learns from
+the difference between data and samples of short Langevin chains in the VAE's noise space.
+"""
+
+import threading
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.generative.base import batch_size_of
+from tfgen.generative.latent import freeze, missing_from
+from tfgen.generative.vaebm.energy import EnergyNetwork
+from tfgen.generative.vaebm.frozen import FrozenVAEBM
+from tfgen.generative.vaebm.guard import ExplosionGuard
+from tfgen.generative.vaebm.inference import Ready, SamplerOptions, VAEBMInference, run_chain
+from tfgen.generative.vaebm.noise_space import PIXELS, POTENTIALS, NoiseSpace, noise_shapes
+from tfgen.generative.vaebm.partition import log_partition_bounds
+from tfgen.optimizers import ClippedAdam as _ClippedAdam  # noqa: F401 (saved models name it)
+from tfgen.samplers import PartitionBounds, ReplayBuffer, replay_probability
+from tfgen.training.model import Model
+from tfgen.training.replicas import is_multi_worker
+
+POWER_ITERATIONS = 4
+FIRST_POWER_ITERATIONS = 40
+_GAP_DECAY = 0.9  # of the running gap that the guard watches
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class VAEBM(VAEBMInference, Model):
+    """A trained VAE whose density is multiplied by that of an energy network.
+
+    Args:
+        vae: a trained `NVAE` with a Normal decoder. It is frozen: no training changes it.
+        energy: an `EnergyNetwork`, or its keyword arguments.
+        num_steps: K of the training's chains.
+        step_size: eta, of training and sampling.
+        noise_scale: factor on the noise sqrt(eta) of the chains; the implied temperature is its
+            square.
+        sample_steps: K when images are drawn; 0 gives those of the VAE.
+        potential: what chains descend: "exact", E(x) + |eps|^2 / 2, or "official", that of the
+            authors' code, which lacks the Jacobian's term.
+        negatives: shows the energy the decoder's "sample" (CIFAR-10) or "mean" (the other recipes).
+        output: whether drawn images are the decoder's "mean" (the paper) or "sample".
+        spectral_coefficient: alpha_s of the sum of largest singular values.
+        energy_coefficient: of the mean squared energies, which hold them near zero; 0 as published.
+        buffer_size: states of latents that chains may start from again; 0 always starts afresh.
+        replay_maximum: largest probability of starting from the buffer.
+        replay_anneal_steps: over which it rises from 0.
+        data_init_batches: training batches from which `fit` initialises a new energy; 0 does not.
+        seed: of the initial weights and the chains.
+
+    Call arguments:
+        images: `[B, H, W, C]` float32 in [0, 1].
+
+    Returns:
+        Energies `[B]`.
+
+    Example:
+
+    >>> model = tfgen.VAEBM(tfgen.from_preset("runs/mnist-vae"))  # doctest: +SKIP
+    >>> model.compile(tfgen.optimizers.ClippedAdam(4e-5, weight_decay=3e-5))  # doctest: +SKIP
+    >>> model.fit(pipeline.dataset(), steps_per_epoch=900, epochs=5)  # doctest: +SKIP
+    >>> images = model.sample(64)  # doctest: +SKIP
+    """
+
+    progress_names = ("loss", "gap", "energy_data")
+
+    def __init__(
+        self,
+        vae,
+        energy=None,
+        num_steps=10,
+        step_size=8e-5,
+        noise_scale=1.0,
+        sample_steps=16,
+        potential="exact",
+        negatives="sample",
+        output="mean",
+        spectral_coefficient=0.2,
+        energy_coefficient=0.0,
+        buffer_size=0,
+        replay_maximum=0.6,
+        replay_anneal_steps=5000,
+        data_init_batches=5,
+        seed=0,
+        name="vaebm",
+        **kwargs,
+    ):
+        self._check(vae, num_steps, sample_steps, step_size, potential, negatives, output)
+        super().__init__(name=name, seed=seed, autocast=False, **kwargs)
+        self.vae = vae
+        freeze(self.vae)
+        self.image_shape = tuple(vae.image_shape)
+        if not isinstance(energy, EnergyNetwork):
+            options = {"image_shape": self.image_shape, "seed": seed, **_plain(energy)}
+            energy = EnergyNetwork(dtype=self.dtype_policy, **options)
+        if tuple(energy.image_shape) != self.image_shape:
+            raise ConfigError(
+                f"the energy takes images {energy.image_shape}, the VAE makes {self.image_shape}"
+            )
+        self.energy = energy
+        self._options = dict(
+            num_steps=num_steps,
+            step_size=step_size,
+            noise_scale=noise_scale,
+            sample_steps=sample_steps,
+            potential=potential,
+            negatives=negatives,
+            output=output,
+            spectral_coefficient=spectral_coefficient,
+            energy_coefficient=energy_coefficient,
+            buffer_size=buffer_size,
+            replay_maximum=replay_maximum,
+            replay_anneal_steps=replay_anneal_steps,
+            data_init_batches=data_init_batches,
+            seed=seed,
+        )
+        self.sampler = SamplerOptions(sample_steps, step_size, noise_scale, potential, output)
+        self.buffer = None
+        if buffer_size:
+            self.buffer = ReplayBuffer(buffer_size, self.vae.latent_shapes, name="buffer")
+        # What a step leaves for its end, of every replica its own: their traces run in threads of
+        # their own, which take turns wherever replicas meet.
+        object.__setattr__(self, "_left", threading.local())
+
+    @staticmethod
+    def _check(vae, num_steps, sample_steps, step_size, potential, negatives, output):
+        if missing := missing_from(vae):
+            raise ConfigError(
+                f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
+                "with latent groups, such as NVAE"
+            )
+        kind = getattr(getattr(vae, "image_decoder", None), "kind", "normal")
+        if kind != "normal":
+            raise ConfigError(
+                f"the VAE has a {kind} decoder; VAEBM moves pixels along with latents and needs "
+                "one trained with decoder='normal'"
+            )
+        if num_steps < 1 or sample_steps < 0 or not step_size > 0:
+            raise ConfigError(
+                f"num_steps is {num_steps}, sample_steps {sample_steps} and step_size {step_size}; "
+                "expected at least 1, at least 0 and above 0"
+            )
+        for field, value, known in (
+            ("potential", potential, POTENTIALS),
+            ("negatives", negatives, ("sample", "mean")),
+            ("output", output, ("sample", "mean")),
+        ):
+            if value not in known:
+                raise ConfigError(f"{field} is {value!r}; expected one of {', '.join(known)}")
+
+    # -- variables and weights --------------------------------------------------------------------
+
+    def build(self, input_shape=None):
+        del input_shape
+        if self.built:
+            return
+        if not self.vae.built:
+            self.vae.build((None, *self.image_shape))
+        freeze(self.vae)  # once more: variables made just now do not know it
+        if not self.energy.built:
+            self.energy.build()
+        if self.buffer is not None:
+            self.buffer.build()
+        options = dict(shape=(), trainable=False, initializer="zeros")
+        self.log_z = self.add_weight(name="log_z", dtype="float32", **options)
+        self.gap_average = self.add_weight(name="gap_average", dtype="float32", **options)
+        self.initialized = self.add_weight(name="initialized", dtype="int32", **options)
+        self.built = True
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers, declared or built: those of the energy."""
+        return self.energy.num_parameters
+
+    def measuring_pass(self, view) -> None:
+        """What a training step computes for one image, with `view(bank)` instead of weights."""
+        self.energy.energies(view(self.energy.bank), tf.zeros((2, *self.image_shape)))
+        self.vae.measuring_pass(view)  # of which a chain's step keeps the decoder
+
+    def ready(self) -> Ready:
+        if not self.built:
+            self.build()
+        view, vae = self.energy.folded(), self.vae.prepared()
+        # Weights are folded where they are first used, which must not be within a chain's loop; in
+        # a graph nothing but the folding is kept of this.
+        noise = {name: tf.zeros((1, *shape)) for name, shape in self.latent_shapes.items()}
+        NoiseSpace(vae).decode(noise)
+        return Ready(vae, lambda images: self.energy.energies(view, images))
+
+    def log_partition(self):
+        if not self.built:
+            self.build()
+        return tf.convert_to_tensor(self.log_z)
+
+    def frozen(self, storage: str = "float32") -> FrozenVAEBM:
+        """A copy for inference, all normalisation multiplied into the kernels.
+
+        Args:
+            storage: dtype that the copy keeps its weights in; it computes in float32.
+        """
+        if not self.built:
+            self.build()
+        return FrozenVAEBM(self, storage)
+
+    def call(self, images):
+        return self.energy(images)
+
+    def estimate_log_partition(self, **options) -> PartitionBounds:
+        """Bounds log Z, and keeps the upper bound, with which `log_likelihood` stays a bound.
+
+        Args:
+            **options: of `log_partition_bounds`: chains, steps, seed.
+        """
+        bounds = log_partition_bounds(self, **options)
+        self.log_z.assign(tf.cast(bounds.upper, tf.float32))
+        return bounds
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def training_loss(self, data):
+        """The contrastive loss of one batch (section 3.1): scalar and logs.
+
+        E(x) of data minus E(x) of samples, as equation 7 of the paper estimates minus the
+        gradient of the likelihood, plus regularisation of the energy.
+        """
+        if not self.built:
+            self.build()
+        images = data["images"] if isinstance(data, dict) else data
+        negatives, logs = self._negatives(batch_size_of(images))
+        view = self.energy.weights_view()
+        both = tf.concat([tf.cast(images, tf.float32), negatives], axis=0)
+        data_energy, sample_energy = tf.split(self.energy.energies(view, both), 2)
+        gap = tf.reduce_mean(data_energy) - tf.reduce_mean(sample_energy)
+        squares = tf.reduce_mean(data_energy**2) + tf.reduce_mean(sample_energy**2)
+        penalty, updates = self._options["energy_coefficient"] * squares, []
+        if self._options["spectral_coefficient"]:
+            spectral, updates = view.spectral_sum(POWER_ITERATIONS)
+            penalty += self._options["spectral_coefficient"] * spectral
+        average = tf.convert_to_tensor(self.gap_average)
+        average = _GAP_DECAY * average + (1.0 - _GAP_DECAY) * tf.stop_gradient(gap)
+        self._left.updates = [*updates, (self.gap_average, average)]
+        logs = {
+            "gap": gap,
+            "energy_data": tf.reduce_mean(data_energy),
+            "energy_samples": tf.reduce_mean(sample_energy),
+            "regularization": penalty,
+            **logs,
+        }
+        return gap + penalty, logs
+
+    def _negatives(self, batch_size):
+        """Samples of the present model, without gradient, and how their chains went."""
+        start, replayed = self._chain_start(batch_size)
+        ready = self.ready()
+        space = NoiseSpace(ready.vae)
+        options = self._options
+        sampler = SamplerOptions(
+            options["num_steps"],
+            options["step_size"],
+            options["noise_scale"],
+            options["potential"],
+        )
+        seed = self.step_seed("chain")
+        end, trace = run_chain(space, ready.energy, start, sampler, seed=seed)
+        end = tf.nest.map_structure(tf.stop_gradient, end)
+        distribution, _ = space.decode(end)
+        if options["negatives"] == "mean":
+            images = 0.5 * distribution.loc + 0.5  # as published not clipped
+        else:
+            images = distribution.sample_from_noise(end[PIXELS])
+        self._left.latents = {name: end[name] for name in self.groups}
+        logs = {
+            "chain_gradient_norm": tf.reduce_mean(trace.gradient_norm),
+            "chain_energy_drop": tf.reduce_mean(trace.energy[0] - trace.energy[-1]),
+            "replayed": tf.reduce_mean(tf.cast(replayed, tf.float32)),
+        }
+        return tf.stop_gradient(images), logs
+
+    def _chain_start(self, batch_size):
+        """Noise of new chains, some latents of which continue old ones (section 1.7)."""
+        start = {
+            name: tf.random.stateless_normal((batch_size, *shape), self.step_seed(f"start {name}"))
+            for name, shape in noise_shapes(self.vae).items()
+        }
+        if self.buffer is None:
+            return start, tf.zeros([batch_size], tf.bool)
+        probability = replay_probability(
+            self.train_steps, self._options["replay_maximum"], self._options["replay_anneal_steps"]
+        )
+        fresh = {name: start[name] for name in self.groups}
+        mixed, replayed = self.buffer.mix(fresh, probability, self.step_seed("replay"))
+        return {**start, **mixed}, replayed
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        if self.buffer is not None:
+            accepted = tf.equal(tf.convert_to_tensor(self.consecutive_skips), 0)
+            self.buffer.push(self._left.latents, accepted)
+        return logs
+
+    def pending_updates(self):
+        return self._left.updates
+
+    def fit(self, x=None, *args, **kwargs):
+        """Keras's `fit`; a new energy is first initialised from the data."""
+        if not self.built:
+            self.build()
+        if int(self.initialized.numpy()) == 0:
+            self._initialize(x)
+            self.initialized.assign(1)
+        return super().fit(x, *args, **kwargs)
+
+    def _initialize(self, x):
+        """Data-dependent gains and biases, then forty power iterations."""
+        batches = self._options["data_init_batches"]
+        # Workers see different data and would part; the authors skip this there as well.
+        if batches and x is not None and not is_multi_worker(self.distribute_strategy):
+            self.energy.initialize_from_data(_first_images(x, batches, self.distribute_strategy))
+
+        @tf.function(autograph=False)
+        def iterate():
+            _, updates = self.energy.weights_view().spectral_sum(POWER_ITERATIONS)
+            for variable, value in updates:
+                variable.assign(value)
+
+        for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
+            iterate()
+
+    def make_train_function(self, force=False):
+        self.build_optimizer()  # within the first trace its variables would cost a second one
+        return super().make_train_function(force)
+
+    def training_callbacks(self, held_out, directory=None):
+        del held_out
+        return [] if directory is None else [ExplosionGuard(directory / "healthy")]
+
+    def evaluation_logs(self, data):
+        """Of each image: the bound (see `log_likelihood`), its parts and the VAE's own."""
+        images = data["images"] if isinstance(data, dict) else data
+        seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
+        terms = self.vae.log_likelihood(images, seeds)
+        energy = self.energy_of(images)
+        return {
+            "nelbo": terms["nelbo"] + energy + self.log_partition(),
+            "vae_nelbo": terms["nelbo"],
+            "kl": terms["kl"],
+            "energy": energy,
+        }
+
+    def get_config(self):
+        network = self.energy.get_config()
+        kept = ("image_shape", "architecture", "num_channels", "signed_input", "seed")
+        return {
+            **super().get_config(),
+            "vae": keras.saving.serialize_keras_object(self.vae),
+            "energy": {name: network[name] for name in kept},
+            **self._options,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["vae"] = keras.saving.deserialize_keras_object(config["vae"], custom_objects)
+        return cls(**config)
+
+
+def _plain(energy) -> dict:
+    if energy is None:
+        return {}
+    if isinstance(energy, Mapping):
+        return dict(energy)
+    raise ConfigError(
+        f"energy is {energy!r}; expected an EnergyNetwork or its keyword arguments by name"
+    )
+
+
+def _first_images(x, num_batches: int, strategy) -> tf.Tensor:
+    """The images of the first batches of what `fit` was given, `[N, H, W, C]`."""
+    if not hasattr(x, "__iter__") or isinstance(x, Mapping) or hasattr(x, "shape"):
+        x = x["images"] if isinstance(x, Mapping) else x
+        return tf.convert_to_tensor(x[: 64 * num_batches], tf.float32)
+    found = []
+    for index, batch in enumerate(x):
+        images = batch["images"] if isinstance(batch, Mapping) else batch
+        images = images[0] if isinstance(images, tuple) else images
+        found += strategy.experimental_local_results(images)
+        if index + 1 >= num_batches:
+            break
+    return tf.cast(tf.concat(found, axis=0), tf.float32)
