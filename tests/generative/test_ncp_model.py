@@ -19,7 +19,14 @@ GRID4 = {"num_scales": 1, "num_groups": 2}
 
 
 def make(vae_options=GRID4, **options):
-    return NCPVAE(shaken_nvae(**vae_options), **{**TINY, **options})
+    """With classifiers that say something: new ones give log r = 0."""
+    model = NCPVAE(shaken_nvae(**vae_options), **{**TINY, **options})
+    model.build()
+    rng = np.random.default_rng(0)
+    for bank in model.banks:
+        for variable in bank.trainable_weights:
+            variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+    return model
 
 
 def weights(layer):
@@ -275,12 +282,20 @@ def test_a_vae_of_ones_own():
     assert model.frozen().sample(3).shape == (3, 1, 3, 1)
 
 
+def test_new_classifiers_leave_the_prior_alone():
+    model = NCPVAE(shaken_nvae(**GRID4), **TINY)
+    _, positive, negative = model.both_classes(draw_images(model.vae, 3), tf.range(3), 4)
+    np.testing.assert_array_equal(positive, tf.zeros_like(positive))
+    np.testing.assert_array_equal(negative, tf.zeros_like(negative))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"num_proposals": 0}, "num_proposals is 0"),
         ({"num_proposals": [3]}, "one for each of 2 latent groups"),
         ({"width": 1}, "width is 1"),
+        ({"num_directions": -1}, "num_directions is -1"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"num_negatives": 0}, "num_negatives is 0"),
     ],

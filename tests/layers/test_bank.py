@@ -79,11 +79,25 @@ def test_initial_values(bank):
 
 def test_a_dense_layer_may_start_at_zero():
     bank = ParameterBank()
-    zero, usual = bank.dense(3, 2, zeros=True), bank.dense(3, 2)
+    zero, usual, large = (bank.dense(3, 2, gain=gain) for gain in (0.0, 1.0, 9.0))
     bank.build()
     assert zero.stack != usual.stack
     np.testing.assert_array_equal(bank.kernels[zero.stack], np.zeros((1, 3, 2)))
-    assert np.all(bank.kernels[usual.stack].numpy() != 0)
+    biases = bank.biases[2].numpy()
+    np.testing.assert_array_equal(biases[zero.bias_row], np.zeros(2))
+    assert np.all(biases[[usual.bias_row, large.bias_row]] != 0)
+    bound = 3**-0.5
+    assert 0 < np.abs(bank.kernels[usual.stack].numpy()).max() <= bound
+    assert bound < np.abs(bank.kernels[large.stack].numpy()).max() <= 9 * bound
+
+
+def test_constants_are_not_trained():
+    bank = ParameterBank()
+    bank.free("fixed", (2, 3), trainable=False)
+    bank.free("trained", (4,))
+    bank.build()
+    assert not bank.tensors["fixed"].trainable
+    assert bank.num_parameters == 4 == sum(v.shape[0] for v in bank.trainable_weights)
 
 
 def test_initial_values_depend_on_the_seed_only():

@@ -63,7 +63,7 @@ class Stack:
     kind: str  # "conv", "depthwise" or "dense"
     weight_norm: bool = False
     mask: np.ndarray | None = None
-    zeros: bool = False  # kernels start at zero
+    gain: float = 1.0  # on the initial kernels
     log_gain_shifts: list[float] = dataclasses.field(default_factory=list)
 
     @property
@@ -89,9 +89,10 @@ class ParameterBank(keras.layers.Layer):
         super().__init__(**kwargs)
         self.seed = seed
         self.stacks: dict[str, Stack] = {}
-        self.bias_fans: dict[int, list[int]] = {}  # width -> fan_in of each row
+        self.bias_fans: dict[int, list[float]] = {}  # width -> fan_in of each row
         self.norm_repeats: dict[int, list[int]] = {}  # channels -> repeat of each row
         self.free_shapes: dict[str, tuple[int, ...]] = {}
+        self.constants: set[str] = set()  # of the free ones
 
     # -- declaring --------------------------------------------------------------------------------
 
@@ -152,19 +153,23 @@ class ParameterBank(keras.layers.Layer):
         rows.append(repeat)
         return BatchNorm(channels, len(rows) - 1, repeat)
 
-    def dense(self, inputs: int, units: int, zeros: bool = False) -> Dense:
-        """Declares a dense layer with bias; with `zeros` its kernel starts at zero."""
-        name = f"dense_{inputs}x{units}" + ("_zeros" if zeros else "")
-        stack = self.stacks.setdefault(name, Stack((inputs, units), "dense", zeros=zeros))
+    def dense(self, inputs: int, units: int, gain: float = 1.0) -> Dense:
+        """Declares a dense layer with bias; `gain` multiplies the kernel that it starts with, and
+        with 0 the bias starts at zero too."""
+        name = f"dense_{inputs}x{units}" + ("" if gain == 1.0 else f"_gain{gain:g}")
+        stack = self.stacks.setdefault(name, Stack((inputs, units), "dense", gain=gain))
         stack.log_gain_shifts.append(0.0)
-        return Dense(name, stack.size - 1, units, self._bias(units, inputs))
+        fan_in = inputs if gain else np.inf
+        return Dense(name, stack.size - 1, units, self._bias(units, fan_in))
 
-    def free(self, name: str, shape: tuple[int, ...]) -> str:
+    def free(self, name: str, shape: tuple[int, ...], trainable: bool = True) -> str:
         """Declares a tensor of its own, drawn from U[0, 1)."""
         self.free_shapes[name] = shape
+        if not trainable:
+            self.constants.add(name)
         return name
 
-    def _bias(self, width: int, fan_in: int) -> int:
+    def _bias(self, width: int, fan_in: float) -> int:
         rows = self.bias_fans.setdefault(width, [])
         rows.append(fan_in)
         return len(rows) - 1
@@ -191,6 +196,7 @@ class ParameterBank(keras.layers.Layer):
                 initializer=lambda shape, dtype=None, name=name: tf.cast(
                     self._generator(name).random(shape), dtype or "float32"
                 ),
+                trainable=name not in self.constants,
             )
             for name, shape in self.free_shapes.items()
         }
@@ -217,7 +223,7 @@ class ParameterBank(keras.layers.Layer):
         self.kernels[name] = self.add_weight(
             name=name,
             shape=(stack.size, *stack.shape),
-            initializer="zeros" if stack.zeros else self._uniform(name, fans),
+            initializer=self._uniform(name, fans, stack.gain),
         )
         if stack.weight_norm:
             start = wn.initial_log_gain(self.matrices(name))
@@ -243,11 +249,11 @@ class ParameterBank(keras.layers.Layer):
     def _generator(self, name: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
-    def _uniform(self, name: str, fans: list[int]):
+    def _uniform(self, name: str, fans: list[float], gain: float = 1.0):
         def initializer(shape, dtype=None):
             values = self._generator(name).random(shape, dtype=np.float32) * 2.0 - 1.0
             bound = np.reshape(np.asarray(fans, np.float32) ** -0.5, [-1] + [1] * (len(shape) - 1))
-            return tf.cast(values * bound, dtype or "float32")
+            return tf.cast(values * bound * gain, dtype or "float32")
 
         return initializer
 
@@ -308,7 +314,8 @@ class ParameterBank(keras.layers.Layer):
     @property
     def num_parameters(self) -> int:
         """Trainable numbers declared, variables or not."""
-        total = sum(int(np.prod(shape)) for shape in self.free_shapes.values())
+        free = {k: shape for k, shape in self.free_shapes.items() if k not in self.constants}
+        total = sum(int(np.prod(shape)) for shape in free.values())
         total += sum(width * len(fans) for width, fans in self.bias_fans.items())
         total += sum(2 * channels * len(rows) for channels, rows in self.norm_repeats.items())
         for stack in self.stacks.values():

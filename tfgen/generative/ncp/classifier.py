@@ -14,6 +14,10 @@ from tfgen.layers import Cell, ParameterBank, Residual
 
 SMALLEST_GRID = 4  # feature maps are not reduced below this
 DENSE_LAYERS = 4
+# From the bank's bound fan_in ** -0.5 to He's, for which activations keep their size from layer to
+# layer. With smaller ones the network starts out nearly linear, and nothing linear tells the
+# classes apart.
+HE_GAIN = 6**0.5
 
 
 def make_classifier(bank: ParameterBank, name, latent_shape, context_shape, options, trunk=None):
@@ -24,30 +28,40 @@ def make_classifier(bank: ParameterBank, name, latent_shape, context_shape, opti
         name: of the group.
         latent_shape: of the group.
         context_shape: of the group, or None.
-        options: `width`, `num_cells`, `dropout`, `quadratic`.
+        options: `width`, `num_cells`, `num_directions`, `dropout`, `quadratic`.
         trunk: to share with other groups of the same grid.
     """
     width, quadratic = options["width"], options["quadratic"]
-    if len(latent_shape) != 3:
+    if is_dense(latent_shape, options):
+        directions = f"directions_{name}", options["num_directions"]
         return VectorClassifier(
-            bank, latent_shape, context_shape, width, options["dropout"], quadratic
+            bank, latent_shape, context_shape, width, options["dropout"], quadratic, *directions
         )
     cells = options["num_cells"]
     return GridClassifier(bank, latent_shape, context_shape, width, cells, quadratic, trunk, name)
 
 
+def is_dense(latent_shape, options) -> bool:
+    """Whether a group's classifier is one of vectors."""
+    return len(latent_shape) != 3 or options["num_directions"] > 0
+
+
 class _Classifier:
     """What both kinds share: whitening, and the quadratic term.
 
-    The quadratic term is linear in the whitened latents and their squares. It alone tilts every
-    latent's marginal to another Normal, which is most of what separates aggregate posterior and
-    prior, and leaves the rest to the network.
+    The quadratic term is linear in the coordinates of the whitened latents and their squares. It
+    alone tilts every coordinate's marginal to another Normal, and leaves the rest to the network.
+    It starts at zero, as the network's head does: before training log r is 0.
     """
 
-    def __init__(self, bank, latent_shape, quadratic):
-        self.size = int(np.prod(latent_shape))
-        # From zero: thousands of random weights would first have to be unlearned.
-        self.quadratic = bank.dense(2 * self.size, 1, zeros=True) if quadratic else None
+    def __init__(self, bank, latent_shape, quadratic, directions="", num_directions=0):
+        self.size = self.num_coordinates = int(np.prod(latent_shape))
+        self.directions = None
+        if num_directions:
+            self.num_coordinates = min(self.size, num_directions)
+            shape = (self.size, self.num_coordinates)
+            self.directions = bank.free(directions, shape, trainable=False)
+        self.quadratic = bank.dense(2 * self.num_coordinates, 1, gain=0.0) if quadratic else None
 
     def __call__(self, w, z, prior: GroupPrior, context, dropout_seed=None) -> tf.Tensor:
         """log r of `z`.
@@ -64,11 +78,13 @@ class _Classifier:
         """
         loc, scale = tf.expand_dims(prior.loc, 1), tf.expand_dims(prior.scale, 1)
         white = (z - loc) / scale
-        flat = tf.reshape(white, [-1, self.size])
-        logits = self._network(w, z, white, context, dropout_seed)
+        coordinates = tf.reshape(white, [-1, self.size])
+        if self.directions is not None:
+            coordinates = tf.matmul(coordinates, tf.cast(w.free(self.directions), tf.float32))
+        logits = self._network(w, z, white, coordinates, context, dropout_seed)
         if self.quadratic is not None:
-            both = tf.concat([flat, 0.5 * (tf.square(flat) - 1.0)], axis=1)
-            logits += tf.cast(w.dense(self.quadratic, both), tf.float32)
+            both = [coordinates, 0.5 * (tf.square(coordinates) - 1.0)]
+            logits += tf.cast(w.dense(self.quadratic, tf.concat(both, axis=1)), tf.float32)
         return tf.reshape(logits, [-1, z.shape[1] or tf.shape(z)[1]])
 
 
@@ -111,8 +127,8 @@ class GridClassifier(_Classifier):
         x = tf.concat([tf.cast(part, w.dtype) for part in raw], axis=-1)
         return w.conv(self.project_context, x)
 
-    def _network(self, w, z, white, context, dropout_seed):
-        del dropout_seed
+    def _network(self, w, z, white, coordinates, context, dropout_seed):
+        del coordinates, dropout_seed
         x = tf.cast(tf.concat([z, white], axis=-1), w.dtype)
         count = x.shape[1] or tf.shape(x)[1]
         x = w.conv(self.project_z, tf.reshape(x, [-1, *x.shape[2:]]))
@@ -134,7 +150,7 @@ class Trunk:
             width, size = 2 * width, size // 2
             self.cells += [Cell(bank, Residual(), width, width) for _ in range(num_cells)]
         self.norm = bank.batch_norm(width)
-        self.head = bank.dense(width, 1)
+        self.head = bank.dense(width, 1, gain=0.0)
 
     def __call__(self, w, x):
         for cell in self.cells:
@@ -144,32 +160,54 @@ class Trunk:
 
 
 class VectorClassifier(_Classifier):
-    """Dense classifier of latents without a grid: four swish layers with dropout."""
+    """Dense classifier: four swish layers with dropout.
 
-    def __init__(self, bank, latent_shape, context_shape, width, dropout, quadratic):
-        super().__init__(bank, latent_shape, quadratic)
+    It sees z and its whitened form, or, with `num_directions`, only the coordinates of the latter
+    along directions that `informative_directions` finds.
+    """
+
+    def __init__(
+        self,
+        bank,
+        latent_shape,
+        context_shape,
+        width,
+        dropout,
+        quadratic,
+        directions="",
+        num_directions=0,
+    ):
+        super().__init__(bank, latent_shape, quadratic, directions, num_directions)
         self.dropout = dropout
-        self.first = bank.dense(2 * self.size, width)
+        inputs = self.num_coordinates if num_directions else 2 * self.size
+        self.first = bank.dense(inputs, width, HE_GAIN)
         self.project_context = None
         if context_shape is not None:
-            inputs = int(np.prod(context_shape)) + 2 * self.size
-            self.project_context = bank.dense(inputs, width)
-        self.layers = [bank.dense(width, width) for _ in range(DENSE_LAYERS - 1)]
-        self.head = bank.dense(width, 1)
+            inputs = int(np.prod(context_shape))
+            if num_directions:
+                # Few enough that the network does not know single contexts by heart.
+                self.narrow_context = bank.dense(inputs, num_directions)
+                self.project_context = bank.dense(num_directions, width)
+            else:
+                self.project_context = bank.dense(inputs + 2 * self.size, width)
+        self.layers = [bank.dense(width, width, HE_GAIN) for _ in range(DENSE_LAYERS - 1)]
+        self.head = bank.dense(width, 1, gain=0.0)
 
     def context(self, w, prior: GroupPrior):
         """Projected context `[B, width]`, or None; the same for every z."""
         if self.project_context is None:
             return None
-        raw = [prior.context, prior.loc, tf.math.log(prior.scale)]
-        sizes = [int(np.prod(part.shape[1:])) for part in raw]
-        x = [tf.reshape(tf.cast(p, tf.float32), [-1, n]) for p, n in zip(raw, sizes)]
-        return w.dense(self.project_context, tf.concat(x, axis=-1))
+        if self.directions is not None:
+            return w.dense(self.project_context, w.dense(self.narrow_context, _flat(prior.context)))
+        raw = [_flat(prior.context), _flat(prior.loc), _flat(tf.math.log(prior.scale))]
+        return w.dense(self.project_context, tf.concat(raw, axis=-1))
 
-    def _network(self, w, z, white, context, dropout_seed):
+    def _network(self, w, z, white, coordinates, context, dropout_seed):
         count = z.shape[1] or tf.shape(z)[1]
-        x = tf.concat([tf.reshape(part, [-1, self.size]) for part in (z, white)], axis=-1)
-        x = w.dense(self.first, x)
+        if self.directions is None:
+            parts = [tf.reshape(part, [-1, self.size]) for part in (z, white)]
+            coordinates = tf.concat(parts, axis=-1)
+        x = w.dense(self.first, coordinates)
         if context is not None:
             x += tf.repeat(context, count, axis=0)
         for index, layer in enumerate(self.layers):
@@ -179,3 +217,7 @@ class VectorClassifier(_Classifier):
                 x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed, rng_alg="philox")
             x = w.dense(layer, x)
         return w.dense(self.head, tf.nn.silu(x))
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(tf.cast(x, tf.float32), [-1, int(np.prod(x.shape[1:]))])

@@ -15,7 +15,8 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.latent import freeze, missing_from
-from tfgen.generative.ncp.classifier import make_classifier
+from tfgen.generative.ncp.classifier import is_dense, make_classifier
+from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.selection import HeldOutSelection
@@ -34,6 +35,9 @@ class NCPVAE(NCPInference, Model):
             `keras.Model`. It is frozen: no training changes it.
         width: channels of a classifier of grids, units of one of vectors.
         num_cells: residual cells at each grid size.
+        num_directions: above 0, every classifier is one of vectors, which sees the whitened latents
+            along so many directions, those in which the posterior means vary most. Takes little
+            time and finds what is hidden among latents of noise; for groups up to some thousand.
         dropout: of classifiers of vectors.
         quadratic: adds a term linear in the whitened latents and their squares.
         shared: one trunk for all groups of the same grid, told apart by an embedding; saves
@@ -63,6 +67,7 @@ class NCPVAE(NCPInference, Model):
         vae,
         width=64,
         num_cells=2,
+        num_directions=0,
         dropout=0.1,
         quadratic=True,
         shared=False,
@@ -86,6 +91,7 @@ class NCPVAE(NCPInference, Model):
         self._options = dict(
             width=width,
             num_cells=num_cells,
+            num_directions=num_directions,
             dropout=dropout,
             quadratic=quadratic,
             shared=shared,
@@ -101,7 +107,14 @@ class NCPVAE(NCPInference, Model):
         object.__setattr__(self, "_updates", [])
 
     def _check_options(self):
-        smallest = dict(width=2, num_cells=0, num_negatives=1, chunk_size=1, evaluation_proposals=1)
+        smallest = dict(
+            width=2,
+            num_cells=0,
+            num_directions=0,
+            num_negatives=1,
+            chunk_size=1,
+            evaluation_proposals=1,
+        )
         for name, least in smallest.items():
             value = self._options[name]
             if not isinstance(value, int) or value < least:
@@ -140,7 +153,8 @@ class NCPVAE(NCPInference, Model):
         for index, (name, shape) in enumerate(self.vae.latent_shapes.items()):
             bank = self.banks[0 if shared else index]
             context = self.vae.context_shapes[name]
-            key = (tuple(shape), context is None) if len(shape) == 3 else None
+            grid = not is_dense(shape, self._options)
+            key = (tuple(shape), context is None) if grid else None
             trunk = trunks.get(key) if shared else None
             classifier = make_classifier(bank, name, shape, context, self._options, trunk)
             if shared and key is not None:
@@ -176,6 +190,10 @@ class NCPVAE(NCPInference, Model):
             )
             for index, bank in enumerate(self.banks)
         ]
+        if self._options["num_directions"]:
+            self.directions_known = self.add_weight(
+                name="directions_known", shape=(), initializer="zeros", trainable=False
+            )
         self.built = True
 
     @property
@@ -271,6 +289,19 @@ class NCPVAE(NCPInference, Model):
 
     def pending_updates(self):
         return self._updates
+
+    def fit(self, *args, **kwargs):
+        """Keras's `fit`; new classifiers first learn in which directions to look."""
+        if not self.built:
+            self.build()
+        if self._options["num_directions"] and not self.directions_known.numpy():
+            found = informative_directions(self.vae, self._options["num_directions"])
+            for bank, groups in zip(self.banks, self.groups_of_bank):
+                for k in groups:
+                    columns = found[self.vae.groups[k]]
+                    bank.tensors[self.classifiers[k].directions].assign(columns)
+            self.directions_known.assign(1.0)
+        return super().fit(*args, **kwargs)
 
     def make_train_function(self, force=False):
         if not self.built:

@@ -33,6 +33,9 @@ class HeldOutSelection(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._waited = 0
+        if int(self.model.train_steps.numpy()) == 0:
+            # What training does not improve stays as it is: log r = 0 unless weights were given.
+            self.model.remember_best(self._means()["bce_per_group"])
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model):
