@@ -53,7 +53,7 @@ def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) 
         nelbo = base.log_likelihood(images, seeds)["nelbo"]
         if not has_energy:
             return {"nelbo": nelbo}
-        energy = generator.energy_of(images)
+        energy = generator.energy_of(images, seeds)
         return {"score": nelbo + energy, "energy": energy, "nelbo": nelbo}
 
     seeds, found = seeds_for(len(images), seed), []

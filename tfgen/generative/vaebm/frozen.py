@@ -22,7 +22,7 @@ class FrozenVAEBM(VAEBMInference, tf.Module):
         options = {} if storage == "float32" else {"storage": storage}
         self.vae = model.vae.frozen(**options)
         self.image_shape = model.image_shape
-        self.sampler = model.sampler
+        self.sampler, self.smoothing = model.sampler, model.smoothing
         self.log_z = tf.Variable(model.log_partition(), trainable=False)
         energy = model.energy
         view = FoldedWeights(energy.weights_view())

@@ -44,10 +44,12 @@ class ExplosionGuard(keras.callbacks.Callback):
         ExplosionError: after `max_rollbacks`; the model then is in its last healthy state.
     """
 
+    MAX_GAP = 20.0
+
     def __init__(
         self,
         directory: str | os.PathLike,
-        max_gap: float = 20.0,
+        max_gap: float = MAX_GAP,
         every_steps: int = 500,
         keep: int = 3,
         learning_rate_factor: float = 0.5,

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfgen.generative.base import Generator, NoiseSpec, draw_noise
+from tfgen.generative.base import Generator, NoiseSpec, batch_size_of, draw_noise
 from tfgen.generative.latent import LatentGenerator
-from tfgen.generative.vaebm.noise_space import PIXELS, NoiseSpace, noise_shapes
+from tfgen.generative.vaebm.noise_space import PIXELS, SMOOTHING, NoiseSpace, noise_shapes
 from tfgen.samplers import Chain, ChainNoise, langevin
 from tfgen.samplers.noise import NoiseSource
 
@@ -56,10 +56,11 @@ def chain_name(name: str) -> str:
 
 
 class VAEBMInference(Generator):
-    """Sampling and scoring; a subclass provides `vae`, `sampler`, `log_z` and `ready`."""
+    """Sampling and scoring; a subclass provides the attributes, `log_partition` and `ready`."""
 
     vae: LatentGenerator
     sampler: SamplerOptions
+    smoothing: float = 0.0
     # LiteRT has no kernels for the gradients that the chain follows.
     export_formats = ("saved_model", "onnx")
 
@@ -90,8 +91,8 @@ class VAEBMInference(Generator):
 
     @property
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of a chain's state by name: latent noise, then the pixels'."""
-        return noise_shapes(self.vae)
+        """Shapes of a chain's state by name: latent noise, the pixels', and what smooths."""
+        return noise_shapes(self.vae, self.smoothing)
 
     # -- sampling ---------------------------------------------------------------------------------
 
@@ -150,7 +151,7 @@ class VAEBMInference(Generator):
 
     def _generate(self, start, temperature, **source):
         ready = self.ready()
-        space = NoiseSpace(ready.vae, temperature)
+        space = NoiseSpace(ready.vae, temperature, self.smoothing)
         chain = None
         if self.sampler.num_steps:
             chain = run_chain(space, ready.energy, start, self.sampler, **source)
@@ -162,13 +163,24 @@ class VAEBMInference(Generator):
 
     # -- scores -----------------------------------------------------------------------------------
 
-    def energy_of(self, images) -> tf.Tensor:
-        """E(x), `[B]`, of images `[B, H, W, C]` in [0, 1]."""
+    def energy_of(self, images, seeds=None) -> tf.Tensor:
+        """E(x), `[B]`, of images `[B, H, W, C]` in [0, 1]; with smoothing, E(x + s n).
+
+        Args:
+            images: to judge.
+            seeds: `[B]` int32, of n; default 0 to B - 1. Without smoothing they change nothing.
+        """
+        if self.smoothing:
+            seeds = tf.range(batch_size_of(images)) if seeds is None else seeds
+            spec = {SMOOTHING: NoiseSpec((None, *self.image_shape))}
+            images += (
+                self.smoothing * draw_noise(spec, tf.convert_to_tensor(seeds, tf.int32))[SMOOTHING]
+            )
         return self.ready().energy(images)
 
     def unnormalized_log_density(self, images, seeds) -> tf.Tensor:
         """A lower bound of log h(x) + log Z, `[B]` nats: the VAE's ELBO minus the energy."""
-        return -(self.vae.log_likelihood(images, seeds)["nelbo"] + self.energy_of(images))
+        return -(self.vae.log_likelihood(images, seeds)["nelbo"] + self.energy_of(images, seeds))
 
     def ood_score(self, images, seeds) -> tf.Tensor:
         """`[B]`, larger the further from the data: minus `unnormalized_log_density`."""
@@ -182,7 +194,7 @@ class VAEBMInference(Generator):
         """
         terms = self.vae.log_likelihood(images, seeds)
         return {
-            "nelbo": terms["nelbo"] + self.energy_of(images) + self.log_partition(),
+            "nelbo": terms["nelbo"] + self.energy_of(images, seeds) + self.log_partition(),
             "kl": terms["kl"],
         }
 
@@ -192,7 +204,7 @@ class VAEBMInference(Generator):
         The energy sees x only, so the VAE's encoder stays the right one: h(z|x) = p(z|x).
         """
         weights = self.vae.log_weights(images, seeds, features)
-        return weights - self.energy_of(images) - self.log_partition()
+        return weights - self.energy_of(images, seeds) - self.log_partition()
 
     # -- what the VAE underneath does -------------------------------------------------------------
 

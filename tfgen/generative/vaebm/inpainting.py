@@ -49,15 +49,15 @@ def inpaint(
             f"the mask has shape {tuple(mask.shape)}, the images {tuple(images.shape)}"
         ) from error
     ready = model.ready()
-    space = NoiseSpace(ready.vae)
+    space = NoiseSpace(ready.vae, smoothing=model.smoothing)
 
-    def energy(x):
+    def observed(x):
         missed = tf.reduce_sum((mask * (x - images)) ** 2, [1, 2, 3])
-        return ready.energy(x) + missed / (2.0 * deviation**2)
+        return missed / (2.0 * deviation**2)
 
     start = model.draw_start(seeds)
     end = mala(
-        lambda noise: space.potential(energy, noise),
+        lambda noise: space.exact_potential(ready.energy, noise, observed),
         start,
         num_steps,
         step_size,

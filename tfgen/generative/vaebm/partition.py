@@ -1,7 +1,8 @@
 """log Z of a VAEBM from both sides, by annealed importance sampling in its noise space.
 
-Z = E_p(x)[exp(-E(x))] is the normaliser of the target over noise, relative to that of the standard
-normal (section 1.9 of the derivation: T is a bijection, so both spaces agree).
+Z = E_p(x)[exp(-E(x))], or E_p(x)p(n)[exp(-E(x + s n))] with smoothing, is the normaliser of the
+target over noise, relative to that of the standard normal (section 1.9 of the derivation: T is a
+bijection, so both spaces agree).
 """
 
 import tensorflow as tf
@@ -54,11 +55,11 @@ def log_partition_bounds(
         )
     frozen = model.frozen() if hasattr(model, "frozen") else model
     ready = frozen.ready()
-    space = NoiseSpace(ready.vae)
+    space = NoiseSpace(ready.vae, smoothing=frozen.smoothing)
     betas = tf.cast(sigmoid_schedule(num_steps), tf.float32)
 
     def energy(noise):
-        return ready.energy(space.images(noise))
+        return ready.energy(space.seen(noise))
 
     @tf.function(autograph=False, reduce_retracing=True)
     def walk(start, betas, step_size, seeds):

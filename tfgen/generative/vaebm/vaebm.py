@@ -18,7 +18,7 @@ from tfgen.generative.vaebm.energy import EnergyNetwork
 from tfgen.generative.vaebm.frozen import FrozenVAEBM
 from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import Ready, SamplerOptions, VAEBMInference, run_chain
-from tfgen.generative.vaebm.noise_space import PIXELS, POTENTIALS, NoiseSpace, noise_shapes
+from tfgen.generative.vaebm.noise_space import PIXELS, POTENTIALS, NoiseSpace
 from tfgen.generative.vaebm.partition import log_partition_bounds
 from tfgen.optimizers import ClippedAdam as _ClippedAdam  # noqa: F401 (saved models name it)
 from tfgen.samplers import PartitionBounds, ReplayBuffer, replay_probability
@@ -44,6 +44,8 @@ class VAEBM(VAEBMInference, Model):
         sample_steps: K when images are drawn; 0 gives those of the VAE.
         potential: what chains descend: "exact", E(x) + |eps|^2 / 2, or "official", that of the
             authors' code, which lacks the Jacobian's term.
+        smoothing: deviation of the noise through which the energy sees images, see
+            `tfgen.generative.vaebm.noise_space`; 0 as published.
         negatives: shows the energy the decoder's "sample" (CIFAR-10) or "mean" (the other recipes).
         output: whether drawn images are the decoder's "mean" (the paper) or "sample".
         spectral_coefficient: alpha_s of the sum of largest singular values.
@@ -79,6 +81,7 @@ class VAEBM(VAEBMInference, Model):
         noise_scale=1.0,
         sample_steps=16,
         potential="exact",
+        smoothing=0.0,
         negatives="sample",
         output="mean",
         spectral_coefficient=0.2,
@@ -92,6 +95,8 @@ class VAEBM(VAEBMInference, Model):
         **kwargs,
     ):
         self._check(vae, num_steps, sample_steps, step_size, potential, negatives, output)
+        if smoothing < 0:
+            raise ConfigError(f"smoothing is {smoothing}; expected a deviation of at least 0")
         super().__init__(name=name, seed=seed, autocast=False, **kwargs)
         self.vae = vae
         freeze(self.vae)
@@ -110,6 +115,7 @@ class VAEBM(VAEBMInference, Model):
             noise_scale=noise_scale,
             sample_steps=sample_steps,
             potential=potential,
+            smoothing=smoothing,
             negatives=negatives,
             output=output,
             spectral_coefficient=spectral_coefficient,
@@ -121,6 +127,7 @@ class VAEBM(VAEBMInference, Model):
             seed=seed,
         )
         self.sampler = SamplerOptions(sample_steps, step_size, noise_scale, potential, output)
+        self.smoothing = smoothing
         self.buffer = None
         if buffer_size:
             self.buffer = ReplayBuffer(buffer_size, self.vae.latent_shapes, name="buffer")
@@ -234,7 +241,11 @@ class VAEBM(VAEBMInference, Model):
         images = data["images"] if isinstance(data, dict) else data
         negatives, logs = self._negatives(batch_size_of(images))
         view = self.energy.weights_view()
-        both = tf.concat([tf.cast(images, tf.float32), negatives], axis=0)
+        positives = tf.cast(images, tf.float32)
+        if self.smoothing:
+            noise = tf.random.stateless_normal(tf.shape(positives), self.step_seed("smoothing"))
+            positives += self.smoothing * noise
+        both = tf.concat([positives, negatives], axis=0)
         data_energy, sample_energy = tf.split(self.energy.energies(view, both), 2)
         gap = tf.reduce_mean(data_energy) - tf.reduce_mean(sample_energy)
         squares = tf.reduce_mean(data_energy**2) + tf.reduce_mean(sample_energy**2)
@@ -258,7 +269,7 @@ class VAEBM(VAEBMInference, Model):
         """Samples of the present model, without gradient, and how their chains went."""
         start, replayed = self._chain_start(batch_size)
         ready = self.ready()
-        space = NoiseSpace(ready.vae)
+        space = NoiseSpace(ready.vae, smoothing=self.smoothing)
         options = self._options
         sampler = SamplerOptions(
             options["num_steps"],
@@ -274,6 +285,7 @@ class VAEBM(VAEBMInference, Model):
             images = 0.5 * distribution.loc + 0.5  # as published not clipped
         else:
             images = distribution.sample_from_noise(end[PIXELS])
+        images = space.smoothed(images, end)
         self._left.latents = {name: end[name] for name in self.groups}
         logs = {
             "chain_gradient_norm": tf.reduce_mean(trace.gradient_norm),
@@ -286,7 +298,7 @@ class VAEBM(VAEBMInference, Model):
         """Noise of new chains, some latents of which continue old ones (section 1.7)."""
         start = {
             name: tf.random.stateless_normal((batch_size, *shape), self.step_seed(f"start {name}"))
-            for name, shape in noise_shapes(self.vae).items()
+            for name, shape in self.noise_shapes.items()
         }
         if self.buffer is None:
             return start, tf.zeros([batch_size], tf.bool)
@@ -338,14 +350,19 @@ class VAEBM(VAEBMInference, Model):
 
     def training_callbacks(self, held_out, directory=None):
         del held_out
-        return [] if directory is None else [ExplosionGuard(directory / "healthy")]
+        if directory is None:
+            return []
+        # Where squared energies are held down, no gap that is still learned from exceeds this.
+        held = self._options["energy_coefficient"]
+        max_gap = max(ExplosionGuard.MAX_GAP, 1.0 / held if held else 0.0)
+        return [ExplosionGuard(directory / "healthy", max_gap)]
 
     def evaluation_logs(self, data):
         """Of each image: the bound (see `log_likelihood`), its parts and the VAE's own."""
         images = data["images"] if isinstance(data, dict) else data
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
         terms = self.vae.log_likelihood(images, seeds)
-        energy = self.energy_of(images)
+        energy = self.energy_of(images, seeds)
         return {
             "nelbo": terms["nelbo"] + energy + self.log_partition(),
             "vae_nelbo": terms["nelbo"],
