@@ -50,10 +50,10 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     if mode:
         # Dense classifiers see in minutes what convolutions over 7,040 latents, most of them noise,
         # do not see in an hour.
-        config.model.update(width=256, num_directions=64, num_proposals=64)
+        config.model.update(width=160, num_directions=32, num_proposals=64)
         config.data.batch_size = 64
         config.optimizer.weight_decay = 1e-2
-        config.training.update(epochs=10)
+        config.training.update(epochs=20)
         config.evaluation.update(num_images=1000, num_importance_samples=10)
     if mode == "runlocal":
         config.model.update(width=16, num_proposals=16)

@@ -12,6 +12,7 @@ from tfgen.generative import check_walk
 from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.ncp.selection import HeldOutSelection
 from tfgen.metrics import evaluate_likelihood
+from tfgen.training import CheckpointManager, load_weights_only
 
 TINY = {"width": 8, "num_cells": 1, "num_proposals": 20, "chunk_size": 16}
 # A 4 x 4 latent net of two groups, as the derivation asks.
@@ -242,6 +243,27 @@ class TestHeldOutSelection:
         logs = model.evaluation_logs(next(iter(held_out)))
         assert np.mean(logs["bce"]) <= best + 1e-5
         assert len(history["held_out_elbo_gain"]) == len(history["loss"])
+
+    def test_is_kept_for_going_on_and_left_out_of_presets(self, tmp_path):
+        model = make()
+        fit(model, draw_images(model.vae, 4))
+        model.remember_best([0.5, 0.6])
+        manager = CheckpointManager(tmp_path / "run")
+        manager.save(model)
+        again = make()
+        again.compile(keras.optimizers.AdamW(1e-3))
+        manager.restore(again)
+        np.testing.assert_array_equal(again.best_loss, model.best_loss)
+        for a, b in zip(again.best_weights, model.best_weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+        bare = make()
+        load_weights_only(bare, tmp_path / "run")
+        for a, b in zip(weights(bare.banks[0]), weights(model.banks[0]), strict=True):
+            np.testing.assert_array_equal(a, b)
+        CheckpointManager(tmp_path / "preset").save(bare)
+        sizes = [next((tmp_path / name).iterdir()).stat().st_size for name in ("run", "preset")]
+        parameters = sum(4 * int(np.prod(v.shape)) for v in model.best_weights)
+        assert sizes[1] < sizes[0] - 2.9 * parameters  # without moments and best weights
 
     def test_patience(self):
         model = make()

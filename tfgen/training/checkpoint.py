@@ -201,7 +201,7 @@ def _describe(array_or_variable) -> str:
 
 
 def _variables(model) -> dict[str, keras.Variable]:
-    return _model_variables(model) | _optimizer_variables(model)
+    return _model_variables(model) | _training_variables(model)
 
 
 def _model_variables(model):
@@ -209,14 +209,21 @@ def _model_variables(model):
         raise CheckpointError(f"{model.name} has no variables yet; call it on a batch first.")
     # Unlike `model.weights` these include seed generators, and unlike `model.variables` no metrics.
     variables = [*model.trainable_variables, *model.non_trainable_variables]
-    return _named("model", variables, model.name)
+    apart = {id(variable) for variable in _training_state(model)}
+    return _named("model", [v for v in variables if id(v) not in apart], model.name)
 
 
-def _optimizer_variables(model):
+def _training_state(model) -> list[keras.Variable]:
+    return list(getattr(model, "training_state", ()))  # of any Keras model
+
+
+def _training_variables(model):
+    """What only further training needs; of a model that is not compiled, nothing."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return {}
-    return _named("optimizer", optimizer.variables, optimizer.name)
+    state = _named("training", _training_state(model), model.name)
+    return state | _named("optimizer", optimizer.variables, optimizer.name)
 
 
 def _named(group: str, variables: Iterable, root: str):

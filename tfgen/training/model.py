@@ -101,6 +101,12 @@ class Model(keras.Model):
         """
         return []
 
+    @property
+    def training_state(self) -> list[keras.Variable]:
+        """Variables worth nothing once training is over: checkpoints hold them only beside the
+        optimizer's, and presets do not."""
+        return []
+
     def evaluation_logs(self, data) -> dict[str, tf.Tensor]:
         """Values of each example of one batch, which `evaluate` averages over the data set.
 

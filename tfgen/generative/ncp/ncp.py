@@ -334,6 +334,11 @@ class NCPVAE(NCPInference, Model):
 
     # -- the best weights of every classifier ------------------------------------------------------
 
+    @property
+    def training_state(self) -> list[keras.Variable]:
+        """What checkpoints hold only of a model in training."""
+        return [self.best_loss, *self.best_weights]
+
     def remember_best(self, losses: Sequence[float]) -> list[bool]:
         """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
 
