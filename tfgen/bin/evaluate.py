@@ -96,7 +96,7 @@ def _normalize(generator) -> dict:
     print(
         f"log Z between {found['log_z_lower']:.3f} +- {found['log_z_lower_standard_error']:.3f} "
         f"and {found['log_z_upper']:.3f} +- {found['log_z_upper_standard_error']:.3f} nats; "
-        "likelihoods take the upper bound",
+        "likelihoods take the larger",
         flush=True,
     )
     return found

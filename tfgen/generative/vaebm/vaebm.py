@@ -219,13 +219,15 @@ class VAEBM(VAEBMInference, Model):
         return self.energy(images)
 
     def estimate_log_partition(self, **options) -> PartitionBounds:
-        """Bounds log Z, and keeps the upper bound, with which `log_likelihood` stays a bound.
+        """Bounds log Z, and keeps the larger bound, with which `log_likelihood` stays a bound.
+
+        That is the upper one, unless the walks are too short for either to have settled.
 
         Args:
             **options: of `log_partition_bounds`: chains, steps, seed.
         """
         bounds = log_partition_bounds(self, **options)
-        self.log_z.assign(tf.cast(bounds.upper, tf.float32))
+        self.log_z.assign(tf.cast(tf.maximum(bounds.lower, bounds.upper), tf.float32))
         return bounds
 
     # -- training ---------------------------------------------------------------------------------
@@ -352,9 +354,10 @@ class VAEBM(VAEBMInference, Model):
         del held_out
         if directory is None:
             return []
-        # Where squared energies are held down, no gap that is still learned from exceeds this.
+        # Where squared energies are held down, the gap of two classes that are told apart for sure
+        # settles at one over the coefficient: no explosion.
         held = self._options["energy_coefficient"]
-        max_gap = max(ExplosionGuard.MAX_GAP, 1.0 / held if held else 0.0)
+        max_gap = max(ExplosionGuard.MAX_GAP, 3.0 / held if held else 0.0)
         return [ExplosionGuard(directory / "healthy", max_gap)]
 
     def evaluation_logs(self, data):
