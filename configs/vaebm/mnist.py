@@ -6,7 +6,7 @@ r"""VAEBM on MNIST, grey levels in 28 x 28: an NVAE with a Normal decoder, and t
 
 `:cpu` and `:cpu_vae` fit two cores and less than an hour each; `:runlocal` and `:runlocal_vae` show
 every step in a few minutes. Sizes and rates are ours: the paper has no recipe for these data. For
-Fashion-MNIST, give `--config.data.name=fashion_mnist`.
+Fashion-MNIST, give the NVAE `--config.data.name=fashion_mnist`; the energy takes its data.
 
     tfgen-train --config=configs/vaebm/mnist.py:runlocal_vae --workdir=runs/vae-local
 """
@@ -85,7 +85,7 @@ def energy_config() -> config_dict.ConfigDict:
         replay_anneal_steps=5000,
     )
     # What is not said here is as it was for the NVAE.
-    config.data = dict(name="mnist", batch_size=32)
+    config.data = dict(batch_size=32)
     config.optimizer = dict(
         name="clipped_adam",
         learning_rate=4e-5,

@@ -24,6 +24,7 @@ tfd = tfp.distributions
 GRID = np.linspace(0.1, 0.9, 5)  # in [0, 1], as images are
 MODES = np.array([(x, y) for x in GRID for y in GRID])
 DEVIATION = 0.02
+SPREAD = 4.0  # of what the VAE's networks see: steep steps are hard to learn within [-1, 1]
 
 
 def points(num_points: int, seed: int = 0) -> np.ndarray:
@@ -77,7 +78,7 @@ class PointsVAE(LatentGenerator, tfgen.training.Model):
         return self.decoder(self.encoder(tf.reshape(images, [-1, 2]))[:, :2])
 
     def _decoded(self, z):
-        return PixelNormal(tf.reshape(self.decoder(z), [-1, 1, 1, 4]))
+        return PixelNormal(tf.reshape(self.decoder(SPREAD * z), [-1, 1, 1, 4]))
 
     def _prior(self, batch):
         zeros = tf.zeros((batch, 2))
@@ -88,7 +89,7 @@ class PointsVAE(LatentGenerator, tfgen.training.Model):
 
     def walk_posterior(self, images, noise):
         x = 2.0 * tf.reshape(tf.cast(images, tf.float32), [-1, 2]) - 1.0
-        loc, log_scale = tf.split(self.encoder(x), 2, axis=1)
+        loc, log_scale = tf.split(self.encoder(SPREAD * x), 2, axis=1)
         posterior = tfd.MultivariateNormalDiag(loc, tf.exp(log_scale))
         prior = tfd.MultivariateNormalDiag(tf.zeros_like(loc))
         z = loc + tf.exp(log_scale) * noise["z"]
