@@ -108,6 +108,26 @@ class TestOneProposalIsThePlainGenerator:
         assert negatives.shape[:2] == (2, 1)
 
 
+def test_only_the_groups_at_the_top_are_refined():
+    """The others keep their prior; the classifiers there are, are those of a full model."""
+    model, full = make(refined_groups=1), make()
+    assert model.num_proposals == [20, 1]
+    assert len(model.banks) == 1
+    assert model.num_parameters == full.banks[0].num_parameters
+    images, seeds = draw_images(model.vae, 3), tf.range(3)
+    for ours, theirs in zip(
+        model.both_classes(images, seeds, 4)[1:], full.both_classes(images, seeds, 4)[1:]
+    ):
+        np.testing.assert_array_equal(ours[:, 0], theirs[:, 0])
+        assert np.abs(theirs[:, 1]).min() > 0
+        np.testing.assert_array_equal(ours[:, 1], tf.zeros_like(ours[:, 1]))
+    history = fit(model, images)
+    assert np.isfinite(history.history["loss"][0])
+    np.testing.assert_allclose(model.frozen().sample(3), model.sample(3), atol=1e-5)
+    again = type(model).from_config(model.get_config())
+    assert again.num_refined_groups == 1
+
+
 def test_a_flat_ratio_leaves_the_bound_alone():
     """r = 1 everywhere, at any M."""
     model = make(num_proposals=20)
@@ -318,6 +338,8 @@ def test_new_classifiers_leave_the_prior_alone():
         ({"num_proposals": [3]}, "one for each of 2 latent groups"),
         ({"width": 1}, "width is 1"),
         ({"num_directions": -1}, "num_directions is -1"),
+        ({"refined_groups": 0}, "refined_groups is 0"),
+        ({"refined_groups": 3}, "from 1 to 2"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"num_negatives": 0}, "num_negatives is 0"),
     ],

@@ -88,6 +88,19 @@ class _Classifier:
         return tf.reshape(logits, [-1, z.shape[1] or tf.shape(z)[1]])
 
 
+class FlatRatio:
+    """log r = 0, of a group that keeps its prior."""
+
+    def context(self, w, prior: GroupPrior):
+        """None: it needs none."""
+        del w, prior
+
+    def __call__(self, w, z, prior: GroupPrior, context, dropout_seed=None) -> tf.Tensor:
+        """Zeros `[B, m]` for `z` `[B, m, *latent_shape]`."""
+        del w, prior, context, dropout_seed
+        return tf.zeros(tf.shape(z)[:2])
+
+
 class GridClassifier(_Classifier):
     """Convolutional classifier of latents `[H, W, C]` (table of appendix; NVAE's residual cells).
 

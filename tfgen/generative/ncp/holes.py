@@ -63,8 +63,8 @@ def find_holes(
         for k, name in enumerate(model.groups)
     }
     suggested = num_proposals_for({name: g["ess_fraction"] for name, g in groups.items()})
-    for name, count in suggested.items():
-        groups[name]["suggested_proposals"] = count
+    for k, (name, count) in enumerate(suggested.items()):
+        groups[name]["suggested_proposals"] = count if np.any(negative[:, k]) else 1
     gain = contrastive.resampling_gain(positive, negative).numpy().sum(axis=1)
     return {
         "gain": float(gain.mean()),

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.latent import freeze, missing_from
-from tfgen.generative.ncp.classifier import is_dense, make_classifier
+from tfgen.generative.ncp.classifier import FlatRatio, is_dense, make_classifier
 from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
@@ -38,6 +38,8 @@ class NCPVAE(NCPInference, Model):
         num_directions: above 0, every classifier is one of vectors, which sees the whitened latents
             along so many directions, those in which the posterior means vary most. Takes little
             time and finds what is hidden among latents of noise; for groups up to some thousand.
+        refined_groups: how many groups, top first, get a classifier; the others keep their prior.
+            None: all. Holes are mostly at the top, and the fewer groups, the faster the sampling.
         dropout: of classifiers of vectors.
         quadratic: adds a term linear in the whitened latents and their squares.
         shared: one trunk for all groups of the same grid, told apart by an embedding; saves
@@ -68,6 +70,7 @@ class NCPVAE(NCPInference, Model):
         width=64,
         num_cells=2,
         num_directions=0,
+        refined_groups=None,
         dropout=0.1,
         quadratic=True,
         shared=False,
@@ -92,6 +95,7 @@ class NCPVAE(NCPInference, Model):
             width=width,
             num_cells=num_cells,
             num_directions=num_directions,
+            refined_groups=refined_groups,
             dropout=dropout,
             quadratic=quadratic,
             shared=shared,
@@ -121,6 +125,11 @@ class NCPVAE(NCPInference, Model):
                 raise ConfigError(
                     f"{name} is {value!r}; expected a whole number of at least {least}"
                 )
+        if not 1 <= self.num_refined_groups <= len(self.vae.groups):
+            raise ConfigError(
+                f"refined_groups is {self._options['refined_groups']!r}; expected None or a number "
+                f"from 1 to {len(self.vae.groups)}, the latent groups"
+            )
         if not 0 <= self._options["dropout"] < 1:
             raise ConfigError(f"dropout is {self._options['dropout']!r}; expected it in [0, 1)")
 
@@ -131,7 +140,10 @@ class NCPVAE(NCPInference, Model):
             ConfigError: not a number of at least 1 for every group.
         """
         number = len(self.vae.groups)
-        counts = [num_proposals] * number if isinstance(num_proposals, int) else num_proposals
+        counts = num_proposals
+        if isinstance(num_proposals, int):
+            refined = self.num_refined_groups
+            counts = [num_proposals] * refined + [1] * (number - refined)
         counts = [int(count) for count in counts]
         if len(counts) != number or min(counts) < 1:
             raise ConfigError(
@@ -145,12 +157,15 @@ class NCPVAE(NCPInference, Model):
     def _declare(self):
         """A classifier per group; one bank of parameters each, or one for all if shared."""
         shared = self._options["shared"]
-        number = len(self.vae.groups)
         seed = self._options["seed"]
-        count = 1 if shared else number
+        refined = self.num_refined_groups
+        count = 1 if shared else refined
         self.banks = [ParameterBank(seed=seed + k, name=f"classifier_{k}") for k in range(count)]
         trunks, classifiers = {}, []
         for index, (name, shape) in enumerate(self.vae.latent_shapes.items()):
+            if index >= refined:
+                classifiers.append(FlatRatio())
+                continue
             bank = self.banks[0 if shared else index]
             context = self.vae.context_shapes[name]
             grid = not is_dense(shape, self._options)
@@ -161,7 +176,13 @@ class NCPVAE(NCPInference, Model):
                 trunks[key] = classifier.trunk
             classifiers.append(classifier)
         object.__setattr__(self, "classifiers", classifiers)
-        self.groups_of_bank = [list(range(number))] if shared else [[k] for k in range(number)]
+        self.groups_of_bank = [list(range(refined))] if shared else [[k] for k in range(refined)]
+
+    @property
+    def num_refined_groups(self) -> int:
+        """Latent groups with a classifier."""
+        refined, number = self._options["refined_groups"], len(self.vae.groups)
+        return number if refined is None else refined
 
     # -- variables and weights ---------------------------------------------------------------------
 
@@ -213,7 +234,8 @@ class NCPVAE(NCPInference, Model):
         visit(ready, self.vae, 1 + self.num_negatives)
 
     def _view_of_group(self, views):
-        return [views[0 if self._options["shared"] else k] for k in range(len(self.classifiers))]
+        last = len(views) - 1  # a group without a classifier looks at no weights
+        return [views[min(k, last)] for k in range(len(self.classifiers))]
 
     def ready(self) -> Ready:
         if not self.built:
