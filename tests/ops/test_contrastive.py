@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+import tensorflow as tf
 
 from tfgen.ops import contrastive
 
@@ -82,3 +83,8 @@ def test_resampling_gain():
     np.testing.assert_allclose(found, want, atol=1e-6)
     shifted = contrastive.resampling_gain(*as32(positive + 30, negative + 30))
     np.testing.assert_allclose(shifted, found, atol=1e-5)
+
+
+def test_accuracy_of_what_cannot_be_told_apart_is_that_of_a_guess():
+    positive, negative = tf.constant([0.0, 1.0, -1.0]), tf.constant([[0.0, 0.0], [0, -2], [1, -1]])
+    np.testing.assert_allclose(contrastive.accuracy(positive, negative), [0.5, 0.875, 0.25])

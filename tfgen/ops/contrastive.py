@@ -28,9 +28,12 @@ def balanced_cross_entropy(positive: tf.Tensor, negative: tf.Tensor) -> tf.Tenso
 
 
 def accuracy(positive: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
-    """Share of the two classes, weighted equally, on the right side of log r = 0, `[...]`."""
-    right = tf.cast(positive > 0, tf.float32)
-    return 0.5 * (right + tf.reduce_mean(tf.cast(negative < 0, tf.float32), axis=-1))
+    """Share of the two classes, weighted equally, on the right side of log r = 0, `[...]`.
+
+    What lies on neither side counts half, as a guess would.
+    """
+    above = tf.reduce_mean(tf.sign(tf.cast(negative, tf.float32)), axis=-1)
+    return 0.5 + 0.25 * (tf.sign(tf.cast(positive, tf.float32)) - above)
 
 
 def resampling_gain(positive: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
