@@ -12,6 +12,6 @@ def test_keeps_all_modes_and_empties_the_gaps(root):
     spec = importlib.util.spec_from_file_location("vaebm_25_gaussians", path)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    results = example.run(vae_steps=3000, energy_steps=600)
+    results = example.run()
     assert results["vaebm"]["modes"] == 25
     assert results["vaebm"]["within_3_sigma"] > results["vae"]["within_3_sigma"] + 0.1

@@ -127,11 +127,11 @@ def train_vaebm(vae: PointsVAE, num_steps: int, batch_size: int = 256, seed: int
         vae,
         dict(architecture=[[1, False], [1, False]], num_channels=64, signed_input=True),
         num_steps=20,
-        sample_steps=40,
+        sample_steps=20,
         step_size=0.005,
         output="sample",
         spectral_coefficient=0.0,
-        energy_coefficient=0.05,
+        energy_coefficient=0.2,  # larger energies gain more and lose modes
         seed=seed,
     )
     rate = tfgen.training.WarmupCosine(5e-4, 50, num_steps, 1)
@@ -148,7 +148,7 @@ def fit(model, num_steps, batch_size, seed):
 
 
 def run(
-    vae_steps: int = 4000, energy_steps: int = 1500, num_samples: int = 5000, seed: int = 0
+    vae_steps: int = 4000, energy_steps: int = 900, num_samples: int = 5000, seed: int = 0
 ) -> dict:
     """Trains both and measures.
 
@@ -194,7 +194,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="vaebm_25_gaussians.png")
     parser.add_argument("--vae_steps", type=int, default=4000)
-    parser.add_argument("--energy_steps", type=int, default=1500)
+    parser.add_argument("--energy_steps", type=int, default=900)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     begin = time.perf_counter()
