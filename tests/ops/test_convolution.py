@@ -226,3 +226,19 @@ def test_phases_come_in_the_published_order():
     constants = [np.unique(phase).tolist() for phase in phases(numbers)]
     assert constants == [[0.0], [3.0], [1.0], [2.0]]
     assert all(phase.shape == (1, 3, 4, 1) for phase in phases(numbers))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_gradient_of_repeated_pixels_is_their_sum(jit_compile):
+    x = tf.constant(np.random.default_rng(0).standard_normal((2, 3, 4, 5)), tf.float32)
+    weights = np.random.default_rng(1).standard_normal((2, 6, 8, 5)).astype(np.float32)
+
+    @tf.function(jit_compile=jit_compile)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(weights * upsample_nearest(x))
+        return tape.gradient(loss, x)
+
+    wanted = weights.reshape(2, 3, 2, 4, 2, 5).sum(axis=(2, 4))
+    np.testing.assert_allclose(gradient(x), wanted, atol=1e-5)

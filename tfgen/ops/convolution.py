@@ -77,10 +77,16 @@ def grouped_conv2d(x: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1
     return tf.concat([conv2d(a, b, stride) for a, b in blocks], axis=-1)
 
 
+@tf.custom_gradient
 def upsample_nearest(x: tf.Tensor) -> tf.Tensor:
     """Doubles height and width by repeating every pixel; `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
     size = (2 * x.shape[1], 2 * x.shape[2])
-    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size)
+
+    def gradient(dy):
+        # XLA on CPUs knows no gradient of the resizing.
+        return 4.0 * tf.nn.avg_pool2d(dy, 2, 2, "VALID")
+
+    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size), gradient
 
 
 def upsample_bilinear(x: tf.Tensor) -> tf.Tensor:

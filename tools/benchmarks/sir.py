@@ -81,7 +81,11 @@ def make_classifier_of(arguments):
 
     bank = ParameterBank(seed=1)
     options = dict(
-        width=arguments.width, num_cells=arguments.num_cells, quadratic=True, dropout=0.0
+        width=arguments.width,
+        num_cells=arguments.num_cells,
+        num_directions=0,
+        quadratic=True,
+        dropout=0.0,
     )
     latent, context = (GRID, GRID, LATENT), (GRID, GRID, CONTEXT)
     classifier = make_classifier(bank, "z", latent, context, options)
