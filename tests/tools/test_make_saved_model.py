@@ -1,6 +1,7 @@
 """Packing a run into a preset, and what its model card says."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,7 +83,9 @@ def test_packed_run(run, workdir, model, tmp_path, monkeypatch):
     code, out, err = run(
         workdir, "nvae_tiny", "--served_weights=float16", "--recipe=configs/nvae/mnist.py:cpu"
     )
-    assert (code, err) == (0, "")
+    # TensorFlow's own log of what it makes of half precision on this CPU is not ours.
+    ours = [line for line in err.splitlines() if not re.match(r"[EWI]\d{4} ", line)]
+    assert (code, ours) == (0, [])
     assert "MiB in" in out
     preset = tmp_path / "saved_models" / "nvae_tiny"
     names = {path.name for path in preset.iterdir()}

@@ -51,6 +51,7 @@ def main(workdir: str, name: str) -> None:
 
         trained = Workdir(workdir)
         config = trained.read_config()
+        config.pop("vae", None)  # a path of this machine; `model.vae` and the weights say it all
         *_, folder = presets.preset_folders()
         target = Path(OUTPUT_DIR.value or folder) / name
         presets.refuse_existing(target, OVERWRITE.value)
