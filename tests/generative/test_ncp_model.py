@@ -285,6 +285,18 @@ class TestHeldOutSelection:
         parameters = sum(4 * int(np.prod(v.shape)) for v in model.best_weights)
         assert sizes[1] < sizes[0] - 2.9 * parameters  # without moments and best weights
 
+    def test_training_that_only_harms_is_undone(self):
+        model = make()
+        before = [weights(bank) for bank in model.banks]
+        held_out = tf.data.Dataset.from_tensors({"images": draw_images(model.vae, 5, seed=1)})
+        model.compile(keras.optimizers.SGD(1e3))
+        data = tf.data.Dataset.from_tensors({"images": draw_images(model.vae, 6)}).repeat()
+        callback = HeldOutSelection(held_out, restore=True)
+        model.fit(data, steps_per_epoch=4, epochs=1, verbose=0, shuffle=False, callbacks=[callback])
+        for wanted, bank in zip(before, model.banks):
+            for a, b in zip(wanted, weights(bank), strict=True):
+                np.testing.assert_array_equal(a, b)
+
     def test_patience(self):
         model = make()
         images = draw_images(model.vae, 6)

@@ -175,3 +175,8 @@ class TestSaving:
         with pytest.raises(ConfigError, match="expected one of NVAE"):
             presets.save_preset(Other(), tmp_path / "other")
         assert not list(tmp_path.iterdir())
+
+
+def test_what_ships_names_no_folder_of_the_machine_that_trained_it():
+    for name, folder in presets.list_presets().items():
+        assert "vae" not in presets.read_config(folder), name

@@ -219,9 +219,10 @@ class VAEBM(VAEBMInference, Model):
         return self.energy(images)
 
     def estimate_log_partition(self, **options) -> PartitionBounds:
-        """Bounds log Z, and keeps the larger bound, with which `log_likelihood` stays a bound.
+        """Bounds log Z, and keeps the upper bound, with which `log_likelihood` stays a bound.
 
-        That is the upper one, unless the walks are too short for either to have settled.
+        Where the lower bound lies above it, the walks were too short for the upper one to hold. The
+        lower one is kept then, and likelihoods are at best what they seem: take more steps.
 
         Args:
             **options: of `log_partition_bounds`: chains, steps, seed.
