@@ -3,7 +3,7 @@ r"""A causal transformer over letters of Shakespeare: Fromage's default against 
     tools/optimizer_study --config=configs/fromage/tinyshakespeare.py --workdir=runs/letters \
         --data_dir=FOLDER_OF_TINYSHAKESPEARE_TXT
 
-`:cpu` is smaller and takes minutes; `:runlocal` shows the program in one:
+`:cpu` is smaller and takes 20 minutes on one core; `:runlocal` shows the program in one:
 
     tools/optimizer_study --config=configs/fromage/tinyshakespeare.py:runlocal \
         --workdir=runs/letters-local --data_dir=FOLDER_OF_TINYSHAKESPEARE_TXT
@@ -37,7 +37,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     if mode:
         config.model.update(width=64, num_heads=2, context=32, depths=[2])
         config.data.batch_size = 32
-        config.training.update(epochs=10, steps_per_epoch=100, decay=0.65)
     if mode == "runlocal":
         config.training.update(epochs=2, steps_per_epoch=20, steps_per_execution=20)
         config.optimizer.adam.learning_rates = [1e-3]

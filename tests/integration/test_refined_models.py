@@ -67,6 +67,20 @@ def test_the_same_command_again_changes_nothing(cli, flags, refined, trained):
 def test_other_binaries_use_it(cli, refined, tmp_path, binary):
     result = cli(binary, f"--workdir={refined}", f"--output={tmp_path / 'out'}")
     assert result.code == 0, result.err
+    if binary == "evaluate":
+        assert "the generator underneath: NELBO" in result.out
+        found = json.loads((refined / "metrics.json").read_text())["test"]
+        assert found["base_nelbo"] > 0
+        assert abs(found["nelbo_gain"]) < found["base_nelbo"]
+
+
+def test_data_that_the_generator_does_not_know_are_named(cli, flags, trained, tmp_path):
+    arguments = (f"--config.vae={trained}", f"--workdir={tmp_path / 'run'}")
+    images = np.zeros((40, 16, 16, 1), np.uint8)
+    np.savez(tmp_path / "blank.npz", x_train=images, x_test=images[:8])
+    other = f"--config.data.name=npz:{tmp_path / 'blank.npz'}"
+    result = cli("train", *flags, *arguments, other)
+    assert "was trained on 'digits'" in result.out
 
 
 def test_dry_run(cli, flags, trained):

@@ -9,7 +9,7 @@ from tfgen.ops.convolution import (
     conv2d,
     depthwise_conv2d,
     grouped_conv2d,
-    phases,
+    phase_conv2d,
     upsample_bilinear,
     upsample_nearest,
 )
@@ -223,9 +223,19 @@ def test_nearest_repeats_every_pixel():
 
 def test_phases_come_in_the_published_order():
     numbers = tf.tile(tf.reshape([[0.0, 1.0], [2.0, 3.0]], (1, 2, 2, 1)), [1, 3, 4, 1])
-    constants = [np.unique(phase).tolist() for phase in phases(numbers)]
-    assert constants == [[0.0], [3.0], [1.0], [2.0]]
-    assert all(phase.shape == (1, 3, 4, 1) for phase in phases(numbers))
+    y = phase_conv2d(numbers, [tf.ones((1, 1, 1, 1))] * 4, tf.zeros(4))
+    assert y.shape == (1, 3, 4, 4)
+    np.testing.assert_array_equal(y, np.broadcast_to([0.0, 3.0, 1.0, 2.0], y.shape))
+
+
+def test_phase_convolution_is_four_convolutions():
+    x = RNG.standard_normal((2, 6, 4, 3)).astype(np.float32)
+    kernels = [RNG.standard_normal((1, 1, 3, width)).astype(np.float32) for width in (1, 2, 2, 3)]
+    bias = RNG.standard_normal(8).astype(np.float32)
+    shifted = [x[:, r::2, c::2] for r, c in ((0, 0), (1, 1), (0, 1), (1, 0))]
+    expected = np.concatenate([part @ k[0, 0] for part, k in zip(shifted, kernels)], -1) + bias
+    actual = phase_conv2d(tf.constant(x), list(map(tf.constant, kernels)), tf.constant(bias))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

@@ -56,6 +56,23 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "model": {**model, "vae": base["model"]}, "data": {**data, **given}}
 
 
+def foreign_data(config: Mapping[str, Any]) -> str | None:
+    """A sentence for a configuration that names other data than those its generator learned from.
+
+    Args:
+        config: resolved.
+    """
+    if config.get("vae") is None:
+        return None
+    known = presets.read_config(presets.find_preset(config["vae"])).get("data", {}).get("name")
+    named = config["data"].get("name")
+    if known is None or known == named:
+        return None
+    return (
+        f"note: the data are {named!r}, but the generator {config['vae']} was trained on {known!r}"
+    )
+
+
 def load_base(model: keras.Model, path: str) -> None:
     """Gives a model's generator the weights that lie at `path` (averages, where there are any).
 

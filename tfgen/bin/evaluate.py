@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     extractor = quality.extractor_from(EXTRACTOR.value) if NUM_SAMPLES.value else None
     config, normalizer = loaded.config, _normalize(loaded.generator)
     generator = loaded.generator.frozen()
+    base = loaded.generator.vae.frozen() if hasattr(loaded.generator, "vae") else None
     if config["data"] is None:
         raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
     section = config["evaluation"]
@@ -64,11 +65,12 @@ def main(argv: Sequence[str]) -> None:
             num_importance_samples=num_samples,
             num_images=num_images,
             seed=SEED.value,
+            base=base,
             report=lambda done, _: advance(done),
         )
     results = {"data": config["data"]["name"], "split": split, **results, **normalizer}
     if NUM_SAMPLES.value:
-        results["sample_quality"] = compare_samples(loaded, generator, extractor)
+        results["sample_quality"] = compare_samples(loaded, generator, base, extractor)
     loaded.workdir.write_metrics(split, results)
     print(summary(results))
     if PICTURES.value:
@@ -83,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
         )
         print("pictures: " + ", ".join(map(str, files)))
     if config["model"]["name"] in REPORTS:
-        REPORTS[config["model"]["name"]](loaded, generator, pipeline, num_images)
+        REPORTS[config["model"]["name"]](loaded, generator, base, pipeline, num_images)
     print(f"numbers: {loaded.workdir.metrics_path}")
 
 
@@ -102,13 +104,12 @@ def _normalize(generator) -> dict:
     return found
 
 
-def compare_samples(loaded, generator, extractor) -> dict:
-    """Draws samples and compares them with the reference split."""
+def compare_samples(loaded, generator, base, extractor) -> dict:
+    """Draws samples, also of the base where there is one; compares them with real images."""
     from tfgen.bin import quality
     from tfgen.bin.experiment import evaluation_pipeline, load_source
 
     config = loaded.config
-    base = loaded.generator.vae.frozen() if hasattr(loaded.generator, "vae") else None
     source = load_source(config, app.DATA_DIR.value, REFERENCE_SPLIT.value)
     batch_size = BATCH_SIZE.value or config["evaluation"]["batch_size"]
     num_samples = NUM_SAMPLES.value
@@ -129,14 +130,13 @@ def compare_samples(loaded, generator, extractor) -> dict:
     return {**record, "reference": f"{config['data']['name']} ({REFERENCE_SPLIT.value})"}
 
 
-def report_holes(loaded, generator, pipeline, num_images: int) -> None:
+def report_holes(loaded, generator, base, pipeline, num_images: int) -> None:
     """Where the prior underneath has holes, and how well the refined one fills them."""
     from tfgen.bin import holes_report
     from tfgen.bin.experiment import load_source
 
     training = load_source(loaded.config, app.DATA_DIR.value).images
     folder = loading.output_or(loaded.workdir.samples)
-    base = loaded.generator.vae.frozen()
     holes, files = holes_report.write(
         generator, base, pipeline, training, folder, num_images, SEED.value
     )
@@ -171,6 +171,13 @@ def _quality(record: dict) -> str:
 
 def _likelihood(results: dict) -> str:
     rates = " ".join(f"{value:.2f}" for value in results["kl_per_group"])
+    base = ()
+    if "base_nelbo" in results:
+        base = (
+            f"the generator underneath: NELBO {results['base_nelbo']:.3f} +- "
+            f"{results['base_nelbo_standard_error']:.3f} nats; gained "
+            f"{results['nelbo_gain']:.3f} +- {results['nelbo_gain_standard_error']:.3f}",
+        )
     return "\n".join(
         (
             f"NLL   {results['nll']:.3f} +- {results['nll_standard_error']:.3f} nats "
@@ -178,6 +185,7 @@ def _likelihood(results: dict) -> str:
             f"K = {results['num_importance_samples']}",
             f"NELBO {results['nelbo']:.3f} +- {results['nelbo_standard_error']:.3f} nats, "
             f"of which KL {results['kl']:.3f}",
+            *base,
             f"KL per group, top first: {rates}",
             f"active units: {results['active_units']} of {results['latent_channels']} channels",
         )

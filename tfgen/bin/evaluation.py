@@ -24,6 +24,7 @@ def measure(
     num_importance_samples: int,
     num_images: int | None = None,
     seed: int = 0,
+    base=None,
     report: Report | None = None,
 ) -> dict[str, Any]:
     """Likelihood, rate of every latent group, and active units of a generator on a data set.
@@ -34,11 +35,12 @@ def measure(
         num_importance_samples: posterior samples of every image, K.
         num_images: only the first so many.
         seed: of the posterior samples.
+        base: the generator that this one refines, to compare with.
         report: called after every batch of the likelihood, see `evaluate_likelihood`.
 
     Returns:
         The results of `evaluate_likelihood`, and `kl_per_group` (nats, top group first),
-        `active_units` and `latent_channels`.
+        `active_units` and `latent_channels`; with a base also those of `compare_bounds`.
     """
     results = evaluate_likelihood(
         generator,
@@ -48,7 +50,37 @@ def measure(
         num_images=num_images,
         report=report,
     )
-    return {**results, **rates(generator, pipeline.dataset(), results["num_images"], seed)}
+    results |= rates(generator, pipeline.dataset(), results["num_images"], seed)
+    if base is not None:
+        results |= compare_bounds(generator, base, pipeline.dataset(), results["num_images"], seed)
+    return results
+
+
+def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> dict[str, float]:
+    """NELBO of a base and what its refinement gains, in nats of images paired by posterior draw.
+
+    Returns:
+        `base_nelbo` and `nelbo_gain`, each with its `_standard_error`.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def batch_bounds(images, seeds):
+        return tf.stack([g.log_likelihood(images, seeds)["nelbo"] for g in (base, generator)])
+
+    seeds, found, done = seeds_for(num_images, seed), [], 0
+    for batch in dataset:
+        if done >= num_images:
+            break
+        images = batch["images"][: num_images - done]
+        found.append(batch_bounds(images, tf.constant(seeds[done : done + len(images)])).numpy())
+        done += len(images)
+    before, after = np.concatenate(found, axis=1).astype(np.float64)
+    return {**_mean("base_nelbo", before), **_mean("nelbo_gain", before - after)}
+
+
+def _mean(name: str, values: np.ndarray) -> dict[str, float]:
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return {name: float(np.mean(values)), f"{name}_standard_error": float(error)}
 
 
 def rates(generator, dataset, num_images: int, seed: int = 0) -> dict[str, Any]:

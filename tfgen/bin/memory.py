@@ -36,6 +36,11 @@ class MeasuringWeights:
         y = self._keep(tf.zeros((batch, *grid, conv.filters)))
         return y if after is None and activation is None else self._keep(y)
 
+    def phase_conv(self, convs, x):
+        batch, height, width, _ = x.shape
+        filters = sum(conv.filters for conv in convs)
+        return self._keep(tf.zeros((batch, height // 2, width // 2, filters)))
+
     def norm(self, norm: BatchNorm, x, activation=None):
         del norm, activation
         return self._keep(x)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.bin import plan, training
-        from tfgen.bin.base_generator import resolve
+        from tfgen.bin.base_generator import foreign_data, resolve
         from tfgen.bin.config import complete
         from tfgen.bin.experiment import GENERATORS, build_experiment
         from tfgen.bin.workdir import Workdir
@@ -64,7 +64,10 @@ def main(argv: Sequence[str]) -> None:
         print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
         return
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
-    for change in workdir.compare(complete(resolve(config), GENERATORS)):
+    resolved = complete(resolve(config), GENERATORS)
+    if note := foreign_data(resolved):
+        print(note)
+    for change in workdir.compare(resolved):
         print(f"changed since this run began: {change}")
     experiment = build_experiment(config, **options)
     training.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))

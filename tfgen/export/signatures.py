@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ExportError
+from tfgen.ops.clusters import portable
 
 SIGNATURES = ("generate", "sample", "encode", "reconstruct", "log_likelihood")
 
@@ -120,7 +121,7 @@ class Signatures(Mapping):
 
         function = tf.function(sample if name == "sample" else signature, autograph=False)
         specs = input_specs(self.generator, name, self.batch_size)
-        with computing_in_float32(self.generator):
+        with computing_in_float32(self.generator), portable():
             return function.get_concrete_function(**specs)
 
 

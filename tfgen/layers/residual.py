@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfgen.layers.bank import ParameterBank
 from tfgen.layers.recompute import recomputed
-from tfgen.ops.batch_norm import activate
-from tfgen.ops.convolution import phases, upsample_bilinear, upsample_nearest
+from tfgen.ops.convolution import upsample_bilinear, upsample_nearest
+from tfgen.ops.pointwise import activate, gated_sum, swish
 
 RESIDUAL_SCALE = 0.1
 
@@ -68,7 +68,7 @@ class Cell:
         scale = RESIDUAL_SCALE
         if self.squeeze_excite is not None:
             scale *= self.squeeze_excite(w, branch)
-        return self.skip(w, x) + branch * scale
+        return gated_sum(self.skip(w, x), branch, scale)
 
 
 class ResidualBody:
@@ -164,8 +164,7 @@ class FactorizedReduce:
         self.convs = [bank.conv(channels, width, 1) for width in widths]
 
     def __call__(self, w, x):
-        parts = zip(self.convs, phases(tf.nn.silu(x)))
-        return tf.concat([w.conv(conv, part) for conv, part in parts], axis=-1)
+        return w.phase_conv(self.convs, swish(x))
 
 
 class UpSkip:

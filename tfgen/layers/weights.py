@@ -9,20 +9,20 @@ import tensorflow as tf
 
 from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
 from tfgen.ops import batch_norm as bn_ops
-from tfgen.ops.batch_norm import activate
-from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d
+from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d, phase_conv2d
+from tfgen.ops.pointwise import activate, affine
 
 MOMENTUM = 0.95  # of running statistics: new = 0.95 old + 0.05 batch (PyTorch's momentum 0.05)
 
 
 def convolve(conv: Conv, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """Runs a declared convolution with the given kernel."""
+    if not conv.depthwise and conv.groups == 1:
+        return conv2d(x, kernel, conv.stride, bias)
     if conv.depthwise:
         y = depthwise_conv2d(x, kernel, conv.stride)
-    elif conv.groups > 1:
-        y = grouped_conv2d(x, kernel, conv.groups, conv.stride)
     else:
-        y = conv2d(x, kernel, conv.stride)
+        y = grouped_conv2d(x, kernel, conv.groups, conv.stride)
     return y if bias is None else tf.nn.bias_add(y, bias)
 
 
@@ -58,11 +58,16 @@ class LiveWeights:
         y = convolve(conv, x, self.kernel(conv), self.bias(conv))
         return activate(y, activation) if after is None else self.norm(after, y, activation)
 
+    def phase_conv(self, convs, x):
+        """Concatenated outputs of 1x1 convolutions, each of one pixel phase: `phase_conv2d`."""
+        biases = [self.bias(conv) for conv in convs]
+        return phase_conv2d(x, [self.kernel(conv) for conv in convs], tf.concat(biases, 0))
+
     def norm(self, norm: BatchNorm, x, activation=None):
         """Batch norm and activation."""
         if not self.training:
             scale, offset = self.affine(norm)
-            return activate(x * tf.cast(scale, x.dtype) + tf.cast(offset, x.dtype), activation)
+            return affine(x, tf.cast(scale, x.dtype), tf.cast(offset, x.dtype), activation)
         scale, offset = (self._row(k, norm.channels, norm.row) for k in ("scales", "offsets"))
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas == 1:
@@ -177,12 +182,21 @@ class FoldedWeights:
         kernel, bias = self.folded[conv]
         return activate(convolve(conv, x, tf.convert_to_tensor(kernel), bias), activation)
 
+    def phase_conv(self, convs, x):
+        """As `LiveWeights.phase_conv`."""
+        for conv in convs:
+            if conv not in self.folded:
+                self._keep(conv, *self._fold(conv, None, None))
+        kernels, biases = zip(*(self.folded[conv] for conv in convs))
+        kernels = [tf.convert_to_tensor(kernel) for kernel in kernels]
+        return phase_conv2d(x, kernels, tf.concat(biases, 0))
+
     def norm(self, norm: BatchNorm, x, activation=None):
         """Batch norm that follows no convolution: one multiplication and addition."""
         if norm not in self.folded:
             self._keep(norm, *self.source.affine(norm))
         scale, offset = self.folded[norm]
-        return activate(x * scale + offset, activation)
+        return affine(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(offset), activation)
 
     def dense(self, dense: Dense, x, activation=None):
         """As `LiveWeights.dense`."""

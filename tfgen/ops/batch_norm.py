@@ -13,17 +13,10 @@ import functools
 
 import tensorflow as tf
 
-from tfgen.ops.convolution import on_cpu
+from tfgen.ops.clusters import cluster, pays
+from tfgen.ops.pointwise import activate
 
 EPSILON = 1e-5
-_COMPILED_FROM = 2**14  # elements: below, compiling costs more than it ever saves
-
-
-def activate(x: tf.Tensor, activation: str | None) -> tf.Tensor:
-    """Applies "swish", "elu" or nothing."""
-    if activation is None:
-        return x
-    return {"swish": tf.nn.silu, "elu": tf.nn.elu}[activation](x)
 
 
 def normalize(x, scale, offset, activation: str | None = None):
@@ -39,9 +32,7 @@ def normalize(x, scale, offset, activation: str | None = None):
         The output like `x`; the batch mean `[C]`; the biased batch variance `[C]` (both float32,
         without gradient).
     """
-    size = x.shape.num_elements()
-    large = size is None or size >= _COMPILED_FROM
-    if large and on_cpu() and activation in ("swish", None):
+    if pays(x) and activation in ("swish", None):
         return _normalize_compiled(x, scale, offset, activation)
     y, mean, unbiased = tf.raw_ops.FusedBatchNormV3(
         x=x,
@@ -89,7 +80,8 @@ _count = pixel_count
 
 
 def _normalize_compiled(x, scale, offset, activation):
-    forward, slope, finish = _compiled(activation, x.shape, x.dtype)
+    parts = (_forward(activation), _slope(activation), _finish)
+    forward, slope, finish = (cluster(part, x.shape, x.dtype) for part in parts)
 
     @tf.custom_gradient
     def run(x, scale, offset):
@@ -113,6 +105,7 @@ def _column_sums(x):
     return tf.squeeze(tf.matmul(ones, flat), 0)
 
 
+@functools.cache
 def _forward(activation):
     def forward(x, scale, offset):
         wide = tf.cast(x, tf.float32)
@@ -126,6 +119,7 @@ def _forward(activation):
     return forward
 
 
+@functools.cache
 def _slope(activation):
     def slope(x, dy, scale, offset, mean, variance):
         """Gradient before the activation, and its product with the standardised input."""
@@ -147,11 +141,3 @@ def _finish(x, inner, scale, mean, variance, doffset, dscale):
     standardized = (wide - mean) * inverse
     dx = scale * inverse * (inner - doffset / count - standardized * dscale / count)
     return tf.cast(dx, x.dtype)
-
-
-@functools.cache
-def _compiled(activation, shape, dtype):
-    """The three parts, compiled once for each kind of input."""
-    del shape, dtype  # one function for each keeps TensorFlow from counting them as retracings
-    parts = (_forward(activation), _slope(activation), _finish)
-    return [tf.function(part, jit_compile=True, autograph=False) for part in parts]

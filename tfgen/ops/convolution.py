@@ -8,23 +8,17 @@ with the output's gradient, or on tiny grids a product over all pairs of pixels.
 the library's own gradients.
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
+
+from tfgen.ops.clusters import on_cpu
 
 _ONES = [1, 1, 1, 1]
 _LARGE_IMAGE = 32 * 32  # pixels and channels where the matrix form of the kernel gradient wins
 _FEW_CHANNELS = 64
 
 
-@functools.cache
-def on_cpu() -> bool:
-    """Whether no accelerator is visible, so that CPU forms of the gradients pay."""
-    return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
-
-
-def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
+def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, bias=None) -> tf.Tensor:
     """Convolution padded by `(size - 1) / 2` on every side, at stride 2 as well.
 
     At stride 2 output row i covers input rows 2i-1 to 2i+1, as in PyTorch; TensorFlow's "SAME"
@@ -34,16 +28,19 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
         x: `[B, H, W, C_in]`.
         kernel: `[k, k, C_in, C_out]`, k odd.
         stride: 1 or 2.
+        bias: `[C_out]`, or None.
 
     Returns:
         `[B, H / stride, W / stride, C_out]`.
     """
     height, width = kernel.shape[0], kernel.shape[1]
     if height == width == 1:
-        return _pointwise(x if stride == 1 else x[:, ::stride, ::stride], kernel)
+        return _pointwise(x if stride == 1 else x[:, ::stride, ::stride], kernel, bias)
     if stride == 1:
-        return _conv_same(x, kernel) if on_cpu() else tf.nn.conv2d(x, kernel, 1, "SAME")
-    return tf.nn.conv2d(_pad(x, height, width), kernel, stride, "VALID")
+        y = _conv_same(x, kernel) if on_cpu() else tf.nn.conv2d(x, kernel, 1, "SAME")
+    else:
+        y = tf.nn.conv2d(_pad(x, height, width), kernel, stride, "VALID")
+    return y if bias is None else tf.nn.bias_add(y, bias)
 
 
 def depthwise_conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
@@ -77,6 +74,30 @@ def grouped_conv2d(x: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1
     return tf.concat([conv2d(a, b, stride) for a, b in blocks], axis=-1)
 
 
+def phase_conv2d(x: tf.Tensor, kernels, bias) -> tf.Tensor:
+    """Four 1x1 convolutions, one on each pixel phase, whose outputs are concatenated.
+
+    They are one 2x2 convolution of stride 2, most of whose kernel is zero: many times as fast as
+    taking the phases apart.
+
+    Args:
+        x: `[B, H, W, C_in]`, of even height and width.
+        kernels: `[1, 1, C_in, C_i]` of the phases (even, even), (odd, odd), (even, odd), (odd,
+            even), in this order, as published.
+        bias: `[C_0 + C_1 + C_2 + C_3]`.
+
+    Returns:
+        `[B, H / 2, W / 2, C_0 + C_1 + C_2 + C_3]`.
+    """
+    widths = [kernel.shape[-1] for kernel in kernels]
+    taps = {}
+    for index, (kernel, position) in enumerate(zip(kernels, ((0, 0), (1, 1), (0, 1), (1, 0)))):
+        around = [sum(widths[:index]), sum(widths[index + 1 :])]
+        taps[position] = tf.pad(kernel[0, 0], [[0, 0], around])
+    rows = [tf.stack([taps[row, column] for column in range(2)]) for row in range(2)]
+    return tf.nn.bias_add(tf.nn.conv2d(x, tf.stack(rows), 2, "VALID"), bias)
+
+
 @tf.custom_gradient
 def upsample_nearest(x: tf.Tensor) -> tf.Tensor:
     """Doubles height and width by repeating every pixel; `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
@@ -96,20 +117,16 @@ def upsample_bilinear(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True), x.dtype)
 
 
-def phases(x: tf.Tensor) -> list[tf.Tensor]:
-    """The four pixel phases (even, even), (odd, odd), (even, odd), (odd, even), each at half
-    size."""
-    return [x[:, r::2, c::2] for r, c in ((0, 0), (1, 1), (0, 1), (1, 0))]
-
-
 def _pad(x: tf.Tensor, height: int, width: int) -> tf.Tensor:
     rows, columns = (height - 1) // 2, (width - 1) // 2
     return tf.pad(x, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
 
 
-def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def _pointwise(x: tf.Tensor, kernel: tf.Tensor, bias) -> tf.Tensor:
     matrix = tf.reshape(kernel, kernel.shape[2:])
     flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), matrix)
+    if bias is not None:  # before the shape changes: TensorFlow makes one op of both
+        flat = tf.nn.bias_add(flat, bias)
     return tf.reshape(flat, [-1, x.shape[1], x.shape[2], kernel.shape[3]])
 
 

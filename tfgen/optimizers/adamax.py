@@ -7,7 +7,7 @@ gradient; neither reproduces the published training (section 5 of the specificat
 import keras
 import tensorflow as tf
 
-from tfgen.ops.convolution import on_cpu
+from tfgen.ops.clusters import on_cpu
 
 _COMPILED_FROM = 2**15  # elements: smaller tensors are not worth compiling for
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.ops.convolution import on_cpu
+from tfgen.ops.clusters import on_cpu
 from tfgen.ops.norms import inner_product, inner_products, norm, norms
 from tfgen.optimizers.granularity import Granularity, check_granularity, partition, plain
 from tfgen.optimizers.relative_step import (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfgen.ops.convolution import on_cpu
+from tfgen.ops.clusters import on_cpu
 from tfgen.samplers.state import Energy, State
 
 

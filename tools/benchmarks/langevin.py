@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+from machine import as_the_binaries_do
 
 # NVAE and energy of the comparison; the first is that of the authors' recipe at a width that two
 # cores can carry.
@@ -157,7 +158,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no_xla", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    as_the_binaries_do()
     arguments = CONFIGS[options.config], options.batch_size, options.threads
     # TensorFlow first: its threads are set before it starts.
     variants = tfgen_side(*arguments, not options.no_xla)

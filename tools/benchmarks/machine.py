@@ -63,6 +63,12 @@ def copy_gbytes(threads: int, mebibytes: int = 256, repeats: int = 8) -> float:
         return 2.0 * source.nbytes / _best_seconds(copy, repeats) / 1e9
 
 
+def as_the_binaries_do() -> None:
+    """Settings of TensorFlow that `tfgen`'s programs make. Call before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def measure(threads: int) -> Machine:
     """Both limits. Call before numpy is imported: it fixes its threads then."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

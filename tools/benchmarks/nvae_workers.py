@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from machine import as_the_binaries_do
+
 HERE = Path(__file__).resolve().parent
 BATCH_SIZE = 16
 LEARNING_RATE = 1e-4  # any value takes the same time; this one keeps activations ordinary
@@ -215,11 +217,11 @@ class Worker:
         self, side: str, config: str, threads: int, label: str | None = None, **options: Any
     ) -> None:
         self.side, self.label = side, label or side
+        as_the_binaries_do()
         environment = dict(
             os.environ,
             CUDA_VISIBLE_DEVICES="",
             OMP_NUM_THREADS=str(threads),
-            TF_CPP_MIN_LOG_LEVEL="2",
         )
         paths = [str(HERE), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from machine import as_the_binaries_do
+
 RATE = 0.01
 SHAPES = {
     # 1,000 tensors as a network of 250 small layers has them; 0.65 M parameters.
@@ -206,7 +208,7 @@ def main() -> None:
 
 def _limit_threads(threads: int) -> None:
     """For all three libraries; before any is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    as_the_binaries_do()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     multi = str(threads > 1).lower()
     os.environ["XLA_FLAGS"] = (

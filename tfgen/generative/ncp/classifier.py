@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgen.generative.latent import GroupPrior
 from tfgen.layers import Cell, ParameterBank, Residual
+from tfgen.ops.pointwise import swish
 
 SMALLEST_GRID = 4  # feature maps are not reduced below this
 DENSE_LAYERS = 4
@@ -224,12 +225,12 @@ class VectorClassifier(_Classifier):
         if context is not None:
             x += tf.repeat(context, count, axis=0)
         for index, layer in enumerate(self.layers):
-            x = tf.nn.silu(x)
+            x = swish(x)
             if dropout_seed is not None and self.dropout:
                 seed = tf.random.fold_in(dropout_seed, index, alg="philox")
                 x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed, rng_alg="philox")
             x = w.dense(layer, x)
-        return w.dense(self.head, tf.nn.silu(x))
+        return w.dense(self.head, swish(x))
 
 
 def _flat(x: tf.Tensor) -> tf.Tensor:

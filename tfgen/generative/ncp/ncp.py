@@ -9,25 +9,18 @@ posterior. Samples come by importance resampling.
 from collections.abc import Sequence
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.generative.base import batch_size_of
 from tfgen.generative.latent import freeze, missing_from
 from tfgen.generative.ncp.classifier import FlatRatio, is_dense, make_classifier
-from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
-from tfgen.generative.ncp.selection import HeldOutSelection
+from tfgen.generative.ncp.training import NCPTraining
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
-from tfgen.ops import contrastive
-from tfgen.training.averages import moving_averages
-from tfgen.training.model import Model
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class NCPVAE(NCPInference, Model):
+class NCPVAE(NCPInference, NCPTraining):
     """A trained VAE whose prior is reweighted by contrastive classifiers.
 
     Args:
@@ -194,23 +187,7 @@ class NCPVAE(NCPInference, Model):
         freeze(self.vae)  # once more: variables made just now do not know it
         for bank in self.banks:
             bank.build()
-        self.best_loss = self.add_weight(
-            name="best_loss",
-            shape=(len(self.banks),),
-            initializer=keras.initializers.Constant(np.inf),
-            dtype="float32",
-            trainable=False,
-        )
-        self.best_weights = [
-            self.add_weight(
-                name=f"best_weights_{index}",
-                shape=(sum(int(np.prod(v.shape)) for v in bank.weights),),
-                initializer="zeros",
-                dtype="float32",
-                trainable=False,
-            )
-            for index, bank in enumerate(self.banks)
-        ]
+        self.build_training_state()
         if self._options["num_directions"]:
             self.directions_known = self.add_weight(
                 name="directions_known", shape=(), initializer="zeros", trainable=False
@@ -221,8 +198,6 @@ class NCPVAE(NCPInference, Model):
     def num_parameters(self) -> int:
         """Trainable numbers, declared or built."""
         return sum(bank.num_parameters for bank in self.banks)
-
-    progress_names = ("loss", "bce", "accuracy", "held_out_elbo_gain")
 
     def measuring_pass(self, view) -> None:
         """What a training step computes for one image, with `view(bank)` instead of weights.
@@ -257,147 +232,6 @@ class NCPVAE(NCPInference, Model):
     def call(self, images, training=False):
         del training
         return self.vae(images, training=False)
-
-    # -- training ----------------------------------------------------------------------------------
-
-    def training_loss(self, data):
-        """Binary cross-entropy of all groups (equation 6 of the paper): scalar and logs.
-
-        One frozen pass of the images gives every group's positives, contexts and the Normals that
-        its negatives come from. Both classes share one context, so it carries no label.
-        """
-        if not self.built:
-            self.build()
-        images = data["images"] if isinstance(data, dict) else data
-        walk = self.vae.prepared().walk_posterior(images, self._noise(images, "posterior"))
-        views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
-        log_ratios = []
-        for index, (prior, w) in enumerate(zip(walk.priors, self._view_of_group(views))):
-            negatives = self._negatives(prior, batch_size_of(images))
-            z = tf.concat([tf.expand_dims(walk.latents[index], 1), negatives], axis=1)
-            classifier = self.classifiers[index]
-            seed = self.step_seed(f"dropout {index}")
-            context = classifier.context(w, prior)
-            log_ratios.append(classifier(w, tf.stop_gradient(z), prior, context, seed))
-        # Past Keras's attribute tracking, which would take the list for new state of the model.
-        updates = [update for w in views for update in w.statistics_updates()]
-        object.__setattr__(self, "_updates", updates)
-        positive = tf.stack([log_r[:, 0] for log_r in log_ratios], axis=1)
-        negative = tf.stack([log_r[:, 1:] for log_r in log_ratios], axis=1)
-        losses = tf.reduce_mean(contrastive.binary_cross_entropy(positive, negative), axis=0)
-        accuracies = tf.reduce_mean(contrastive.accuracy(positive, negative), axis=0)
-        logs = {
-            "bce": tf.reduce_mean(losses),
-            "accuracy": tf.reduce_mean(accuracies),
-            "bce_per_group": losses,
-            "accuracy_per_group": accuracies,
-            "log_ratio_per_group": tf.reduce_mean(positive, axis=0),
-        }
-        return tf.reduce_sum(losses), logs
-
-    def _noise(self, images, salt):
-        return {
-            name: tf.random.stateless_normal(
-                (batch_size_of(images), *shape), self.step_seed(f"{salt} {name}")
-            )
-            for name, shape in self.vae.latent_shapes.items()
-        }
-
-    def _negatives(self, prior, batch_size):
-        """nu draws of a group's prior, `[B, nu, ...]`."""
-        shape = (batch_size, self.num_negatives, *prior.loc.shape[1:])
-        eps = tf.random.stateless_normal(shape, self.step_seed(f"negatives {prior.index}"))
-        return tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
-
-    def pending_updates(self):
-        return self._updates
-
-    def fit(self, *args, **kwargs):
-        """Keras's `fit`; new classifiers first learn in which directions to look."""
-        if not self.built:
-            self.build()
-        if self._options["num_directions"] and not self.directions_known.numpy():
-            found = informative_directions(self.vae, self._options["num_directions"])
-            for bank, groups in zip(self.banks, self.groups_of_bank):
-                for k in groups:
-                    columns = found[self.vae.groups[k]]
-                    bank.tensors[self.classifiers[k].directions].assign(columns)
-            self.directions_known.assign(1.0)
-        return super().fit(*args, **kwargs)
-
-    def make_train_function(self, force=False):
-        if not self.built:
-            self.build()
-        self.build_optimizer()  # within the first trace its variables would cost a second one
-        return super().make_train_function(force)
-
-    def evaluation_logs(self, data):
-        """Of each image: cross-entropy, accuracy and log r by group, and the gain in the bound.
-
-        `elbo_gain` is that of resampling from `evaluation_proposals` + 1, which is rigorous (see
-        `log_likelihood`): it grows with their number and cannot overstate.
-        """
-        images = data["images"] if isinstance(data, dict) else data
-        count = self._options["evaluation_proposals"]
-        # A fixed stream, so that evaluations of one model agree.
-        seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
-        walk, positive, negative = self.both_classes(images, seeds, count)
-        bce = contrastive.balanced_cross_entropy(positive, negative)
-        gain = tf.reduce_sum(contrastive.resampling_gain(positive, negative), axis=1)
-        nelbo = tf.reduce_sum(walk.kl, axis=1) - walk.log_px
-        return {
-            "bce": tf.reduce_mean(bce, axis=1),
-            "elbo_gain": gain,
-            "nelbo": nelbo - gain,
-            "bce_per_group": bce,
-            "accuracy_per_group": contrastive.accuracy(positive, negative),
-            "log_ratio_per_group": positive,
-        }
-
-    # -- the best weights of every classifier ------------------------------------------------------
-
-    @property
-    def training_state(self) -> list[keras.Variable]:
-        """What checkpoints hold only of a model in training."""
-        return [self.best_loss, *self.best_weights]
-
-    def remember_best(self, losses: Sequence[float]) -> list[bool]:
-        """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
-
-        Args:
-            losses: by latent group; a shared classifier is judged by their mean.
-
-        Returns:
-            For each classifier, whether it was kept.
-        """
-        losses = np.array([np.mean([losses[k] for k in ks]) for ks in self.groups_of_bank])
-        best = self.best_loss.numpy()
-        better = losses < best
-        for index in np.flatnonzero(better):
-            flat = [np.ravel(v.numpy()) for v in self.banks[index].weights]
-            self.best_weights[index].assign(np.concatenate(flat))
-        self.best_loss.assign(np.where(better, losses, best).astype(np.float32))
-        return better.tolist()
-
-    def training_callbacks(self, held_out, directory=None):
-        del directory
-        return [] if held_out is None else [HeldOutSelection(held_out)]
-
-    def finish(self) -> bool:
-        """Gives every classifier its best weights, if any were kept; returns whether any were."""
-        averages = {id(weight): average for weight, average in moving_averages(self)}
-        for index, bank in enumerate(self.banks):
-            if not np.isfinite(self.best_loss.numpy()[index]):
-                continue
-            flat, start = self.best_weights[index].numpy(), 0
-            for variable in bank.weights:
-                size = int(np.prod(variable.shape))
-                value = flat[start : start + size].reshape(variable.shape)
-                variable.assign(value)
-                if id(variable) in averages:
-                    averages[id(variable)].assign(value)
-                start += size
-        return bool(np.isfinite(self.best_loss.numpy()).any())
 
     # -- batch norm of the decoder ------------------------------------------------------
 

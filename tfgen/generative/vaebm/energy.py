@@ -14,6 +14,7 @@ from tfgen.layers import (
     LiveWeights,
     ParameterBank,
 )
+from tfgen.ops.pointwise import swish
 
 # Residual blocks as (width in multiples of the stem's, whether the grid halves after it).
 ARCHITECTURES: Mapping[str, tuple[tuple[int, bool], ...]] = {
@@ -36,7 +37,7 @@ ARCHITECTURES: Mapping[str, tuple[tuple[int, bool], ...]] = {
 
 def lip_swish(x: tf.Tensor) -> tf.Tensor:
     """`x sigmoid(x) / 1.1`: smooth, with slopes between -0.0908 and 0.99985."""
-    return tf.nn.silu(x) * tf.constant(1.0 / 1.1, x.dtype)
+    return swish(x, 1.0 / 1.1)
 
 
 class Block(NamedTuple):
