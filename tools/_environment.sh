@@ -68,4 +68,3 @@ fi
 PATH="$VENV/bin:$PATH"
 export PATH VIRTUAL_ENV="$VENV"
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
-export TF_ENABLE_ONEDNN_OPTS="${TF_ENABLE_ONEDNN_OPTS:-1}" # see tfgen/bin/app.py

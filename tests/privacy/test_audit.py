@@ -142,6 +142,8 @@ class TestFiles:
         assert found["audit"]["threat_model"] == threat_model().get_config()
         assert len(found["cells"]) == 4
         assert len(found["images"]) == 8
+        assert 0.1 < found["peak_memory_gib"] < 100
+        assert all(0 < cell["ms_per_step"] < 1e3 * cell["seconds"] for cell in found["cells"])
         assert {"psnr_db", "ssim", "rank", "rdlv", "feature_distance"} <= {*found["images"][0]}
         with np.load(tmp_path / "reconstructions.npz") as arrays:
             assert all(arrays[name].dtype == np.uint8 for name in arrays.files)

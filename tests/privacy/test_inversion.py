@@ -17,6 +17,7 @@ from tfgen.privacy import (
     build_classifier,
 )
 from tfgen.privacy.candidates import TERMS, Evidence, Optimization, learning_rate_of
+from tfgen.privacy.inversion import _stride
 from tfgen.privacy.resumption import save_state
 from tfgen.privacy.threat_model import ThreatModel
 
@@ -270,6 +271,18 @@ class TestRuns:
         np.testing.assert_array_equal(
             run(attack_of(), steps_per_call=5).seeds, run(attack_of()).seeds
         )
+
+    def test_looks_are_some_seconds_apart(self):
+        assert _stride(1, 0.001, 1) == 8
+        assert _stride(8, 0.001, 8) == 64
+        assert _stride(64, 0.001, 64) == 100
+        assert _stride(100, 50.0, 100) == 10
+        assert _stride(1, 60.0, 1) == 1
+
+    def test_time_of_a_step_leaves_tracing_out(self):
+        found = run(attack_of.__wrapped__())
+        assert found.history[0]["step"] == 1
+        assert 0 < found.seconds_per_step < found.seconds / found.num_steps
 
     def test_no_retracing(self):
         attack = attack_of()

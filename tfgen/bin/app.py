@@ -8,11 +8,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
-# TensorFlow reads these while it is imported. Warnings and errors only, unless the user asks; and
-# oneDNN's kernels on every x86 processor: by default it takes them only on the newest, and on
-# others convolutional networks run at two thirds of the speed.
+# TensorFlow reads this while it is imported: warnings and errors only, unless the user asks.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from absl import app, flags, logging
 

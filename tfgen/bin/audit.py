@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     """What the binary does, in order; returns its exit code."""
     del argv
     config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
-    with terminal.quiet_import(app.DEBUG.value):
+    with terminal.quiet_import(app.DEBUG.value, onednn=False):
         from tfgen.bin.auditing import Auditing, complete
         from tfgen.bin.workdir import Workdir
         from tfgen.privacy.verdict import LEAKS
@@ -41,8 +41,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/audit"))
     workdir.write_config(completed)
-    auditing.prepare()
-    result = auditing.run(Path(workdir.path), verbose=int(sys.stdout.isatty()))
+    verbose = int(sys.stdout.isatty())
+    auditing.prepare(verbose=verbose)
+    result = auditing.run(Path(workdir.path), verbose=verbose)
     paths = result.save(workdir.path)
     print(summary(result))
     print("report: " + ", ".join(map(str, paths)))
@@ -61,6 +62,8 @@ def summary(result) -> str:
             f"{cell['control_psnr_db']:.1f}), identifies {cell['iip']:.0%}, labels "
             f"{cell['label_accuracy']:.0%}"
         )
+    if result.peak_memory_gib is not None:
+        lines.append(f"peak memory: {result.peak_memory_gib:.2f} GiB")
     return "\n".join(lines)
 
 

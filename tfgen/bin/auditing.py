@@ -113,8 +113,8 @@ class Auditing:
         batches = len(section["batch_sizes"]) * section["num_batches"]
         return {**described, "attacks_in_all": combinations * batches}
 
-    def prepare(self, report=print) -> None:
-        """Trains the network first, where the configuration asks for it."""
+    def prepare(self, report=print, verbose: int = 1) -> None:
+        """Trains the network first, where the configuration asks for it; 0 shows no bar."""
         section = self.config["model"]
         if not section["epochs"]:
             return
@@ -126,7 +126,7 @@ class Auditing:
             metrics=["accuracy"],
         )
         inputs = network.normalize(images).numpy()
-        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=0)
+        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=verbose)
         history = self.model.fit(inputs, labels, **options).history
         report(
             f"trained {section['epochs']} epochs on {len(images):,} images: "

@@ -24,6 +24,7 @@ from tfgen.privacy.inversion import GradientInversion, Inversion
 from tfgen.privacy.labels import label_accuracy
 from tfgen.privacy.settings import ATTACKS, AttackSettings
 from tfgen.privacy.threat_model import ThreatModel
+from tfgen.training.allocator import peak_memory_gib
 
 PRIOR_ONLY, UNRELATED = "without gradient", "unrelated images"
 
@@ -133,6 +134,7 @@ class GradientAudit:
                     batch = self.draw(images, labels, size * defence.batch_factor, number)
                     pool = self._pool(images, batch)
                     self._attack_batch(result, batch, size, defence, pool, workdir, report, verbose)
+        result.peak_memory_gib = peak_memory_gib()
         return result
 
     def draw(self, images: np.ndarray, labels: np.ndarray, batch_size: int, number: int) -> Batch:
@@ -198,6 +200,7 @@ class GradientAudit:
                 label_accuracy=label_accuracy(batch.labels, _padded(found.labels, batch.labels)),
                 steps=found.num_steps,
                 seconds=found.seconds,
+                seconds_per_step=found.seconds_per_step,
             )
             rows = self._score(batch, found, controls, pool)
             result.add(cell, rows, batch, found, controls)
@@ -206,7 +209,8 @@ class GradientAudit:
             report(
                 f"batch {size} #{batch.number}  {defence.describe()}  {name}: "
                 f"PSNR {psnr:.2f} dB (controls {best:.2f}), "
-                f"labels {cell['label_accuracy']:.0%}, {found.seconds:.0f} s"
+                f"labels {cell['label_accuracy']:.0%}, {found.seconds:.0f} s "
+                f"({1e3 * found.seconds_per_step:.0f} ms a step)"
             )
 
     def _score(self, batch, found: Inversion, controls, pool) -> list[dict[str, float]]:

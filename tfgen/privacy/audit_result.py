@@ -52,6 +52,7 @@ class AuditResult:
         self.rows: list[dict[str, Any]] = []
         self.pictures: dict[tuple, Pictures] = {}
         self.utility: list[dict[str, Any]] = []
+        self.peak_memory_gib: float | None = None
 
     def add(self, cell, rows, batch, found, controls) -> None:
         """Takes in one attack on one batch: what the cell is, and a row for each image."""
@@ -76,7 +77,8 @@ class AuditResult:
 
         Every cell has `psnr_db` and its like as means over images, `psnr_interval_db`, `iip` (share
         of images identified) with `iip_chance`, `label_accuracy`, `margin_db` over the best
-        control, `seconds` an attack, `ms_per_step`, and `finding`, `confidence`, `reason`.
+        control, `seconds` an attack, `ms_per_step` once traced, and `finding`, `confidence`,
+        `reason`.
         """
         return [self._cell(rows) for rows in self._grouped().values()]
 
@@ -108,6 +110,7 @@ class AuditResult:
             "cells": self.cells(),
             "images": self.rows,
             "utility": self.utility,
+            "peak_memory_gib": self.peak_memory_gib,
         }
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
@@ -167,7 +170,7 @@ class AuditResult:
             "epsilon": rows[0]["epsilon"],
             "gradient_similarity": float(np.mean([b["gradient_similarity"] for b in batches])),
             "seconds": float(np.mean([b["seconds"] for b in batches])),
-            "ms_per_step": 1e3 * float(np.mean([b["seconds"] / b["steps"] for b in batches])),
+            "ms_per_step": 1e3 * float(np.mean([b["seconds_per_step"] for b in batches])),
             **dataclasses.asdict(verdict),
         }
 

@@ -21,6 +21,8 @@ from tfgen.privacy.resumption import load_state, save_state
 from tfgen.privacy.settings import AttackSettings
 from tfgen.privacy.threat_model import ThreatModel
 
+_SECONDS_BETWEEN_LOOKS, _MOST_STEPS_BETWEEN_LOOKS = 5.0, 100
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inversion:
@@ -34,7 +36,8 @@ class Inversion:
         terms: the objective of every seed at the end, by name of the term, `[G]` each.
         history: the mean terms during the run, with `step` and `seconds`.
         num_steps: made.
-        seconds: they took.
+        seconds: they took, tracing included.
+        seconds_per_step: without the first look, which traces, where there was another.
     """
 
     images: np.ndarray
@@ -45,6 +48,7 @@ class Inversion:
     history: list[dict[str, float]]
     num_steps: int
     seconds: float
+    seconds_per_step: float
 
 
 class GradientInversion:
@@ -120,7 +124,7 @@ class GradientInversion:
         seed: int = 0,
         verbose: int = 1,
         checkpoint: str | os.PathLike | None = None,
-        steps_per_call: int = 100,
+        steps_per_call: int | None = None,
         callback: Callable[[int, dict[str, float]], None] | None = None,
     ) -> Inversion:
         """Attacks one gradient.
@@ -136,7 +140,8 @@ class GradientInversion:
             seed: of the first seed; others count up from it.
             verbose: 1 shows a progress bar with the current objective, 0 nothing.
             checkpoint: a file to save to once a minute and to continue from if it exists.
-            steps_per_call: steps between looks at the objective; changes no result.
+            steps_per_call: steps between looks at the objective; None: as many as take some
+                seconds, at most 100. Changes no result.
             callback: called with the step and the mean terms after every such look.
 
         Returns:
@@ -166,14 +171,17 @@ class GradientInversion:
 
         # The loop: compiled steps, and between them consensus, reports and saves.
         num_steps, saved = self.settings.num_steps, time.monotonic()
+        stride = steps_per_call or 1  # the first look tells how long a step takes at most
         bar = keras.utils.Progbar(
             num_steps, verbose=verbose, unit_name="step", stateful_metrics=TERMS
         )
         while int(state.step) < num_steps:
-            state = self._refresh_consensus(state)
-            until = self._next_stop(int(state.step), steps_per_call)
+            state, begun, look = self._refresh_consensus(state), int(state.step), time.monotonic()
+            until = self._next_stop(begun, stride)
             state = self._optimization.run(state, evidence, tf.constant(until))
-            means = _means(state.terms, until, steps_per_call)
+            means = _means(state.terms, begun, until)
+            if steps_per_call is None:
+                stride = _stride(until - begun, time.monotonic() - look, stride)
             bar.update(until, list(means.items()), finalize=until == num_steps)
             history.append({"step": until, "seconds": time.monotonic() - started, **means})
             if callback is not None:
@@ -335,14 +343,29 @@ class GradientInversion:
             history=history,
             num_steps=int(state.step),
             seconds=seconds,
+            seconds_per_step=_steady(history, int(state.step), seconds),
         )
 
 
-def _means(terms, step, steps_per_call):
+def _stride(done, seconds, stride):
+    """Steps until the next look: at most eight times as many as last time, and some seconds."""
+    affordable = int(_SECONDS_BETWEEN_LOOKS * done / max(seconds, 1e-9))
+    return max(1, min(_MOST_STEPS_BETWEEN_LOOKS, 8 * stride, affordable))
+
+
+def _steady(history, num_steps, seconds):
+    """Seconds of a step once everything is traced."""
+    if len(history) < 2:
+        return seconds / max(num_steps, 1)
+    first, last = history[0], history[-1]
+    return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
+
+
+def _means(terms, step, until):
     values = terms.numpy().mean(axis=1)
     if not np.all(np.isfinite(values)):
         raise UserError(
-            f"the objective became NaN or infinite between steps {step - steps_per_call} and "
-            f"{step}; lower the learning rate, or raise the weights of the priors"
+            f"the objective became NaN or infinite between steps {step} and "
+            f"{until}; lower the learning rate, or raise the weights of the priors"
         )
     return {name: float(value) for name, value in zip(TERMS, values)}

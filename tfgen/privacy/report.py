@@ -152,7 +152,9 @@ def _grid(result):
         )
         for c in result.cells()
     ]
-    return "<h2>All attacks</h2>" + _table(head, rows)
+    memory = result.peak_memory_gib
+    note = "" if memory is None else f"<p class='note'>Peak memory: {memory:.2f} GiB.</p>"
+    return "<h2>All attacks</h2>" + _table(head, rows) + note
 
 
 def _gallery(result):

@@ -1,6 +1,6 @@
 """What `fit` lacks, once: a guarded step, exact resume, schedules, callbacks and strategies."""
 
-from tfgen.training.allocator import keep_freed_memory
+from tfgen.training.allocator import keep_freed_memory, peak_memory_gib
 from tfgen.training.averages import averaged_weights
 from tfgen.training.callbacks import (
     Checkpointing,
@@ -45,6 +45,7 @@ __all__ = [
     "group_weights",
     "keep_freed_memory",
     "load_weights_only",
+    "peak_memory_gib",
     "replace_dir",
     "replace_file",
     "save_grid",

@@ -23,8 +23,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from machine import as_the_binaries_do
-
 NETWORKS = {"batch_norm_cnn": 32, "resnet18": 16}  # and their widths
 BATCH_SIZE = 4
 PROMISE = 1.3
@@ -196,8 +194,7 @@ def main() -> None:
     if importlib.util.find_spec("torch") is None:
         sys.exit("gradinversion.py compares with PyTorch, which is not installed")
     # Inherited by both sides, and read when their libraries load.
-    as_the_binaries_do()
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    os.environ.update(OMP_NUM_THREADS=str(arguments.threads), TF_CPP_MIN_LOG_LEVEL="2")
     sys.path[:0] = [str(HERE), str(HERE.parents[1])]
     networks = NETWORKS if arguments.network == "both" else [arguments.network]
     results = []

@@ -64,7 +64,7 @@ def copy_gbytes(threads: int, mebibytes: int = 256, repeats: int = 8) -> float:
 
 
 def as_the_binaries_do() -> None:
-    """Settings of TensorFlow that `tfgen`'s programs make. Call before it is imported."""
+    """Settings of TensorFlow that the programs for generators make. Call before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
