@@ -17,15 +17,15 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {MODES}")
     config = config_dict.ConfigDict()
-    config.model = dict(name="cnn", width=32, depths=[6])
+    config.model = dict(name="cnn", width=32, depths=(6,))
     config.data = dict(
         name="cifar10",
         batch_size=128,
         num_images=config_dict.placeholder(int),  # none: the whole split
     )
     config.optimizer = dict(
-        fromage=dict(learning_rates=[0.01]),
-        adam=dict(learning_rates=[3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
+        fromage=dict(learning_rates=(0.01,)),
+        adam=dict(learning_rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
     )
     config.training = dict(
         epochs=30,
@@ -42,5 +42,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         config.training.update(epochs=20, steps_per_epoch=200, decay=0.8, steps_per_execution=50)
     if mode == "runlocal":
         config.training.update(epochs=2, steps_per_epoch=10, steps_per_execution=10)
-        config.optimizer.adam.learning_rates = [1e-3]
+        config.optimizer.adam.learning_rates = (1e-3,)
     return config

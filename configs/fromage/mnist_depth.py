@@ -21,16 +21,16 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {MODES}")
     config = config_dict.ConfigDict()
-    config.model = dict(name="mlp", width=784, depths=[5, 10, 15, 20, 25, 30, 50])
+    config.model = dict(name="mlp", width=784, depths=(5, 10, 15, 20, 25, 30, 50))
     config.data = dict(
         name="mnist",
         batch_size=250,
         num_images=config_dict.placeholder(int),  # none: the whole split
     )
     config.optimizer = dict(
-        fromage=dict(learning_rates=[0.1, 0.01, 0.001]),
-        adam=dict(learning_rates=[1e-2, 1e-3, 1e-4]),
-        sgd=dict(learning_rates=[1.0, 0.1, 0.01], momentum=0.9),
+        fromage=dict(learning_rates=(0.1, 0.01, 0.001)),
+        adam=dict(learning_rates=(1e-2, 1e-3, 1e-4)),
+        sgd=dict(learning_rates=(1.0, 0.1, 0.01), momentum=0.9),
     )
     config.training = dict(
         epochs=100,
@@ -47,6 +47,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         # The rate ends where 100 epochs of the paper's schedule end.
         config.training.update(epochs=10, steps_per_epoch=120, decay=0.6)
     if mode == "runlocal":
-        config.model.depths = [2, 20]
+        config.model.depths = (2, 20)
         config.training.update(epochs=2, steps_per_epoch=60)
     return config

@@ -19,11 +19,11 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {MODES}")
     config = config_dict.ConfigDict()
-    config.model = dict(name="transformer", width=128, num_heads=4, context=64, depths=[4])
+    config.model = dict(name="transformer", width=128, num_heads=4, context=64, depths=(4,))
     config.data = dict(name="text:tinyshakespeare.txt", batch_size=64)
     config.optimizer = dict(
-        fromage=dict(learning_rates=[0.01]),
-        adam=dict(learning_rates=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2]),
+        fromage=dict(learning_rates=(0.01,)),
+        adam=dict(learning_rates=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
     )
     config.training = dict(
         epochs=20,
@@ -35,9 +35,9 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     )
     config.evaluation = dict(split="test", batch_size=64)
     if mode:
-        config.model.update(width=64, num_heads=2, context=32, depths=[2])
+        config.model.update(width=64, num_heads=2, context=32, depths=(2,))
         config.data.batch_size = 32
     if mode == "runlocal":
         config.training.update(epochs=2, steps_per_epoch=20, steps_per_execution=20)
-        config.optimizer.adam.learning_rates = [1e-3]
+        config.optimizer.adam.learning_rates = (1e-3,)
     return config

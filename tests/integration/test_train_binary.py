@@ -254,3 +254,10 @@ def test_batches_of_one_train(cli, tiny, tmp_path):
     )
     assert result.code == 0, result.err
     assert "trained 2 of 2 steps" in result.out
+
+
+def test_fromage_trains(cli, tiny, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    result = cli("train", *tiny, "--config.optimizer.name=fromage", workdir)
+    assert result.code == 0, result.err
+    assert "steps with fromage" in result.out

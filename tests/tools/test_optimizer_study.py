@@ -16,11 +16,11 @@ from ml_collections import config_dict
 
 def get_config(mode=""):
     config = config_dict.ConfigDict()
-    config.model = dict(name="mlp", width=8, depths=[1, 2])
+    config.model = dict(name="mlp", width=8, depths=(1, 2))
     config.data = dict(name="mnist", batch_size=4, num_images=config_dict.placeholder(int))
     config.optimizer = dict(
-        fromage=dict(learning_rates=[0.1, 0.01] if mode else [0.1]),
-        adam=dict(learning_rates=[1e38]),
+        fromage=dict(learning_rates=(0.1, 0.01) if mode else (0.1,)),
+        adam=dict(learning_rates=(1e38,)),
     )
     config.training = dict(
         epochs=2, steps_per_epoch=3, decay=0.5, steps_per_execution=3, jit_compile=False, seed=0

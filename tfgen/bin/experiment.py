@@ -13,7 +13,7 @@ from tfgen.bin.base_generator import fingerprint, load_base, resolve
 from tfgen.bin.config import complete
 from tfgen.errors import ConfigError, DataError
 from tfgen.generative.presets import GENERATORS, make_generator
-from tfgen.optimizers import Adamax, ClippedAdam
+from tfgen.optimizers import Adamax, ClippedAdam, Fromage
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
 OPTIMIZERS = {
@@ -21,6 +21,7 @@ OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
     "clipped_adam": ClippedAdam,
+    "fromage": Fromage,
 }
 
 
@@ -141,6 +142,8 @@ def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.op
         epochs=config["training"]["epochs"],
         final=options.pop("final_learning_rate"),
     )
+    if name == "fromage":
+        del options["epsilon"]  # its steps are relative: there is nothing to be divided by
     if momentum is not None:
         options.update(use_ema=True, ema_momentum=momentum)
     return OPTIMIZERS[name](learning_rate=schedule, **options)
