@@ -7,7 +7,8 @@ from test_vaebm_theory import SIGMA, A, B, S, ToyVAEBM, W
 from tiny_vaebm import images, tiny_vaebm
 
 from tfgen.errors import ConfigError
-from tfgen.generative.vaebm import VAEBM, inpaint, log_partition_bounds
+from tfgen.generative.vaebm import VAEBM, inpaint, log_partition_bounds, training
+from tfgen.generative.vaebm.noise_space import SMOOTHING as SMOOTHING_NOISE
 from tfgen.generative.vaebm.noise_space import NoiseSpace
 
 SMOOTHING = 0.5
@@ -108,17 +109,26 @@ def test_the_potential_sees_noisy_images(model):
     np.testing.assert_allclose(space.potential(squares, noise), wanted, rtol=1e-5)
 
 
-def test_training_shows_the_energy_noise_on_both_sides():
-    model = tiny_vaebm(smoothing=0.3, spectral_coefficient=0.0)
+def test_training_shows_the_energy_noise_on_both_sides(monkeypatch):
+    model = tiny_vaebm(smoothing=0.3, spectral_coefficient=0.0, negatives="mean")
     model.build()
-    seen, energies = [], model.energy.energies
+    seen, energies, chains, run_chain = [], model.energy.energies, [], training.run_chain
     object.__setattr__(model.energy, "energies", lambda w, x: seen.append(x) or energies(w, x))
+
+    def recorded(*arguments, **options):
+        chains.append(run_chain(*arguments, **options))
+        return chains[-1]
+
+    monkeypatch.setattr(training, "run_chain", recorded)
     x = tf.constant(images(4))
     model.training_loss({"images": x})
     both = seen[-1].numpy()
     added = both[:4] - x.numpy()
     assert abs(added.std() / 0.3 - 1.0) < 4 / np.sqrt(2 * added.size)
-    assert abs(both[4:].min()) > 0.05  # beyond what a decoder's mean clips to
+    # Exactly the noise coordinate that the chain moved along with the others.
+    state = chains[-1].state
+    means = 0.5 * NoiseSpace(model.vae.prepared()).decode(state)[0].loc + 0.5
+    np.testing.assert_allclose(both[4:], means + 0.3 * state[SMOOTHING_NOISE], atol=1e-5)
 
 
 def test_a_negative_deviation_is_refused():
