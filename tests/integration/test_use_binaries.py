@@ -186,6 +186,7 @@ def test_export_refuses_what_exists_and_replaces_when_told(cli, run_copy):
         ("sample", ["--workdir={empty}"], "holds no run"),
         ("export", ["--workdir={empty}/none"], "holds no run"),
         ("sample", ["--workdir={empty}", "--preset=no_such_model"], "'no_such_model'"),
+        ("sample", ["--workdir=nvae_mnist"], "--preset=nvae_mnist"),
         ("sample", ["--workdir={run}", "--num_images=0"], "num_images"),
         ("sample", ["--workdir={run}", "--temperature=-1"], "temperature"),
         ("evaluate", ["--workdir={run}", "--temperatures=warm"], "--temperatures"),

@@ -44,6 +44,12 @@ def load() -> Loaded:
         raise UserError("--workdir is missing; it is the folder of a run, or for the results")
     workdir = Workdir(app.WORKDIR.value)
     if PRESET.value is None:
+        name = str(app.WORKDIR.value)
+        if not workdir.config_path.is_file() and name in presets.list_presets():
+            raise UserError(
+                f"--workdir={name} is a folder for results; to use the model of that name, say "
+                f"--preset={name} and --workdir=FOLDER"
+            )
         workdir.read_config()  # says more about a folder that holds no run
     folder = presets.find_preset(PRESET.value or workdir.path)
     config = presets.read_config(folder)

@@ -14,14 +14,16 @@ def swish(x: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
     if not pays(x):
         return tf.nn.silu(x) if gain == 1.0 else tf.nn.silu(x) * tf.constant(gain, x.dtype)
 
+    factor = tf.constant(gain, tf.float64)
+
     @tf.custom_gradient
     def run(x):
         def gradient(dy):
-            return cluster(_swish_gradient, x.shape, x.dtype)(x, dy, gain)
+            return cluster(_swish_gradient, x.shape, x.dtype)(x, dy, factor)
 
         if gain == 1.0:  # one pass in the library as well
             return tf.nn.silu(x), gradient
-        return cluster(_swish, x.shape, x.dtype)(x, gain), gradient
+        return cluster(_swish, x.shape, x.dtype)(x, factor), gradient
 
     return run(x)
 
@@ -64,15 +66,20 @@ def gated_sum(skip: tf.Tensor, branch: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
     return run(skip, branch, gate)
 
 
+def _wide(x):
+    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+
 def _swish(x, gain):
-    wide = tf.cast(x, tf.float32)
-    return tf.cast(gain * wide * tf.sigmoid(wide), x.dtype)
+    wide = _wide(x)
+    return tf.cast(tf.cast(gain, wide.dtype) * wide * tf.sigmoid(wide), x.dtype)
 
 
 def _swish_gradient(x, dy, gain):
-    wide = tf.cast(x, tf.float32)
+    wide = _wide(x)
     gate = tf.sigmoid(wide)
-    return tf.cast(gain * tf.cast(dy, tf.float32) * gate * (1.0 + wide * (1.0 - gate)), x.dtype)
+    slope = tf.cast(gain, wide.dtype) * gate * (1.0 + wide * (1.0 - gate))
+    return tf.cast(_wide(dy) * slope, x.dtype)
 
 
 def _affine(x, scale, offset):

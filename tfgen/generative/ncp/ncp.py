@@ -17,10 +17,11 @@ from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.training import NCPTraining
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
+from tfgen.training.model import Model
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class NCPVAE(NCPInference, NCPTraining):
+class NCPVAE(NCPInference, NCPTraining, Model):
     """A trained VAE whose prior is reweighted by contrastive classifiers.
 
     Args:

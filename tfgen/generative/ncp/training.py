@@ -16,10 +16,9 @@ from tfgen.generative.ncp.selection import HeldOutSelection
 from tfgen.layers import LiveWeights
 from tfgen.ops import contrastive
 from tfgen.training.averages import moving_averages
-from tfgen.training.model import Model
 
 
-class NCPTraining(Model):
+class NCPTraining:
     """The training half of `NCPVAE`, which says what `vae`, `banks` and `classifiers` are."""
 
     progress_names = ("loss", "bce", "accuracy", "held_out_elbo_gain")

@@ -9,7 +9,6 @@ from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
 from tfgen.generative.vaebm.noise_space import PIXELS, NoiseSpace
 from tfgen.samplers import replay_probability
-from tfgen.training.model import Model
 from tfgen.training.replicas import is_multi_worker
 
 POWER_ITERATIONS = 4
@@ -17,7 +16,7 @@ FIRST_POWER_ITERATIONS = 40
 _GAP_DECAY = 0.9  # of the running gap that the guard watches
 
 
-class VAEBMTraining(Model):
+class VAEBMTraining:
     """The training half of `VAEBM`, which says what `vae`, `energy` and `buffer` are."""
 
     progress_names = ("loss", "gap", "energy_data")

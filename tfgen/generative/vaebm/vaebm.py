@@ -21,10 +21,11 @@ from tfgen.generative.vaebm.partition import log_partition_bounds
 from tfgen.generative.vaebm.training import VAEBMTraining
 from tfgen.optimizers import ClippedAdam as _ClippedAdam  # noqa: F401 (saved models name it)
 from tfgen.samplers import PartitionBounds, ReplayBuffer
+from tfgen.training.model import Model
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class VAEBM(VAEBMInference, VAEBMTraining):
+class VAEBM(VAEBMInference, VAEBMTraining, Model):
     """A trained VAE whose density is multiplied by that of an energy network.
 
     Args:
