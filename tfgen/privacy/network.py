@@ -17,6 +17,7 @@ from tfgen.ops.precision import at_least_float32
 from tfgen.privacy.forward import layers_of, pure_batch_norms
 from tfgen.privacy.image_priors import Statistics
 from tfgen.privacy.losses import loss_function
+from tfgen.privacy.self_check import check_kernel_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class SharedNetwork:
         pixel_std: what it divides them by afterwards.
 
     Raises:
-        UserError: the model has no weights yet, no fixed image shape, or is no classifier.
+        UserError: the model has no weights yet, no fixed image shape, or is no classifier; or this
+            machine differentiates it wrongly (`check_kernel_gradients`).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class SharedNetwork:
         self.pixel_std = tf.constant(pixel_std, tf.float32)
         if not np.all(np.asarray(pixel_std) > 0):
             raise UserError(f"pixel_std is {pixel_std!r}; expected numbers above 0")
+        check_kernel_gradients(model)
         self.loss = loss_function(loss, model)
         self.batch_norms = [
             layer
