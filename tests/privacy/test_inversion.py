@@ -360,7 +360,8 @@ class TestRuns:
 
     @pytest.mark.slow
     def test_xla_equals_not(self):
-        short = dict(num_seeds=1, num_steps=5)
+        # Without noise: from one seed XLA draws other numbers than TensorFlow's own kernels.
+        short = dict(num_seeds=1, num_steps=5, noise=0.0)
         plain = run(attack_of(**short)).seeds
         np.testing.assert_allclose(
             run(attack_of(jit_compile=True, **short)).seeds, plain, atol=1e-3

@@ -64,7 +64,8 @@ class GradientInversion:
         threat_model: what the attacker knows.
         pixel_mean: of the client's normalisation, see `SharedNetwork`.
         pixel_std: likewise.
-        jit_compile: whether XLA compiles the loop; None: on GPU and TPU, where it is faster.
+        jit_compile: whether XLA compiles the loop; None: on GPUs, where it is faster. Its random
+            numbers from one seed are others, so noise, jitter and flips differ.
         **settings: see `AttackSettings`.
 
     Example:

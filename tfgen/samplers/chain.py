@@ -84,7 +84,8 @@ def compiled(
         sampler: `langevin`, `mala`, `hmc`, or anything called like them.
         energy: state -> `[B]`; whatever variables it reads may change between calls.
         jit_compile: whether XLA compiles the loop; None: on GPU and TPU. On CPUs XLA is slower at
-            convolutions than the plain graph.
+            convolutions than the plain graph. From one seed it draws other random numbers; noise
+            that is given is the same.
         **options: of the sampler that stay as they are, such as `num_steps`. Numbers given here are
             constants of the program; given at the call as tensors they may change without a new
             trace.
