@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfgen.ops import pointwise
-from tfgen.ops.clusters import pays, portable
+from tfgen.ops.clusters import on_cpu, pays, portable
 from tfgen.ops.pointwise import activate, affine, gated_sum, swish
 
 RNG = np.random.default_rng(0)
@@ -126,6 +126,7 @@ def test_portable_graphs_hold_no_clusters():
         graph = tf.function(slope, autograph=False).get_concrete_function(spec).graph
         return operations(graph.as_graph_def())
 
+    assert any("PartitionedCall" in name for name in trace()) == on_cpu()
     with portable():
         assert not any("PartitionedCall" in name for name in trace())
         assert not pays(tf.zeros((64, 16, 16, 3)))
