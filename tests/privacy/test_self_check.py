@@ -6,6 +6,7 @@ import sys
 
 import keras
 import pytest
+import tensorflow as tf
 
 from tfgen.errors import UserError
 from tfgen.privacy import SharedNetwork, self_check
@@ -28,6 +29,12 @@ def test_a_wrong_gradient_is_refused(monkeypatch):
     monkeypatch.setattr(self_check, "_error", lambda *_: 0.5)
     with pytest.raises(UserError, match="TF_ENABLE_ONEDNN_OPTS=0"):
         SharedNetwork(network())
+
+
+def test_an_error_is_seen(monkeypatch):
+    conv2d = tf.nn.conv2d
+    monkeypatch.setattr(tf.nn, "conv2d", lambda *arguments: 2.0 * conv2d(*arguments))
+    assert self_check._error(8, 16, (2, 2)) == pytest.approx(1.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("harmless", [{"channels": 8}, {"kernel": 3}, {"strides": 1}])

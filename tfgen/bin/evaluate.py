@@ -175,8 +175,9 @@ def _likelihood(results: dict) -> str:
     if "base_nelbo" in results:
         base = (
             f"the generator underneath: NELBO {results['base_nelbo']:.3f} +- "
-            f"{results['base_nelbo_standard_error']:.3f} nats; gained "
-            f"{results['nelbo_gain']:.3f} +- {results['nelbo_gain_standard_error']:.3f}",
+            f"{results['base_nelbo_standard_error']:.3f} nats at one posterior draw of each image, "
+            f"on which {results['nelbo_gain']:.3f} +- "
+            f"{results['nelbo_gain_standard_error']:.3f} are gained",
         )
     return "\n".join(
         (

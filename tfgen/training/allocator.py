@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process, which training on a CPU wants."""
+"""Memory of this process: its peak, and keeping what is freed, as training on a CPU wants."""
 
 import ctypes
 import sys
