@@ -18,7 +18,7 @@ def test_both_sides_choose_the_same_proposals(monkeypatch):
 
     monkeypatch.setattr(sir, "BATCH", 4)
     arguments = argparse.Namespace(
-        threads=1, rounds=1, num_proposals=6, chunk_size=4, width=16, num_cells=1
+        compile=False, threads=1, rounds=1, num_proposals=6, chunk_size=4, width=16, num_cells=1
     )
     eager = sir.tfgen_variants(arguments)["tfgen eager"]()
     for run in sir.torch_variants(arguments).values():

@@ -5,12 +5,14 @@
 Batch 64, M proposals on an 8 x 8 x 20 group with an 8 x 8 x 32 context, in chunks; the same weights
 and the same noise on both sides, whose choices are compared first. The variants take turns in one
 process, so that whatever else the machine does disturbs all alike, and medians are compared. The
-peer runs in both memory layouts. Prints one JSON object.
+peer runs in both memory layouts, with `--compile` also under torch.compile, which needs a C++
+compiler. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("--chunk_size", type=int, default=16)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--num_cells", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
@@ -158,6 +161,9 @@ def torch_variants(arguments) -> dict:
             return np.moveaxis(chosen.numpy(), 1, -1)
 
         variants[f"torch {layout}"] = run
+        if arguments.compile:
+            compiled = torch.compile(model, dynamic=False)
+            variants[f"torch {layout}, compiled"] = functools.partial(run, compiled)
     return variants
 
 
