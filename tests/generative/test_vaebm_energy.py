@@ -71,6 +71,10 @@ def test_weight_norm_and_data_initialisation():
             seen[conv] = super().conv(conv, x, **kwargs)
             return seen[conv]
 
+        def pooled_conv(self, conv, x):
+            seen[conv] = super().conv(conv, x)  # before the mean
+            return super().pooled_conv(conv, x)
+
     network.energies(Recorder(network.bank), batch)
     assert len(seen) == 1 + 2 * 4 + 2
     for conv, y in seen.items():

@@ -36,6 +36,10 @@ class MeasuringWeights:
         y = self._keep(tf.zeros((batch, *grid, conv.filters)))
         return y if after is None and activation is None else self._keep(y)
 
+    def pooled_conv(self, conv: Conv, x):
+        batch, height, width, _ = x.shape
+        return self._keep(tf.zeros((batch, height // 2, width // 2, conv.filters)))
+
     def phase_conv(self, convs, x):
         batch, height, width, _ = x.shape
         filters = sum(conv.filters for conv in convs)

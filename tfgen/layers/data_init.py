@@ -28,12 +28,17 @@ class DataDependentWeights(LiveWeights):
         self._waiting = set(convs)
 
     def conv(self, conv: Conv, x, before=None, after=None, activation=None):
-        if conv in self._waiting:
-            self._waiting.remove(conv)
-            self._initialize(conv, x)
+        self._initialize(conv, x)
         return super().conv(conv, x, before, after, activation)
 
+    def pooled_conv(self, conv: Conv, x):
+        self._initialize(conv, x)  # from what is there before the mean
+        return super().pooled_conv(conv, x)
+
     def _initialize(self, conv, x):
+        if conv not in self._waiting:
+            return
+        self._waiting.remove(conv)
         gains = self.bank.log_gains[conv.stack]
         self._assign_row(gains, conv.row, tf.zeros([conv.filters]))
         biases = None if conv.bias_row is None else self.bank.biases[conv.filters]

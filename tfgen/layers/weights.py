@@ -11,6 +11,7 @@ from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
 from tfgen.ops import batch_norm as bn_ops
 from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d, phase_conv2d
 from tfgen.ops.pointwise import activate, affine
+from tfgen.ops.pooled_convolution import pooled_conv2d, pooled_kernel
 
 MOMENTUM = 0.95  # of running statistics: new = 0.95 old + 0.05 batch (PyTorch's momentum 0.05)
 
@@ -57,6 +58,10 @@ class LiveWeights:
             x = self.norm(before, x)
         y = convolve(conv, x, self.kernel(conv), self.bias(conv))
         return activate(y, activation) if after is None else self.norm(after, y, activation)
+
+    def pooled_conv(self, conv: Conv, x):
+        """Means of the output over blocks of 2x2 pixels; for plain convolutions of stride 1."""
+        return pooled_conv2d(x, pooled_kernel(self.kernel(conv)), self.bias(conv))
 
     def phase_conv(self, convs, x):
         """Concatenated outputs of 1x1 convolutions, each of one pixel phase: `phase_conv2d`."""
@@ -181,6 +186,14 @@ class FoldedWeights:
             self._keep(conv, *self._fold(conv, before, after))
         kernel, bias = self.folded[conv]
         return activate(convolve(conv, x, tf.convert_to_tensor(kernel), bias), activation)
+
+    def pooled_conv(self, conv: Conv, x):
+        """As `LiveWeights.pooled_conv`; what is kept is the kernel with the mean in it."""
+        if conv not in self.folded:
+            kernel, bias = self._fold(conv, None, None)
+            self._keep(conv, pooled_kernel(kernel), bias)
+        kernel, bias = self.folded[conv]
+        return pooled_conv2d(x, tf.convert_to_tensor(kernel), bias)
 
     def phase_conv(self, convs, x):
         """As `LiveWeights.phase_conv`."""

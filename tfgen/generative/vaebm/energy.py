@@ -133,9 +133,9 @@ class EnergyNetwork(keras.layers.Layer):
         x = tf.cast(2.0 * x - 1.0 if self.signed_input else x, w.dtype)
         x = lip_swish(w.conv(self.stem, x))
         for block in self.blocks:
-            y = w.conv(block.second, lip_swish(w.conv(block.first, x)))
-            y += x if block.skip is None else w.conv(block.skip, x)
-            x = lip_swish(tf.nn.avg_pool2d(y, 2, 2, "VALID") if block.down else y)
+            conv = w.pooled_conv if block.down else w.conv  # sums of means are means of sums
+            y = conv(block.second, lip_swish(w.conv(block.first, x)))
+            x = lip_swish(y + (x if block.skip is None else conv(block.skip, x)))
         features = tf.reduce_sum(tf.cast(x, tf.float32), axis=[1, 2])
         return tf.squeeze(tf.cast(w.dense(self.head, features), tf.float32), axis=-1)
 
