@@ -12,15 +12,15 @@ for its best Fréchet distances, with little gain beyond 500).
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
-    config = config_dict.ConfigDict()
-    config.vae = config_dict.placeholder(str)  # a preset, or the workdir of a trained NVAE
+    recipes.check_mode(mode, MODES)
+    config = recipes.over_vae()
     config.model = dict(
         name="ncp",
         width=32,
@@ -32,27 +32,10 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     )
     # What is not said here is as it was for the NVAE.
     config.data = dict(name="celeba_hq256", batch_size=32, held_out=0.05)
-    config.optimizer = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup_epochs=1,
-        final_learning_rate=1e-5,
-        weight_decay=1e-4,
-        epsilon=1e-7,
-        ema_momentum=0.999,
-    )
-    config.training = dict(
-        epochs=50,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=50,
-        seed=0,
-        max_minutes=config_dict.placeholder(float),
-    )
-    config.evaluation = dict(
-        split="test",
-        num_images=1000,
-        num_importance_samples=10,
-        batch_size=20,
+    config.optimizer = recipes.adamw()
+    config.training = recipes.training(epochs=50)
+    config.evaluation = recipes.evaluation(
+        num_images=1000, num_importance_samples=10, batch_size=20
     )
     if mode == "runlocal":
         config.model.update(width=16, num_cells=1, num_proposals=16)

@@ -12,42 +12,23 @@ step of the same program in a few minutes.
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "cpu", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
-    config = config_dict.ConfigDict()
-    config.vae = config_dict.placeholder(str)  # a preset, or the workdir of a trained NVAE
+    recipes.check_mode(mode, MODES)
+    config = recipes.over_vae()
     config.model = dict(
         name="ncp", width=64, num_cells=2, num_proposals=500, chunk_size=64, num_negatives=1
     )
     # What is not said here is as it was for the NVAE.
     config.data = dict(name="fashion_mnist", batch_size=200, held_out=0.05)
-    config.optimizer = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup_epochs=1,
-        final_learning_rate=1e-5,
-        weight_decay=1e-4,
-        epsilon=1e-7,
-        ema_momentum=0.999,
-    )
-    config.training = dict(
-        epochs=50,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=50,
-        seed=0,
-        max_minutes=config_dict.placeholder(float),
-    )
-    config.evaluation = dict(
-        split="test",
-        num_images=config_dict.placeholder(int),  # none: the whole split
-        num_importance_samples=100,
-        batch_size=50,
-    )
+    config.optimizer = recipes.adamw()
+    config.training = recipes.training(epochs=50)
+    config.evaluation = recipes.evaluation(batch_size=50)
     if mode:
         # Dense classifiers see in minutes what convolutions over 7,040 latents, most of them noise,
         # do not see in an hour.

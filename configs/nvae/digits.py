@@ -12,13 +12,14 @@ What `tools/quickstart` runs: a few minutes on two cores. The paper has no numbe
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
+    recipes.check_mode(mode, MODES)
     config = config_dict.ConfigDict()
     config.model = dict(
         name="nvae",
@@ -40,28 +41,10 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_coefficient=1e-2,
     )
     config.data = dict(name="digits", batch_size=64, binarize="threshold")
-    config.optimizer = dict(
-        name="adamax",
-        learning_rate=1e-2,
-        warmup_epochs=2,
-        final_learning_rate=1e-4,
-        weight_decay=3e-4,
-        epsilon=1e-3,
-        ema_momentum=config_dict.placeholder(float),
-    )
-    config.training = dict(
-        epochs=45,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=10,
-        seed=0,  # of weights, noise and the order of the data
-        max_minutes=6.5,  # a guard for slow machines; the epochs take about four on two cores
-    )
-    config.evaluation = dict(
-        split="test",
-        num_images=config_dict.placeholder(int),  # none: the whole split
-        num_importance_samples=50,
-        batch_size=100,
-    )
+    config.optimizer = recipes.adamax(warmup_epochs=2)
+    # The minutes guard slow machines: the epochs take about four on two cores.
+    config.training = recipes.training(epochs=45, report_steps=10, max_minutes=6.5)
+    config.evaluation = recipes.evaluation(num_importance_samples=50)
     if mode == "runlocal":
         config.model.update(num_channels=8, num_groups=1, preprocess_cells=1, postprocess_cells=1)
         config.optimizer.warmup_epochs = 1

@@ -15,13 +15,14 @@ numbers on it do not compare.
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
+    recipes.check_mode(mode, MODES)
     config = config_dict.ConfigDict()
     config.model = dict(
         name="nvae",
@@ -47,27 +48,10 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         recompute=False,
     )
     config.data = dict(name="imagenet32", batch_size=576, flip=True)
-    config.optimizer = dict(
-        name="adamax",
-        learning_rate=1e-2,
-        warmup_epochs=1,
-        final_learning_rate=1e-4,
-        weight_decay=3e-4,
-        epsilon=1e-3,
-        ema_momentum=config_dict.placeholder(float),
-    )
-    config.training = dict(
-        epochs=45,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=50,
-        seed=0,  # of weights, noise and the order of the data
-        max_minutes=config_dict.placeholder(float),
-    )
-    config.evaluation = dict(
-        split="validation",
-        num_images=config_dict.placeholder(int),  # none: the whole split
-        num_importance_samples=1000,
-        batch_size=50,
+    config.optimizer = recipes.adamax(warmup_epochs=1)
+    config.training = recipes.training(epochs=45)
+    config.evaluation = recipes.evaluation(
+        split="validation", num_importance_samples=1000, batch_size=50
     )
     if mode == "runlocal":
         config.model.update(num_channels=16, num_groups=3, encoder_cells=1, decoder_cells=1)

@@ -13,13 +13,14 @@ same program in a few minutes:
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "cpu", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
+    recipes.check_mode(mode, MODES)
     config = config_dict.ConfigDict()
     config.model = dict(
         name="nvae",
@@ -41,54 +42,13 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         spectral_coefficient=1e-2,
     )
     config.data = dict(name="mnist", batch_size=400, binarize="dynamic")
-    config.optimizer = dict(
-        name="adamax",
-        learning_rate=1e-2,
-        warmup_epochs=5,
-        final_learning_rate=1e-4,
-        weight_decay=3e-4,
-        epsilon=1e-3,
-        ema_momentum=config_dict.placeholder(float),
-    )
-    config.training = dict(
-        epochs=400,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=50,
-        seed=0,  # of weights, noise and the order of the data
-        max_minutes=config_dict.placeholder(float),
-    )
-    config.evaluation = dict(
-        split="test",
-        num_images=config_dict.placeholder(int),  # none: the whole split
-        num_importance_samples=1000,
-        batch_size=100,
-    )
+    config.optimizer = recipes.adamax()
+    config.training = recipes.training(epochs=400)
+    config.evaluation = recipes.evaluation(num_importance_samples=1000)
     if mode:
-        _shrink(config)
+        recipes.shrink_binary_nvae(config, epochs=25)
     if mode == "runlocal":
         config.training.update(epochs=3, steps_per_epoch=40, report_steps=10)
         config.optimizer.warmup_epochs = 1
         config.evaluation.update(num_images=200, num_importance_samples=5)
     return config
-
-
-def _shrink(config: config_dict.ConfigDict) -> None:
-    """A model of under a million weights that two cores train in about an hour.
-
-    Regular residual cells, and few of them at full size: a step costs half of what it does with
-    the paper's depthwise cells.
-    """
-    config.model.update(
-        architecture="res_bnswish",
-        num_channels=8,
-        num_groups=5,
-        encoder_cells=1,
-        decoder_cells=1,
-        preprocess_cells=1,
-        postprocess_cells=1,
-        spectral_coefficient=1e-3,
-    )
-    config.data.batch_size = 64
-    config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
-    config.training.update(epochs=25)
-    config.evaluation.num_importance_samples = 100

@@ -12,16 +12,17 @@ the recipe for these data; this one starts from CIFAR-10's.
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "vae", "runlocal", "runlocal_vae")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe of one of `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {MODES}")
+    recipes.check_mode(mode, MODES)
     config = vae_config() if mode.endswith("vae") else energy_config()
     if mode.startswith("runlocal"):
-        shrink(config)
+        recipes.shrink_vaebm(config)
     return config
 
 
@@ -48,24 +49,15 @@ def vae_config() -> config_dict.ConfigDict:
         spectral_coefficient=1e-2,
     )
     config.data = dict(name="stacked_mnist", batch_size=200)
-    config.optimizer = dict(
-        name="adamax",
-        learning_rate=1e-2,
-        warmup_epochs=5,
-        final_learning_rate=1e-4,
-        weight_decay=3e-4,
-        epsilon=1e-3,
-        ema_momentum=config_dict.placeholder(float),
-    )
-    config.training = _training(epochs=60)
-    config.evaluation = _evaluation()
+    config.optimizer = recipes.adamax()
+    config.training = recipes.training(epochs=60)
+    config.evaluation = recipes.evaluation()
     return config
 
 
 def energy_config() -> config_dict.ConfigDict:
     """The energy over it."""
-    config = config_dict.ConfigDict()
-    config.vae = config_dict.placeholder(str)  # a preset, or the workdir of the trained NVAE
+    config = recipes.over_vae()
     config.model = dict(
         name="vaebm",
         energy=dict(architecture="mnist", num_channels=64),
@@ -80,49 +72,7 @@ def energy_config() -> config_dict.ConfigDict:
     )
     # What is not said here is as it was for the NVAE.
     config.data = dict(name="stacked_mnist", batch_size=32)
-    config.optimizer = dict(
-        name="clipped_adam",
-        learning_rate=4e-5,
-        warmup_epochs=0,
-        final_learning_rate=4e-5,
-        weight_decay=3e-5,
-        epsilon=1e-8,
-        ema_momentum=0.999,
-    )
-    config.training = _training(epochs=16)  # 30,000 steps
-    config.evaluation = _evaluation()
+    config.optimizer = recipes.clipped_adam(4e-5)
+    config.training = recipes.training(epochs=16)  # 30,000 steps
+    config.evaluation = recipes.evaluation()
     return config
-
-
-def _training(epochs: int) -> dict:
-    return dict(
-        epochs=epochs,
-        steps_per_epoch=config_dict.placeholder(int),  # none: one pass over the data
-        report_steps=50,
-        seed=0,  # of weights, noise and the order of the data
-        max_minutes=config_dict.placeholder(float),
-    )
-
-
-def _evaluation() -> dict:
-    return dict(
-        split="test",
-        num_images=config_dict.placeholder(int),  # none: the whole split
-        num_importance_samples=100,
-        batch_size=100,
-    )
-
-
-def shrink(config: config_dict.ConfigDict) -> None:
-    """A few steps of a small model."""
-    if config.model.name == "nvae":
-        config.model.update(
-            num_channels=8, num_groups=2, encoder_cells=1, decoder_cells=1, num_flows=0
-        )
-    else:
-        config.model.energy = dict(architecture="mnist", num_channels=8)
-        config.model.update(num_steps=4, sample_steps=4, buffer_size=64)
-    config.data.batch_size = 16
-    config.optimizer.warmup_epochs = 0
-    config.training.update(epochs=2, steps_per_epoch=10, report_steps=5)
-    config.evaluation.update(num_images=64, num_importance_samples=2, batch_size=32)

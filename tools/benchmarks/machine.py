@@ -37,14 +37,26 @@ def _best_seconds(run: Callable[[], object], repeats: int) -> float:
     return best
 
 
-def matmul_gflops(size: int = 2048, repeats: int = 8) -> float:
-    """Float32 operations a second (2 n^3 a product) of numpy's matrix product."""
+def matmul_gflops(threads: int, size: int = 2048, repeats: int = 8) -> float:
+    """Float32 operations a second (2 n^3 a product) of the faster of two matrix products.
+
+    numpy's library is the faster one on some processors, oneDNN, which TensorFlow calls, on others.
+    """
     import numpy as np
 
     a = np.random.default_rng(0).random((size, size), dtype=np.float32)
     b, out = a.T.copy(), np.empty_like(a)
     np.matmul(a, b, out=out)
-    return 2.0 * size**3 / _best_seconds(lambda: np.matmul(a, b, out=out), repeats) / 1e9
+    seconds = _best_seconds(lambda: np.matmul(a, b, out=out), repeats)
+
+    as_the_binaries_do()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    left, right = tf.constant(a), tf.constant(b)
+    tf.matmul(left, right)
+    seconds = min(seconds, _best_seconds(lambda: tf.matmul(left, right).numpy(), repeats))
+    return 2.0 * size**3 / seconds / 1e9
 
 
 def copy_gbytes(threads: int, mebibytes: int = 256, repeats: int = 8) -> float:
@@ -69,13 +81,20 @@ def as_the_binaries_do() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+# What `tfgen.training.keep_freed_memory` tells glibc, for processes that do not import tfgen: a
+# program started with it keeps large freed blocks. It helps PyTorch too, and so both sides have it.
+KEEP_FREED_MEMORY = {
+    "GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={1 << 30}:glibc.malloc.trim_threshold={1 << 31}"
+}
+
+
 def measure(threads: int) -> Machine:
     """Both limits. Call before numpy is imported: it fixes its threads then."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     if "numpy" in sys.modules:
         raise RuntimeError("measure() sets numpy's threads: call it before importing numpy")
-    return Machine(threads, matmul_gflops(), copy_gbytes(threads))
+    return Machine(threads, matmul_gflops(threads), copy_gbytes(threads))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do
 
 HERE = Path(__file__).resolve().parent
 BATCH_SIZE = 16
@@ -222,6 +222,7 @@ class Worker:
             os.environ,
             CUDA_VISIBLE_DEVICES="",
             OMP_NUM_THREADS=str(threads),
+            **KEEP_FREED_MEMORY,
         )
         paths = [str(HERE), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

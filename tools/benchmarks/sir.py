@@ -38,6 +38,9 @@ def main() -> None:
         os.environ[name] = str(arguments.threads)
     as_the_binaries_do()
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    from tfgen.training import keep_freed_memory
+
+    keep_freed_memory()  # both sides gain
     print(json.dumps(compare(arguments), indent=2))
 
 
