@@ -131,6 +131,12 @@ def test_progress_is_for_people(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_waiting_names_what_begins(capfd):
+    with terminal.waiting() as started:
+        started("onnx: converting")
+    assert capfd.readouterr() == ("onnx: converting ...\n", "")
+
+
 def test_warnings_are_one_line(capfd):
     assert run(lambda argv: warnings.warn("checkpoint-3 is corrupt.\nTrying 2.", stacklevel=1)) == 0
     err = capfd.readouterr().err

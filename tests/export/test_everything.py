@@ -15,8 +15,9 @@ pytest.importorskip("onnxruntime")
 
 def test_every_format_and_a_report_each(tiny, tmp_path):
     seen = []
-    reports = export_all(tiny, str(tmp_path), "digits", 7, num_images=2, on_report=seen.append)
-    assert seen == reports
+    options = dict(num_images=2, on_start=seen.append, on_report=seen.append)
+    reports = export_all(tiny, str(tmp_path), "digits", 7, **options)
+    assert seen == [part for pair in zip(FORMATS, reports) for part in pair]
     assert [r.path for r in reports] == [
         artefact_path(str(tmp_path), "digits", f, 7) for f in FORMATS
     ]

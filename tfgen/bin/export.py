@@ -28,15 +28,17 @@ def main(argv: Sequence[str]) -> None:
         from tfgen import export
 
         loaded = loading.load()
-    reports = export.export_all(
-        loaded.generator,
-        str(loading.output_or(loaded.workdir.exports)),
-        NAME.value or loaded.name,
-        VERSION.value,
-        formats=tuple(FORMATS.value or loaded.generator.export_formats or export.FORMATS),
-        overwrite=OVERWRITE.value,
-        on_report=lambda report: print(report, flush=True),
-    )
+    with terminal.waiting() as started:
+        reports = export.export_all(
+            loaded.generator,
+            str(loading.output_or(loaded.workdir.exports)),
+            NAME.value or loaded.name,
+            VERSION.value,
+            formats=tuple(FORMATS.value or loaded.generator.export_formats or export.FORMATS),
+            overwrite=OVERWRITE.value,
+            on_start=lambda format: started(f"{format}: converting, running, comparing"),
+            on_report=lambda report: print(report, flush=True),
+        )
     loaded.workdir.write_metrics("export", {r.target: r.to_dict() for r in reports})
 
 

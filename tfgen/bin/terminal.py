@@ -70,6 +70,27 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
+@contextlib.contextmanager
+def waiting() -> Iterator[Callable[[str], None]]:
+    """For work that cannot tell how far it is: shows what is being done, and since when.
+
+    Yields a function that takes what begins now. Where nobody watches, it prints that.
+    """
+    if not sys.stdout.isatty():
+        yield lambda title: print(f"{title} ...", flush=True)
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}"),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, transient=True) as line:
+        task = line.add_task("", total=None)
+        yield lambda title: line.reset(task, description=title)
+
+
 def _settle_tensorflow():
     import tensorflow as tf
 

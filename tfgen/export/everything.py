@@ -41,6 +41,7 @@ def export_all(
     formats: Sequence[str] = FORMATS,
     overwrite: bool = False,
     num_images: int = 4,
+    on_start=None,
     on_report=None,
 ) -> list[check.ExportReport]:
     """Exports a generator to several formats below one directory, each checked in its own runtime.
@@ -55,6 +56,7 @@ def export_all(
         formats: some of `FORMATS`.
         overwrite: replace what exists, each artefact once its successor is verified.
         num_images: batch size of the comparison and of the timing.
+        on_start: called with each format before it is made; ONNX of a long chain takes minutes.
         on_report: called with each report as soon as it is there, for instance `print`.
 
     Returns:
@@ -72,6 +74,8 @@ def export_all(
     for format in formats:
         path = artefact_path(directory, name, format, version)
         options = {"overwrite": overwrite, "subject": subject}
+        if on_start is not None:
+            on_start(format)
         if format == "saved_model":
             report = export_saved_model(generator, os.path.dirname(path), version, **options)
         elif format == "onnx":
