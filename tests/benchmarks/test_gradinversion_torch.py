@@ -45,7 +45,7 @@ def weights_as_created(model):
     return [np.asarray(v) for layer in ordered for v in layer.trainable_variables]
 
 
-@pytest.mark.parametrize(("network", "width"), [("batch_norm_cnn", 4), ("resnet18", 4)])
+@pytest.mark.parametrize(("network", "width"), [("batch_norm_cnn", 4), ("resnet18", 16)])
 def test_objective_and_derivative_are_equal(peer, network, width):
     rng = np.random.default_rng(0)
     images, start = rng.standard_normal((2, 3, 32, 32, 3)).astype(np.float32)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfgen.errors import UserError
 from tfgen.privacy import SharedNetwork, self_check
@@ -18,37 +18,32 @@ def network(channels=3, kernel=1, strides=2):
     return keras.Sequential(
         [
             keras.Input((8, 8, channels)),
-            layers.Conv2D(6, kernel, strides),
+            layers.Conv2D(6, kernel, strides, name="narrow"),
             layers.Flatten(),
             layers.Dense(4),
         ]
     )
 
 
-def test_a_wrong_gradient_is_refused(monkeypatch):
-    monkeypatch.setattr(self_check, "_error", lambda *_: 0.5)
-    with pytest.raises(UserError, match="TF_ENABLE_ONEDNN_OPTS=0"):
-        SharedNetwork(network())
+@pytest.mark.parametrize("channels", [3, 8, 24])
+def test_vectors_that_are_not_full_are_refused_with_onednn(monkeypatch, channels):
+    monkeypatch.setattr(self_check, "onednn_is_on", lambda: True)
+    with pytest.raises(UserError, match=r"'narrow'.*TF_ENABLE_ONEDNN_OPTS=0"):
+        SharedNetwork(network(channels))
 
 
-def test_an_error_is_seen(monkeypatch):
-    conv2d = tf.nn.conv2d
-    monkeypatch.setattr(tf.nn, "conv2d", lambda *arguments: 2.0 * conv2d(*arguments))
-    assert self_check._error(8, 16, (2, 2)) == pytest.approx(1.0, rel=1e-4)
-
-
-@pytest.mark.parametrize("harmless", [{"channels": 8}, {"kernel": 3}, {"strides": 1}])
-def test_other_layers_are_not_tried(monkeypatch, harmless):
-    monkeypatch.setattr(self_check, "_error", lambda *_: pytest.fail("tried"))
+@pytest.mark.parametrize("harmless", [{"channels": 16}, {"kernel": 3}, {"strides": 1}])
+def test_other_layers_are_not(monkeypatch, harmless):
+    monkeypatch.setattr(self_check, "onednn_is_on", lambda: True)
     SharedNetwork(network(**harmless))
 
 
-def test_a_right_gradient_passes():
-    """Without oneDNN, whatever the processor."""
+def test_without_onednn_the_gradient_is_right():
+    """Whatever the processor."""
     code = (
-        "import test_self_check as t; from tfgen.privacy import SharedNetwork, self_check\n"
-        "SharedNetwork(t.network())\n"
-        "assert self_check._error(3, 16, (2, 2)) < 1e-5"
+        "import test_self_check as t; from tfgen.privacy import self_check\n"
+        "assert not self_check.onednn_is_on()\n"
+        "t.compare_gradient()"
     )
     path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONPATH": path}
@@ -56,3 +51,14 @@ def test_a_right_gradient_passes():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def compare_gradient():
+    """The shared gradient of `network` against sums written out."""
+    model, rng = network(), np.random.default_rng(0)
+    shared = SharedNetwork(model, loss=lambda labels, outputs: labels[:, :1] * outputs[:, :1])
+    images = rng.standard_normal((2, 8, 8, 3)).astype(np.float32)
+    _, gradients, _ = shared.compute(images, shared.one_hot(np.zeros(2, int)))
+    column = model.layers[-1].kernel.numpy()[:, 0].reshape(4, 4, 6)
+    expected = np.einsum("bhwc,hwf->cf", images[:, ::2, ::2], column) / 2
+    np.testing.assert_allclose(gradients[0][0, 0], expected, rtol=1e-4, atol=1e-6)

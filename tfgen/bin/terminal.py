@@ -20,9 +20,9 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
     Args:
         debug: keeps nothing off the terminal.
         onednn: whether TensorFlow takes oneDNN's kernels on all x86 processors instead of only the
-            newest, unless the user decided. Our networks then run in two thirds of the time; but
-            kernel gradients of 1x1 convolutions of stride 2 on other than multiples of 8 channels
-            were seen to come out wrong, so programs for networks of any make do without.
+            newest, unless the user decided. Our networks then run in two thirds of the time; but it
+            fails in some convolutions that we do not use (`tfgen.privacy.self_check`), so programs
+            for networks of any make do without.
     """
     if onednn:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
