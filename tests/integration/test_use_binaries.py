@@ -160,7 +160,9 @@ def test_export_refuses_what_exists_and_replaces_when_told(cli, run_copy):
     result = cli("export", f"--workdir={run_copy}", "--name=digits")
     assert result.code == 0, result.err
     folder = run_copy / "export"
-    assert len(result.out.splitlines()) == len(FORMATS)
+    lines = result.out.splitlines()
+    assert len(lines) == 2 * len(FORMATS)  # each announced, then reported
+    assert all(line.endswith("comparing ...") for line in lines[::2])
     served = tf.saved_model.load(str(folder / "digits" / "1"))
     images = served.signatures["sample"](
         seeds=tf.constant([1, 2], tf.int32), temperature=tf.constant(1.0)
