@@ -194,11 +194,14 @@ def _making(name, model, config, recipe, notes):
     text = f"{steps:,} training steps of {batch} images, {steps * batch:,} in all."
     for note in notes:
         text += f" {note}"
+    base = " --config.vae=VAE" if hasattr(model, "vae") else ""
     commands = [
-        f"tfgen-train --config={recipe or 'RECIPE'} --workdir=runs/{name}",
+        f"tfgen-train --config={recipe or 'RECIPE'}{base} --workdir=runs/{name}",
         f"tfgen-evaluate --workdir=runs/{name}",
         f"tools/make_saved_model runs/{name} {name}",
     ]
     if recipe is None:
         text += "\n`RECIPE` stands for a config file with the values of `config.json`."
+    if base:
+        text += "\n`VAE` stands for the workdir or preset of the generator underneath."
     return "\n".join([text, "", *(f"    {command}" for command in commands)])
