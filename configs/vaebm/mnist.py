@@ -14,21 +14,9 @@ from ml_collections import config_dict
 
 from tfgen import recipes
 
-MODES = ("", "vae", "cpu", "cpu_vae", "runlocal", "runlocal_vae")
+MODES = recipes.GREY_MODES
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe of one of `MODES`."""
-    recipes.check_mode(mode, MODES)
-    small = mode.startswith(("cpu", "runlocal"))
-    if mode.endswith("vae"):
-        config = recipes.grey_nvae("mnist")
-        if small:
-            recipes.shrink_grey_nvae(config)
-    else:
-        config = recipes.grey_energy()
-        if small:
-            recipes.shrink_grey_energy(config, smoothing=0.3, step_size=1e-2)
-    if mode.startswith("runlocal"):
-        recipes.few_steps(config)
-    return config
+    return recipes.grey_vaebm(mode, "mnist", smoothing=0.3, step_size=1e-2)

@@ -92,61 +92,6 @@ def evaluation(**changes: Any) -> dict:
     }
 
 
-# -- VAEBM on small grey images --------------------------------------------------------------------
-
-
-def grey_nvae(name: str) -> config_dict.ConfigDict:
-    """An NVAE with a Normal decoder on the grey levels of the 28 x 28 images called `name`."""
-    config = config_dict.ConfigDict()
-    config.model = dict(
-        name="nvae",
-        image_shape=(28, 28, 1),
-        decoder="normal",
-        padding=2,
-        num_channels=32,
-        num_scales=2,
-        num_groups=5,
-        ada_groups=False,
-        latent_channels=20,
-        encoder_cells=2,
-        decoder_cells=2,
-        preprocess_blocks=2,
-        preprocess_cells=2,
-        postprocess_blocks=2,
-        postprocess_cells=2,
-        num_flows=0,
-        spectral_coefficient=1e-2,
-    )
-    config.data = dict(name=name, batch_size=200)
-    config.optimizer = adamax()
-    config.training = training(epochs=200)
-    config.evaluation = evaluation()
-    return config
-
-
-def grey_energy() -> config_dict.ConfigDict:
-    """The energy over it; what is not said of the data is as it was for the NVAE."""
-    config = over_vae()
-    config.model = dict(
-        name="vaebm",
-        energy=dict(architecture="mnist", num_channels=64),
-        num_steps=10,
-        step_size=8e-5,
-        sample_steps=16,
-        negatives="mean",
-        spectral_coefficient=0.2,
-        energy_coefficient=0.01,
-        buffer_size=2000,
-        replay_maximum=0.6,
-        replay_anneal_steps=5000,
-    )
-    config.data = dict(batch_size=32)
-    config.optimizer = clipped_adam(4e-5)
-    config.training = training(epochs=16)
-    config.evaluation = evaluation()
-    return config
-
-
 # -- smaller versions ------------------------------------------------------------------------------
 
 
@@ -174,54 +119,6 @@ def shrink_binary_nvae(config: config_dict.ConfigDict, epochs: int) -> None:
     config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
     config.training.update(epochs=epochs)
     config.evaluation.num_importance_samples = 100
-
-
-def shrink_grey_nvae(config: config_dict.ConfigDict) -> None:
-    """Under half a million weights, for two cores and a quarter of an hour."""
-    config.model.update(
-        architecture="res_bnswish",
-        num_channels=8,
-        num_groups=2,
-        latent_channels=8,
-        encoder_cells=1,
-        decoder_cells=1,
-        preprocess_cells=1,
-        postprocess_cells=1,
-        spectral_coefficient=1e-3,
-    )
-    config.data.batch_size = 64
-    config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
-    config.training.epochs = 7
-    config.evaluation.num_importance_samples = 10
-
-
-def shrink_grey_energy(
-    config: config_dict.ConfigDict, smoothing: float, step_size: float, num_channels: int = 16
-) -> None:
-    """Small networks, larger rates, fewer steps.
-
-    So few latents allow steps a hundred times as long, and so small an energy needs them. The noise
-    of `smoothing` hides from it what it would otherwise look at alone: strokes sharper than any
-    decoder's.
-    """
-    config.model.update(
-        energy=dict(architecture="mnist", num_channels=num_channels),
-        step_size=step_size,
-        sample_steps=20,
-        smoothing=smoothing,
-        energy_coefficient=0.02,
-        buffer_size=0,
-    )
-    config.optimizer.update(learning_rate=3e-4, final_learning_rate=3e-5, ema_momentum=0.99)
-    config.training.epochs = 1
-    config.evaluation.num_importance_samples = 10
-
-
-def few_steps(config: config_dict.ConfigDict) -> None:
-    """Shows every step of a VAEBM's programs in a few minutes."""
-    config.training.update(epochs=2, steps_per_epoch=20, report_steps=5)
-    config.optimizer.warmup_epochs = 0
-    config.evaluation.update(num_images=64, num_importance_samples=2, batch_size=32)
 
 
 def shrink_vaebm(config: config_dict.ConfigDict) -> None:
