@@ -51,7 +51,7 @@ def vae_config() -> config_dict.ConfigDict:
         recompute=True,
     )
     config.data = dict(name="celeba_hq256", batch_size=64, flip=True, num_bits=5)
-    config.optimizer = recipes.adamax(learning_rate=0.006)
+    config.optimizer = recipes.adamax(learning_rate=6e-3)
     config.training = recipes.training(epochs=200)
     config.evaluation = recipes.evaluation()
     return config

@@ -1,6 +1,7 @@
 """Networks that this machine would differentiate wrongly are refused."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -38,15 +39,20 @@ def test_other_layers_are_not(monkeypatch, harmless):
     SharedNetwork(network(**harmless))
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is for x86")
+def test_sees_that_onednn_is_on():
+    run("1", "from tfgen.privacy import self_check\nassert self_check.onednn_is_on()")
+
+
 def test_without_onednn_the_gradient_is_right():
     """Whatever the processor."""
-    code = (
-        "import test_self_check as t; from tfgen.privacy import self_check\n"
-        "assert not self_check.onednn_is_on()\n"
-        "t.compare_gradient()"
-    )
+    code = "from tfgen.privacy import self_check\nassert not self_check.onednn_is_on()\n"
+    run("0", code + "import test_self_check as t; t.compare_gradient()")
+
+
+def run(onednn, code):
     path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
-    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONPATH": path}
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn, "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )

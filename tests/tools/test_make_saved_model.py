@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,4 +158,12 @@ def test_card(model):
     assert "{" not in card
     bare = model_card.write("x", model, config, {}, SERVED)
     assert "Not measured yet" in bare
-    assert "--config=RECIPE" in bare
+    assert "--config=RECIPE --workdir=runs/x" in bare
+
+
+def test_card_of_a_refinement_names_what_it_stands_on(model):
+    config = complete(CONFIG, presets.GENERATORS)
+    refined = SimpleNamespace(vae=model, train_steps=model.train_steps)
+    text = model_card._making("y", refined, config, "configs/ncp/mnist.py:cpu", [])
+    assert "tfgen-train --config=configs/ncp/mnist.py:cpu --config.vae=VAE --workdir=runs/y" in text
+    assert "`VAE` stands for" in text

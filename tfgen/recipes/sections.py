@@ -25,7 +25,7 @@ def over_vae() -> config_dict.ConfigDict:
 
 
 def adamax(**changes: Any) -> dict:
-    """NVAE's (table 6 of its paper)."""
+    """Of NVAEs."""
     return {
         "name": "adamax",
         "learning_rate": 1e-2,

@@ -7,7 +7,7 @@ compared (tests/benchmarks).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -82,9 +82,14 @@ def potential(vae: NVAE, energy: Energy, latents: Sequence[Tensor], pixels: Tens
 
 
 def langevin(
-    vae: NVAE, energy: Energy, state: list[Tensor], num_steps: int, step_size: float
+    vae: NVAE,
+    energy: Energy,
+    state: list[Tensor],
+    num_steps: int,
+    step_size: float,
+    potential: Callable[..., Tensor] = potential,
 ) -> list[Tensor]:
-    """Unadjusted Langevin dynamics of `[*latents, pixels]`."""
+    """Unadjusted Langevin dynamics of `[*latents, pixels]`; `potential` may be a compiled one."""
     for _ in range(num_steps):
         state = [eps.detach().requires_grad_(True) for eps in state]
         values = potential(vae, energy, state[:-1], state[-1])

@@ -33,12 +33,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 STEP_SIZE = 8e-5
 
 
-def torch_side(config: dict, batch_size: int, threads: int) -> dict[str, Callable[[int], None]]:
+def torch_side(
+    config: dict, batch_size: int, threads: int, compile_too: bool = False
+) -> dict[str, Callable[[int], None]]:
     """Variants of the peer by name: functions of the number of steps."""
     import torch
 
     torch.set_num_threads(threads)
-    from energy_torch import Energy, langevin
+    from energy_torch import Energy, langevin, potential
     from nvae_torch import NVAE, Architecture
 
     size, image_channels = config["image"]
@@ -64,22 +66,28 @@ def torch_side(config: dict, batch_size: int, threads: int) -> dict[str, Callabl
     shapes = [(batch_size, 20, side, side)] * config["groups"]
     state = [torch.randn(shape) for shape in (*shapes, (batch_size, image_channels, size, size))]
 
-    def variant(layout, fixed):
+    compiled = torch.compile(potential, dynamic=False) if compile_too else None
+
+    def variant(layout, fixed, potential=potential):
         def run(num_steps):
             for module in (vae, energy):
                 module.to(memory_format=layout)
                 module.freeze_kernels(fixed)
             moved = [eps.contiguous(memory_format=layout) for eps in state]
-            langevin(vae, energy, moved, num_steps, STEP_SIZE)
+            langevin(vae, energy, moved, num_steps, STEP_SIZE, potential)
 
         return run
 
     layouts = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
-    return {
+    variants = {
         f"torch {name}{', kernels fixed' if fixed else ''}": variant(layout, fixed)
         for name, layout in layouts.items()
         for fixed in (False, True)
     }
+    if compile_too:
+        layout = layouts["channels_last"]
+        variants["torch channels_last, kernels fixed, compiled"] = variant(layout, True, compiled)
+    return variants
 
 
 def tfgen_side(
@@ -157,6 +165,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no_xla", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well (minutes)")
     options = parser.parse_args()
     as_the_binaries_do()
     from tfgen.training import keep_freed_memory
@@ -165,7 +174,7 @@ def main() -> None:
     arguments = CONFIGS[options.config], options.batch_size, options.threads
     # TensorFlow first: its threads are set before it starts.
     variants = tfgen_side(*arguments, not options.no_xla)
-    variants.update(torch_side(*arguments))
+    variants.update(torch_side(*arguments, options.compile))
     medians = measure(variants, options.steps, options.rounds)
     for name, value in medians.items():
         print(f"{name:36s} {value:7.3f} s/step {options.batch_size / value:8.1f} images/s")

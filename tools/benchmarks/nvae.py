@@ -65,7 +65,9 @@ def fastest_peer(config: str, threads: int, compile_too: bool) -> tuple[Worker, 
     return best, medians
 
 
-def compare(config: str, steps: int, threads: int, compile_too: bool, peer_only: bool) -> dict:
+def compare(
+    config: str, steps: int, threads: int, compile_too: bool, peer_only: bool, recompute: bool
+) -> dict:
     """Runs one configuration; returns everything that was measured."""
     peer, variants = fastest_peer(config, threads, compile_too)
     result: dict[str, Any] = {
@@ -76,7 +78,7 @@ def compare(config: str, steps: int, threads: int, compile_too: bool, peer_only:
         "peer_variants": variants,
         "gflop": peer.ask("count_convolutions", config=config)["gflop"],
     }
-    workers = [peer] if peer_only else [peer, Worker("tfgen", config, threads)]
+    workers = [peer] if peer_only else [peer, Worker("tfgen", config, threads, recompute=recompute)]
     chunk = max(1, min(5, steps // 4))
     rounds = max(1, steps // chunk)
     try:
@@ -189,6 +191,9 @@ def main() -> None:
     parser.add_argument(
         "--compile", action="store_true", help="let PyTorch try torch.compile (many minutes)"
     )
+    parser.add_argument(
+        "--recompute", action="store_true", help="let tfgen keep only the inputs of cells"
+    )
     parser.add_argument("--peer_only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
@@ -200,7 +205,12 @@ def main() -> None:
     results = []
     for config in CONFIGS if arguments.config == "both" else [arguments.config]:
         result = compare(
-            config, arguments.steps, arguments.threads, arguments.compile, arguments.peer_only
+            config,
+            arguments.steps,
+            arguments.threads,
+            arguments.compile,
+            arguments.peer_only,
+            arguments.recompute,
         )
         result["reached"] = {side: reached(result, side, limits) for side in result["sides"]}
         results.append(result)

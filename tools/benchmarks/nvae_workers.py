@@ -99,7 +99,7 @@ class TorchSide:
 
 
 class TfgenSide:
-    """tfgen. `options`: `threads`, `frozen`."""
+    """tfgen. `options`: `threads`, `recompute`."""
 
     def __init__(self, config: str, options: dict[str, Any]) -> None:
         import tensorflow as tf
@@ -111,7 +111,9 @@ class TfgenSide:
         # Touched here, for the package loads its parts when they are first used.
         model_class, optimizer_class = tfgen.NVAE, tfgen.optimizers.Adamax
         self.baseline_gib = peak_gib()
-        self._model = model_class(**CONFIGS[config], total_steps=TOTAL_STEPS)
+        self._model = model_class(
+            **CONFIGS[config], total_steps=TOTAL_STEPS, recompute=options["recompute"]
+        )
         optimizer = optimizer_class(LEARNING_RATE, epsilon=1e-3, weight_decay=3e-4)
         self._model.compile(optimizer=optimizer)
         batch = {"images": tf.constant(binary_images("NHWC"))}
