@@ -13,24 +13,28 @@ from ml_collections import config_dict
 
 import tfgen
 
-ROOMS = {
-    # A room may import from itself and from these.
-    "errors": set(),
-    "recipes": set(),
-    "ops": {"errors"},
-    "data": {"errors", "ops", "training"},  # which writes files whole
-    "training": {"errors", "ops"},
-    "distributions": {"errors", "ops", "data", "training"},
-    "layers": {"errors", "ops", "data", "training", "distributions"},
-    "optimizers": {"errors", "ops", "data", "training", "layers"},
-    "samplers": {"errors", "ops", "data", "training", "distributions"},
-    "metrics": {"errors", "ops", "data", "training", "distributions"},
-}
-_GROUND = {*ROOMS}
+# Bottom to top: a room may import from itself and from those before it.
+_ORDER = (
+    "errors",
+    "recipes",
+    "files",
+    "ops",
+    "serving",
+    "data",
+    "training",
+    "distributions",
+    "layers",
+    "optimizers",
+    "samplers",
+    "metrics",
+)
+# These stand side by side on that ground, and use each other by public classes.
 _HOUSES = ("generative", "search", "privacy", "ood", "grounding")
-ROOMS.update({house: {*_GROUND, *_HOUSES} - {house} for house in _HOUSES})
-ROOMS["export"] = {*_GROUND, *_HOUSES}
-ROOMS["bin"] = {*_GROUND, *_HOUSES, "export"}
+_ABOVE = ("systems", "export", "runs", "bin")
+
+ROOMS = {room: set(_ORDER[:place]) for place, room in enumerate(_ORDER)}
+ROOMS |= {house: {*_ORDER, *_HOUSES} - {house} for house in _HOUSES}
+ROOMS |= {room: {*_ORDER, *_HOUSES, *_ABOVE[:place]} for place, room in enumerate(_ABOVE)}
 
 # What a recipe is made of: for training, and for what is not training.
 SECTIONS = {

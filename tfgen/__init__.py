@@ -14,13 +14,14 @@ _PUBLIC = {
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "VAEBM": "tfgen.generative.vaebm",
-    "from_preset": "tfgen.generative.presets",
+    "from_preset": "tfgen.systems.presets",
 }
 _ROOMS = (
     "data",
     "distributions",
     "errors",
     "export",
+    "files",
     "generative",
     "layers",
     "metrics",

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tfgen.training.tensor_file import read_tensors
+from tfgen.files.tensor_file import read_tensors
 
 
 def start(root, name, *argv):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfgen.training.tensor_file import read_tensors
+from tfgen.files.tensor_file import read_tensors
 
 NCP = (
     "--config.data.batch_size=16",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfgen.files.tensor_file import read_tensors
 from tfgen.generative.nvae import NVAE
-from tfgen.training.tensor_file import read_tensors
 
 
 def tensors(workdir):

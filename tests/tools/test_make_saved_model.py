@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 import tfgen
-from tfgen.bin import arguments, model_card, pack
-from tfgen.bin.config import complete
-from tfgen.generative import presets
+from tfgen.bin import arguments, pack
+from tfgen.runs import model_card
+from tfgen.runs.config import complete
+from tfgen.systems import presets
 
 TINY = {
     "image_shape": [8, 8, 1],

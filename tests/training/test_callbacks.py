@@ -14,6 +14,7 @@ from PIL import Image
 from toy_model import IMAGES, assert_same_state, batches, make_toy, run_steps, state, train
 
 from tfgen.errors import UserError
+from tfgen.files.images import grid, save_grid, strip
 from tfgen.training import (
     Checkpointing,
     CheckpointManager,
@@ -28,7 +29,6 @@ from tfgen.training import (
     WarmupCosine,
     averaged_weights,
 )
-from tfgen.training.images import grid, save_grid, strip
 
 
 def fit(model, epochs, callbacks, initial_epoch=0, steps=2):

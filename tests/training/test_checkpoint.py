@@ -14,9 +14,9 @@ import tensorflow as tf
 from toy_model import ToyModel, assert_same_state, make_toy, run_steps, state
 
 from tfgen.errors import CheckpointError
+from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training import CheckpointManager, Model, load_weights_only
 from tfgen.training.strategy import strategy_from_name
-from tfgen.training.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.variable_names import match_names, unique_names
 
 

@@ -14,16 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags, logging
 
 from tfgen.errors import UserError
+from tfgen.runs.stopping import Terminated
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show where an error came from, and every log line.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, checkpoints, results.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with data sets, looked at first.")
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived. Not an `Exception`, so that nothing on the way takes it for an error."""
 
 
 def run(name: str, main: Callable[[Sequence[str]], None]) -> None:

@@ -30,9 +30,9 @@ def main(argv: Sequence[str]) -> int:
     del argv
     config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
-        from tfgen.bin.auditing import Auditing, complete
-        from tfgen.bin.workdir import Workdir
         from tfgen.privacy.verdict import LEAKS
+        from tfgen.runs.auditing import Auditing, complete
+        from tfgen.runs.workdir import Workdir
 
     completed = complete(config)
     auditing = Auditing(completed, app.DATA_DIR.value)

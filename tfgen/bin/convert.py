@@ -54,9 +54,9 @@ def main(checkpoint: str, output_dir: str) -> None:
     shape = _image_shape(IMAGE_SHAPE.value)
     output = Path(output_dir)
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin.workdir import Workdir
-        from tfgen.generative import presets
-        from tfgen.training.files import replace_dir
+        from tfgen.files.replacing import replace_dir
+        from tfgen.runs.workdir import Workdir
+        from tfgen.systems import presets
 
         presets.refuse_existing(output, OVERWRITE.value)
         if VAE.value is None:
@@ -83,9 +83,9 @@ def convert_file(checkpoint: str, image_shape):
 
 def convert_energy_file(checkpoint: str, vae: str, image_shape):
     """VAEBM, configuration and origin of an energy's checkpoint and the VAE under it."""
-    from tfgen.generative import presets
     from tfgen.generative.nvae.official_file import read_state_dict
     from tfgen.generative.vaebm.official import vaebm_from_official
+    from tfgen.systems import presets
 
     state = read_state_dict(checkpoint, "model", allow_pickle=ALLOW_PICKLE.value)
     if Path(vae).is_file():
@@ -111,9 +111,9 @@ def convert(official_config, state, image_shape=None, edge: str = "exact"):
     Raises:
         UserError: the options are incomplete or impossible, or the weights do not fit them.
     """
-    from tfgen.bin.config import complete
     from tfgen.generative.nvae import NVAE
     from tfgen.generative.nvae.official import load_official, options_from_official
+    from tfgen.runs.config import complete
 
     try:
         options = {**options_from_official(official_config, image_shape), "edge": edge}

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin.detection import auroc, load_images, mean_of_pairs, scores
+        from tfgen.runs.detection import auroc, load_images, mean_of_pairs, scores
 
         loaded = loading.load()
     config, generator = loaded.config, loaded.generator.frozen()

@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     temperatures = app.numbers("temperatures", TEMPERATURES.value)
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import evaluation, quality
-        from tfgen.bin.experiment import evaluation_pipeline, load_source
+        from tfgen.runs import evaluation, quality
+        from tfgen.runs.experiment import evaluation_pipeline, load_source
 
         loaded = loading.load()
     # A file that is missing is better known before an hour of scoring.
@@ -106,8 +106,8 @@ def _normalize(generator) -> dict:
 
 def compare_samples(loaded, generator, base, extractor) -> dict:
     """Draws samples, also of the base where there is one; compares them with real images."""
-    from tfgen.bin import quality
-    from tfgen.bin.experiment import evaluation_pipeline, load_source
+    from tfgen.runs import quality
+    from tfgen.runs.experiment import evaluation_pipeline, load_source
 
     config = loaded.config
     source = load_source(config, app.DATA_DIR.value, REFERENCE_SPLIT.value)
@@ -132,8 +132,8 @@ def compare_samples(loaded, generator, base, extractor) -> dict:
 
 def report_holes(loaded, generator, base, pipeline, num_images: int) -> None:
     """Where the prior underneath has holes, and how well the refined one fills them."""
-    from tfgen.bin import holes_report
-    from tfgen.bin.experiment import load_source
+    from tfgen.runs import holes_report
+    from tfgen.runs.experiment import load_source
 
     training = load_source(loaded.config, app.DATA_DIR.value).images
     folder = loading.output_or(loaded.workdir.samples)

@@ -36,9 +36,9 @@ def load() -> Loaded:
     Raises:
         UserError: neither was given, or what was given holds no trained model.
     """
-    from tfgen.bin.config import complete
-    from tfgen.bin.workdir import Workdir
-    from tfgen.generative import presets
+    from tfgen.runs.config import complete
+    from tfgen.runs.workdir import Workdir
+    from tfgen.systems import presets
 
     if app.WORKDIR.value is None:
         raise UserError("--workdir is missing; it is the folder of a run, or for the results")

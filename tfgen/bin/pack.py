@@ -44,10 +44,10 @@ def main(workdir: str, name: str) -> None:
     if Path(name).name != name:
         raise UserError(f"the preset's name is {name!r}; expected a name, not a path")
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import model_card
-        from tfgen.bin.workdir import Workdir
-        from tfgen.generative import presets
-        from tfgen.training.files import replace_dir
+        from tfgen.files.replacing import replace_dir
+        from tfgen.runs import model_card
+        from tfgen.runs.workdir import Workdir
+        from tfgen.systems import presets
 
         trained = Workdir(workdir)
         config = trained.read_config()

@@ -24,8 +24,8 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin.pictures import save_pixels
-        from tfgen.training import save_grid
+        from tfgen.files import save_grid
+        from tfgen.runs.pictures import save_pixels
 
         loaded = loading.load()
     images = loaded.generator.frozen().sample(

@@ -45,11 +45,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.bin import plan, training
-        from tfgen.bin.base_generator import foreign_data, resolve
-        from tfgen.bin.config import complete
-        from tfgen.bin.experiment import GENERATORS, build_experiment
-        from tfgen.bin.workdir import Workdir
+        from tfgen.runs import fit, plan
+        from tfgen.runs.base_generator import foreign_data, resolve
+        from tfgen.runs.config import complete
+        from tfgen.runs.experiment import GENERATORS, build_experiment
+        from tfgen.runs.workdir import Workdir
         from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     for change in workdir.compare(resolved):
         print(f"changed since this run began: {change}")
     experiment = build_experiment(config, **options)
-    training.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))
+    fit.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))
     print(f"next: tfgen-evaluate --workdir={workdir.path}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfgen.data.source import MEMORY_LIMIT_BYTES, check_images, check_labels
 from tfgen.errors import DataError
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 Split = tuple[np.ndarray, np.ndarray | None]
 

@@ -17,7 +17,7 @@ from tfgen.export import check
 from tfgen.export.saved_model import FLOAT32_TOLERANCE, write_saved_model
 from tfgen.export.signatures import Signatures
 from tfgen.export.subject import Subject
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 VARIANTS = ("float32", "float16", "int8")
 

@@ -12,7 +12,7 @@ from tfgen.export.saved_model import FLOAT32_TOLERANCE
 from tfgen.export.signatures import Signatures
 from tfgen.export.static_shapes import settle_shapes
 from tfgen.export.subject import Subject
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 OPSET = 17
 

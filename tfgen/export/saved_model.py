@@ -11,7 +11,7 @@ from tfgen.export import check
 from tfgen.export.signatures import SIGNATURES, Signatures
 from tfgen.export.subject import Subject
 from tfgen.export.warmup import write_warmup_requests
-from tfgen.training.files import replace_dir
+from tfgen.files.replacing import replace_dir
 
 # Folding the normalisation into the kernels reorders float32 sums: about 1e-6 on the pixels of a
 # shallow model, more in a deep one, where all groups below see a group's rounding.

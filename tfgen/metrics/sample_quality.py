@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from tfgen.errors import DataError
+from tfgen.files.replacing import replace_file
 from tfgen.metrics.features import FeatureExtractor, batches_of
 from tfgen.metrics.frechet import frechet_distance
 from tfgen.metrics.kernel_distance import kernel_distance
 from tfgen.metrics.moments import Moments
 from tfgen.metrics.precision_recall import precision_recall
-from tfgen.training.files import replace_file
 
 
 @dataclasses.dataclass(frozen=True)

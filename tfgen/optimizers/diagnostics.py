@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from tfgen.files.replacing import replace_file
 from tfgen.ops.relative_trust import admissible_learning_rate, trust_budget
-from tfgen.training.files import replace_file
 
 
 class RelativeUpdates(keras.callbacks.Callback):

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.files.replacing import replace_file
 from tfgen.ops.norms import norms
-from tfgen.training.files import replace_file
 
 PUBLISHED_DISTANCES = np.arange(100) / 1000.0
 

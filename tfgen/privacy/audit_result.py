@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tfgen.files.replacing import replace_file
 from tfgen.privacy.report import render_html
 from tfgen.privacy.verdict import LEAKS, Verdict, bootstrap_interval, judge
-from tfgen.training.files import replace_file
 
 # The same images attacked once more are no new evidence: cells are told apart by these.
 CELL_KEYS = ("batch_size", "defence", "attack")

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import CheckpointError
+from tfgen.files.replacing import replace_file
+from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.privacy.candidates import State
-from tfgen.training.files import replace_file
-from tfgen.training.tensor_file import read_tensors, write_tensors
 
 
 def save_state(

@@ -10,8 +10,6 @@ from tfgen.training.callbacks import (
     TimeLimit,
 )
 from tfgen.training.checkpoint import CheckpointManager, load_weights_only
-from tfgen.training.files import replace_dir, replace_file
-from tfgen.training.images import save_grid
 from tfgen.training.model import Model
 from tfgen.training.progress import ProgressBar
 from tfgen.training.reporting import CSVLog, SampleImages, TensorBoard
@@ -46,9 +44,6 @@ __all__ = [
     "keep_freed_memory",
     "load_weights_only",
     "peak_memory_gib",
-    "replace_dir",
-    "replace_file",
-    "save_grid",
     "set_precision",
     "strategy_from_name",
 ]

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from tfgen.errors import CheckpointError
+from tfgen.files.replacing import replace_file
+from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.averages import moving_averages
-from tfgen.training.files import replace_file
-from tfgen.training.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.variable_names import match_names, unique_names
 
 _PATTERN = re.compile(r"checkpoint-(\d+)\.safetensors")

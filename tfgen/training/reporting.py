@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.files.images import grid, save_grid
+from tfgen.files.replacing import replace_file
 from tfgen.training.averages import averaged_weights
-from tfgen.training.files import replace_file
-from tfgen.training.images import grid, save_grid
 
 
 class CSVLog(keras.callbacks.Callback):

@@ -21,10 +21,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from tfgen.bin import app
-from tfgen.bin.config import to_plain
-from tfgen.bin.workdir import Workdir
 from tfgen.errors import ConfigError, UserError
 from tfgen.optimizers import Fromage
+from tfgen.runs.config import to_plain
+from tfgen.runs.workdir import Workdir
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The study, FILE or FILE:MODE.")
 DEPTHS = flags.DEFINE_list("depths", None, "Only these depths of the study, in this order.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 _COLOURS = {"sgd": "tab:green", "adam": "tab:blue", "fromage": "tab:red"}
 _STYLES = ("-", "--", ":", "-.", (0, (1, 3)))

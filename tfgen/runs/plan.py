@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfgen.bin import memory
-from tfgen.bin.experiment import Experiment
+from tfgen.runs import memory
+from tfgen.runs.experiment import Experiment
 
 
 def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str, Any]:

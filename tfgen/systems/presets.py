@@ -15,11 +15,11 @@ from typing import Any
 
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
+from tfgen.files.replacing import replace_dir, replace_file
 from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.nvae import NVAE
 from tfgen.generative.vaebm import VAEBM
 from tfgen.training import CheckpointManager, Model, load_weights_only
-from tfgen.training.files import replace_dir, replace_file
 
 # What `config.model.name` may say. A new system adds its row. One whose constructor takes a `vae`
 # stands on a trained generator: the `vae` of its section is that generator's own section.

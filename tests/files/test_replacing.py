@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tfgen.training.files import replace_dir, replace_file
+from tfgen.files.replacing import replace_dir, replace_file
 
 
 def names(folder):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfgen.bin.detection import auroc, mean_of_pairs
+from tfgen.runs.detection import auroc, mean_of_pairs
 
 
 def test_auroc_knows_nothing_of_identical_sets_and_all_of_separable_ones():

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
-from tfgen.generative import presets
 from tfgen.optimizers import Adamax
+from tfgen.systems import presets
 from tfgen.training import CheckpointManager, Model
 
 TINY = {

@@ -1,16 +1,12 @@
 """The run of one training: restore, say what will happen, fit, save; read it top to bottom."""
 
-import contextlib
-import signal
 from collections.abc import Iterator
 
-import keras
-
-from tfgen.bin import app
-from tfgen.bin import plan as plans
-from tfgen.bin.base_generator import check_unchanged
-from tfgen.bin.experiment import Experiment
-from tfgen.bin.workdir import Workdir
+from tfgen.runs import plan as plans
+from tfgen.runs.base_generator import check_unchanged
+from tfgen.runs.experiment import Experiment
+from tfgen.runs.stopping import stopping_on_signals
+from tfgen.runs.workdir import Workdir
 from tfgen.errors import ConfigError
 from tfgen.training import (
     Checkpointing,
@@ -34,7 +30,7 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
     Args:
         experiment: what to train.
         workdir: where the run lies; it was compared with the experiment's configuration.
-        plan: of the run, see `tfgen.bin.plan.describe`.
+        plan: of the run, see `tfgen.runs.plan.describe`.
 
     Raises:
         UserError: see `tfgen.training`; what was saved before is kept.
@@ -119,29 +115,3 @@ def _callbacks(experiment, workdir, manager, chief):
             ),
         ]
     return callbacks
-
-
-@contextlib.contextmanager
-def stopping_on_signals(model: keras.Model) -> Iterator[None]:
-    """Lets a first SIGINT or SIGTERM end `fit` after the current step, with all it saves.
-
-    Afterwards the signal's own exception is raised. A second signal raises it at once.
-    """
-    arrived = []
-    exceptions = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: app.Terminated}
-
-    def handle(number, frame):
-        del frame
-        if arrived:
-            raise exceptions[number]
-        arrived.append(number)
-        model.stop_training = True
-
-    previous = {number: signal.signal(number, handle) for number in exceptions}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if arrived:
-        raise exceptions[arrived[0]]

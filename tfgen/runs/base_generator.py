@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgen.bin.config import to_plain
+from tfgen.runs.config import to_plain
 from tfgen.errors import CheckpointError, ConfigError
-from tfgen.generative import presets
+from tfgen.systems import presets
 from tfgen.training import load_weights_only
 
 # Fields of the data that the generator's own run decides unless they are given.

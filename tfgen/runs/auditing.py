@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgen.bin.config import to_plain
+from tfgen.runs.config import to_plain
 from tfgen.data import load
 from tfgen.errors import ConfigError, DataError
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy

@@ -3,7 +3,7 @@
 import pytest
 from ml_collections import config_dict
 
-from tfgen.bin.config import DEFAULTS, complete, differences, to_plain
+from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
 from tfgen.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 
 def save_pixels(image: np.ndarray, path: str | Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfgen.bin.workdir import Workdir
+from tfgen.runs.workdir import Workdir
 from tfgen.errors import ConfigError
 
 CONFIG = {

@@ -61,7 +61,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
 
     Args:
         config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
-            optional in whole or in part; and `vae`, see `tfgen.bin.base_generator`.
+            optional in whole or in part; and `vae`, see `tfgen.runs.base_generator`.
         generators: the classes that `model.name` may name; their arguments are its fields.
 
     Returns:

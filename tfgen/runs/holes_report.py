@@ -8,8 +8,8 @@ import numpy as np
 
 from tfgen.generative.ncp.holes import find_holes
 from tfgen.metrics import nearest_neighbours
-from tfgen.training.files import replace_file
-from tfgen.training.images import grid
+from tfgen.files.replacing import replace_file
+from tfgen.files.images import grid
 
 COLUMNS = 8
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from tfgen.training.files import replace_file
+from tfgen.files.replacing import replace_file
 
 _GAP = 2  # pixels between images
 _GROUND = 128  # neither the black nor the white of binary images

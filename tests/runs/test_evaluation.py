@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.bin.evaluation import compare_bounds
+from tfgen.runs.evaluation import compare_bounds
 
 
 class Known:

@@ -1,0 +1,55 @@
+"""Writes the golden outputs of every shipped preset: what `test_goldens.py` compares with.
+
+python tests/goldens/generate.py [PRESET ...]
+
+Run it only for a new preset, or where outputs change on purpose; say so in the changelog. One npz
+per preset: `seeds` [4], `samples` and `cool_samples` (temperature 0.7) of these, `images` (fixed,
+uniform bits or grey levels), their `reconstructions`, `nelbo`, `kl` [4], `kl_per_group` [4, L] and
+the mean and standard deviation of every latent group (`latents` [L, 2]).
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
+
+
+def outputs(model) -> dict[str, np.ndarray]:
+    """What a preset makes of fixed seeds and fixed images."""
+    rng = np.random.default_rng(20261129)
+    binary = (
+        model.image_shape[-1] == 1 and getattr(model, "vae", model).image_decoder.kind != "normal"
+    )
+    shape = (len(SEEDS), *model.image_shape)
+    images = rng.integers(0, 2, shape) if binary else rng.integers(0, 256, shape) / 255
+    images = images.astype(np.float32)
+    bound = model.log_likelihood(images, SEEDS)
+    latents = model.encode(images, SEEDS)
+    return {
+        "seeds": SEEDS,
+        "samples": np.asarray(model.generate_from_seeds(SEEDS, 1.0)),
+        "cool_samples": np.asarray(model.generate_from_seeds(SEEDS, 0.7)),
+        "images": images,
+        "reconstructions": np.asarray(model.reconstruct(images, SEEDS)),
+        "nelbo": np.asarray(bound["nelbo"]),
+        "kl": np.asarray(bound["kl"]),
+        "kl_per_group": np.asarray(model.kl_per_group(images, SEEDS)),
+        "latents": np.array([[np.mean(z), np.std(z)] for z in latents.values()], np.float32),
+    }
+
+
+def main(names) -> None:
+    """Writes one file per preset."""
+    import tfgen
+    from tfgen.systems import presets
+
+    for name in names or presets.list_presets():
+        np.savez_compressed(FOLDER / f"{name}.npz", **outputs(tfgen.from_preset(name)))
+        print(FOLDER / f"{name}.npz")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
