@@ -111,7 +111,7 @@ class TestModels:
         images, seeds = images_for(model), tf.constant([4, 5, 6])
         for ask in (
             lambda: model(images),
-            lambda: model.log_likelihood(images, seeds)["nelbo"],
+            lambda: model.negative_elbo(images, seeds)["nelbo"],
             lambda: model.generate_from_seeds(seeds, 0.7),
         ):
             eager = ask().numpy()
@@ -129,7 +129,7 @@ class TestModels:
         gradients = tape.gradient(loss, model.trainable_variables)
         outputs = [
             model(images),
-            *model.log_likelihood(images, seeds).values(),
+            *model.negative_elbo(images, seeds).values(),
             model.generate_from_seeds(seeds),
             model.frozen().generate_from_seeds(seeds),
         ]

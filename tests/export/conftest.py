@@ -88,7 +88,7 @@ class TinyGenerator(tf.Module):
     def reconstruct(self, images, seeds=None):
         return self.decode(self.encode(images))
 
-    def log_likelihood(self, images, seeds):
+    def negative_elbo(self, images, seeds):
         noise = self.draw_noise(seeds)
         latents = {k: z + 0.5 * noise[k] for k, z in self.encode(images).items()}
         means = self.decode(latents)

@@ -60,7 +60,7 @@ class TestShapes:
             assert np.all((images.numpy() >= 0) & (images.numpy() <= 1))
 
     def test_scores(self, subject, generator):
-        scores = generator.log_likelihood(subject.images, SEEDS)
+        scores = generator.negative_elbo(subject.images, SEEDS)
         assert {k: v.shape for k, v in scores.items()} == {"nelbo": (3,), "kl": (3,)}
         groups = generator.kl_per_group(subject.images, SEEDS)
         assert_close(tf.reduce_sum(groups, 1), scores["kl"])
@@ -128,8 +128,8 @@ class TestReplay:
         )
 
     def test_scores_replay(self, subject, generator):
-        first, again = (generator.log_likelihood(subject.images, SEEDS) for _ in range(2))
-        other = generator.log_likelihood(subject.images, SEEDS + 1)
+        first, again = (generator.negative_elbo(subject.images, SEEDS) for _ in range(2))
+        other = generator.negative_elbo(subject.images, SEEDS + 1)
         np.testing.assert_array_equal(first["nelbo"], again["nelbo"])
         assert np.all(first["nelbo"] != other["nelbo"])
 
@@ -284,7 +284,7 @@ class TestLikelihood:
             assert np.all(kl.numpy() >= 0)
 
     def test_weights_and_bound_share_the_reconstruction(self, subject, generator):
-        scores = generator.log_likelihood(subject.images, SEEDS)
+        scores = generator.negative_elbo(subject.images, SEEDS)
         noise = list(generator.draw_noise(SEEDS).values())
         result = generator.posterior_pass(generator.weights_for_inference(), subject.images, noise)
         log_px = generator.image_decoder.log_prob(result.head, subject.images)
@@ -312,7 +312,7 @@ class TestPadding:
         model = shaken_nvae(image_shape=(8, 8, 1), padding=2, num_scales=1)
         images = tf.constant(draw_images(model, 3))
         padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]])
-        first, second = (model.log_likelihood(x, SEEDS)["nelbo"] for x in (images, padded))
+        first, second = (model.negative_elbo(x, SEEDS)["nelbo"] for x in (images, padded))
         np.testing.assert_array_equal(first, second)
         assert model.reconstruct(padded).shape == images.shape
 
@@ -321,7 +321,7 @@ class TestPadding:
 def test_images_of_another_shape_are_refused(shape):
     model = shaken_nvae(num_scales=1, num_groups=1)
     with pytest.raises(DataError, match=r"this model takes \[batch, 8, 8, 1\] with values in"):
-        model.log_likelihood(np.zeros(shape, np.float32), [1, 2])
+        model.negative_elbo(np.zeros(shape, np.float32), [1, 2])
 
 
 def test_an_empty_batch_is_refused():
@@ -329,7 +329,7 @@ def test_an_empty_batch_is_refused():
     for use in (
         lambda: model.generate(model.draw_noise(np.zeros([0], np.int32))),
         lambda: model.reconstruct(np.zeros((0, 8, 8, 1), np.float32)),
-        lambda: model.log_likelihood(np.zeros((0, 8, 8, 1), np.float32), []),
+        lambda: model.negative_elbo(np.zeros((0, 8, 8, 1), np.float32), []),
         lambda: model.training_loss({"images": tf.zeros((0, 8, 8, 1))}),
     ):
         with pytest.raises(DataError, match="the batch is empty; give at least one image"):

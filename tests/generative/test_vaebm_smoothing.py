@@ -83,9 +83,9 @@ class TestGenerator:
         energy = model.energy_of(x, SEEDS)
         np.testing.assert_array_equal(energy, model.energy_of(x, SEEDS))
         assert np.abs(energy - model.energy_of(x, SEEDS + 1)).min() > 1e-4
-        vae = model.vae.log_likelihood(x, SEEDS)["nelbo"]
+        vae = model.vae.negative_elbo(x, SEEDS)["nelbo"]
         np.testing.assert_allclose(model.ood_score(x, SEEDS), vae + energy, rtol=1e-5)
-        np.testing.assert_allclose(model.log_likelihood(x, SEEDS)["nelbo"], vae + energy, rtol=1e-5)
+        np.testing.assert_allclose(model.negative_elbo(x, SEEDS)["nelbo"], vae + energy, rtol=1e-5)
 
     def test_inpainting_keeps_what_is_seen(self, model):
         x = tf.constant(images(3))

@@ -26,7 +26,7 @@ def outputs(model) -> dict[str, np.ndarray]:
     shape = (len(SEEDS), *model.image_shape)
     images = rng.integers(0, 2, shape) if binary else rng.integers(0, 256, shape) / 255
     images = images.astype(np.float32)
-    bound = model.log_likelihood(images, SEEDS)
+    bound = model.negative_elbo(images, SEEDS)
     latents = model.encode(images, SEEDS)
     return {
         "seeds": SEEDS,

@@ -35,7 +35,7 @@ class LinearGaussian:
         log_joint = gaussian.log_prob(z, 0.0, 1.0) + gaussian.log_prob(x, z, 1.0)
         return tf.reduce_sum(log_joint - gaussian.log_prob(z, mean, self.q_scale), axis=1)
 
-    def log_likelihood(self, images, seeds):
+    def negative_elbo(self, images, seeds):
         x = tf.reshape(images, [tf.shape(images)[0], -1])
         scale = tf.fill(tf.shape(x), tf.cast(self.q_scale, tf.float32))
         ones = tf.ones_like(x)
@@ -106,7 +106,7 @@ def test_batching_changes_nothing_and_one_trace_suffices(images):
                 generator, batches(images, size), 12, seed=3, samples_per_call=per_call
             )
         )
-        # Once in the loop and once within the fake's own `log_likelihood`.
+        # Once in the loop and once within the fake's own `negative_elbo`.
         assert generator.traces == 2
     for result in results[1:]:
         assert result.keys() == results[0].keys()

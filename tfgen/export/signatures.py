@@ -43,7 +43,7 @@ def answer(generator, name: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, t
         case "reconstruct":
             outputs = {"images": generator.reconstruct(inputs["images"])}
         case "log_likelihood":
-            terms = generator.log_likelihood(inputs["images"], inputs["seeds"])
+            terms = generator.negative_elbo(inputs["images"], inputs["seeds"])
             outputs = {"nelbo": terms["nelbo"], "kl": terms["kl"]}
     return {key: tf.cast(value, tf.float32) for key, value in outputs.items()}
 

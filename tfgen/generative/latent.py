@@ -115,7 +115,7 @@ class LatentGenerator(Generator):
 
         return self.walk_prior(batch_size_of(values[0]), choose).mean()
 
-    def log_likelihood(self, images, seeds):
+    def negative_elbo(self, images, seeds):
         """Negative ELBO and its KL part in nats, `[B]` each, at one posterior draw per image."""
         walk = self.walk_posterior(images, self.draw_noise(seeds))
         kl = tf.reduce_sum(walk.kl, axis=1)

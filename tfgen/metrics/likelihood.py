@@ -130,7 +130,7 @@ def evaluate_likelihood(
 
     Args:
         generator: has `image_shape`, `log_weights(images, seeds)` and, for the KL,
-            `log_likelihood(images, seeds)`; weights are folded first if it offers `frozen()`, and
+            `negative_elbo(images, seeds)`; weights are folded first if it offers `frozen()`, and
             images encoded once if it offers `encoder_features(images)`.
         dataset: batches of images `[B, H, W, C]` in [0, 1], or of dictionaries with `"images"`, or
             of tuples that begin with them.
@@ -189,7 +189,7 @@ def evaluate_likelihood(
 def _evaluation_step(generator, chunk: int):
     """`(images [B, H, W, C], seeds [K, B]) -> (ImportanceState, kl [B])`, traced once."""
     model = generator.frozen() if hasattr(generator, "frozen") else generator
-    has_kl = hasattr(model, "log_likelihood")
+    has_kl = hasattr(model, "negative_elbo")
     height, width, channels = generator.image_shape
 
     @tf.function(
@@ -221,7 +221,7 @@ def _evaluation_step(generator, chunk: int):
             # Blocks do not depend on each other: run in parallel they would all sit in memory.
             parallel_iterations=1,
         )
-        kl = model.log_likelihood(images, seeds[0])["kl"] if has_kl else tf.zeros([0])
+        kl = model.negative_elbo(images, seeds[0])["kl"] if has_kl else tf.zeros([0])
         return state, kl
 
     step.has_kl = has_kl

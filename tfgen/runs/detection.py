@@ -50,7 +50,7 @@ def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) 
     @tf.function(autograph=False, reduce_retracing=True)
     def batch_scores(images, seeds):
         base = generator.vae if has_energy else generator
-        nelbo = base.log_likelihood(images, seeds)["nelbo"]
+        nelbo = base.negative_elbo(images, seeds)["nelbo"]
         if not has_energy:
             return {"nelbo": nelbo}
         energy = generator.energy_of(images, seeds)

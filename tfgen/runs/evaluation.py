@@ -65,7 +65,7 @@ def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> 
 
     @tf.function(reduce_retracing=True)
     def batch_bounds(images, seeds):
-        return tf.stack([g.log_likelihood(images, seeds)["nelbo"] for g in (base, generator)])
+        return tf.stack([g.negative_elbo(images, seeds)["nelbo"] for g in (base, generator)])
 
     seeds, found, done = seeds_for(num_images, seed), [], 0
     for batch in dataset:

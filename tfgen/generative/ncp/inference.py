@@ -94,7 +94,7 @@ class NCPInference(NCPSampling):
         chunk = self.chunk_of(count)
         return resample_lazily(lambda eps: log_ratio(loc + scale * eps), propose, count, chunk)
 
-    def log_likelihood(self, images, seeds) -> dict[str, tf.Tensor]:
+    def negative_elbo(self, images, seeds) -> dict[str, tf.Tensor]:
         """Negative ELBO and its KL part in nats, `[B]` each, of the sampler as it is.
 
         Resampling from M proposals is a normalised model; its density obeys

@@ -98,7 +98,7 @@ class NCPTraining:
         """Of each image: cross-entropy, accuracy and log r by group, and the gain in the bound.
 
         `elbo_gain` is that of resampling from `evaluation_proposals` + 1, which is rigorous (see
-        `log_likelihood`): it grows with their number and cannot overstate.
+        `negative_elbo`): it grows with their number and cannot overstate.
         """
         images = data["images"] if isinstance(data, dict) else data
         count = self._options["evaluation_proposals"]

@@ -208,7 +208,7 @@ class NVAEInference(LatentGenerator):
         head = self._pass_from_seeds(images, seeds).head
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
-    def log_likelihood(self, images, seeds) -> dict[str, tf.Tensor]:
+    def negative_elbo(self, images, seeds) -> dict[str, tf.Tensor]:
         """Negative ELBO and its KL part in nats, `[B]` each, at one posterior draw per image."""
         result = self._pass_from_seeds(images, seeds)
         kl = tf.reduce_sum(result.kl, axis=1)

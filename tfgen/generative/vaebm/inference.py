@@ -180,19 +180,19 @@ class VAEBMInference(Generator):
 
     def unnormalized_log_density(self, images, seeds) -> tf.Tensor:
         """A lower bound of log h(x) + log Z, `[B]` nats: the VAE's ELBO minus the energy."""
-        return -(self.vae.log_likelihood(images, seeds)["nelbo"] + self.energy_of(images, seeds))
+        return -(self.vae.negative_elbo(images, seeds)["nelbo"] + self.energy_of(images, seeds))
 
     def ood_score(self, images, seeds) -> tf.Tensor:
         """`[B]`, larger the further from the data: minus `unnormalized_log_density`."""
         return -self.unnormalized_log_density(images, seeds)
 
-    def log_likelihood(self, images, seeds):
+    def negative_elbo(self, images, seeds):
         """Negative bound of log h(x) and the VAE's KL part, `[B]` nats each.
 
         Counts log Z as it was last estimated (`estimate_log_partition`); before that it is 0, and
         the bound unnormalised.
         """
-        terms = self.vae.log_likelihood(images, seeds)
+        terms = self.vae.negative_elbo(images, seeds)
         return {
             "nelbo": terms["nelbo"] + self.energy_of(images, seeds) + self.log_partition(),
             "kl": terms["kl"],

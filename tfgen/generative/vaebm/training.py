@@ -150,10 +150,10 @@ class VAEBMTraining:
         return [ExplosionGuard(directory / "healthy", max_gap)]
 
     def evaluation_logs(self, data):
-        """Of each image: the bound (see `log_likelihood`), its parts and the VAE's own."""
+        """Of each image: the bound (see `negative_elbo`), its parts and the VAE's own."""
         images = data["images"] if isinstance(data, dict) else data
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
-        terms = self.vae.log_likelihood(images, seeds)
+        terms = self.vae.negative_elbo(images, seeds)
         energy = self.energy_of(images, seeds)
         return {
             "nelbo": terms["nelbo"] + energy + self.log_partition(),

@@ -211,7 +211,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         return self.energy(images)
 
     def estimate_log_partition(self, **options) -> PartitionBounds:
-        """Bounds log Z, and keeps the upper bound, with which `log_likelihood` stays a bound.
+        """Bounds log Z, and keeps the upper bound, with which `negative_elbo` stays a bound.
 
         Where the lower bound lies above it, the walks were too short for the upper one to hold. The
         lower one is kept then, and likelihoods are at best what they seem: take more steps.
