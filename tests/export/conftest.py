@@ -1,15 +1,13 @@
 """A generator small enough to export in a second, with every kind of op an NVAE decoder has."""
 
-import collections
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-NoiseSpec = collections.namedtuple("NoiseSpec", ["shape", "distribution"])
+from tfgen.generative import Generator, NoiseSpec
 
 
-class TinyGenerator(tf.Module):
+class TinyGenerator(Generator, tf.Module):
     """Two latent groups, 2x2x4 and 4x4x4, and 8x8x1 images; deterministic weights."""
 
     image_shape = (8, 8, 1)
@@ -116,7 +114,7 @@ def subject(tiny):
     """`tiny` with three examples a question."""
     from tfgen.export import Subject
 
-    return Subject(tiny, num_images=3)
+    return Subject(tiny, num_examples=3)
 
 
 @pytest.fixture(scope="session")

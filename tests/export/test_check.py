@@ -19,7 +19,7 @@ REPORT = ExportReport(
     mean_tolerance=2e-5,
     latency_ms=1.25,
     keras_latency_ms=3.5,
-    num_images=4,
+    num_examples=4,
     size_bytes=3 * 2**19,
 )
 
@@ -40,7 +40,7 @@ def run_against(answers, subject, tolerance=1e-3, **options):
 def test_the_report_is_one_line():
     assert str(REPORT) == (
         "onnx: out/digits.onnx (1.50 MiB), largest difference 2.5e-06 (tolerance 1e-03), "
-        "mean 1.0e-07 (tolerance 2e-05), 4 images in 1.2 ms (Keras 3.5 ms)"
+        "mean 1.0e-07 (tolerance 2e-05), 4 examples in 1.2 ms (Keras 3.5 ms)"
     )
 
 
@@ -66,7 +66,7 @@ def test_names_and_shapes_must_match():
 def test_equal_answers_pass(subject):
     report = run_against(subject.keras.run, subject)
     assert report.max_difference <= 1e-6
-    assert report.num_images == 3
+    assert report.num_examples == 3
 
 
 def test_nan_is_refused(subject):

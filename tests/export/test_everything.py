@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 def test_every_format_and_a_report_each(tiny, tmp_path):
     seen = []
-    options = dict(num_images=2, on_start=seen.append, on_report=seen.append)
+    options = dict(num_examples=2, on_start=seen.append, on_report=seen.append)
     reports = export_all(tiny, str(tmp_path), "digits", 7, **options)
     assert seen == [part for pair in zip(FORMATS, reports) for part in pair]
     assert [r.path for r in reports] == [
@@ -28,7 +28,7 @@ def test_every_format_and_a_report_each(tiny, tmp_path):
         "digits_float32.tflite",
         "digits_int8.tflite",
     ]
-    assert all(r.max_difference <= r.tolerance and r.num_images == 2 for r in reports)
+    assert all(r.max_difference <= r.tolerance and r.num_examples == 2 for r in reports)
 
 
 def test_any_existing_target_stops_everything_before_it_starts(tiny, tmp_path):

@@ -65,7 +65,7 @@ def test_builtin_ops_only(exported):
 def test_a_fixed_batch(tiny, tmp_path):
     path = str(tmp_path / "fixed.tflite")
     report = export_litert(tiny, path, batch_size=2)
-    assert report.num_images == 2
+    assert report.num_examples == 2
     model = interpreter.Interpreter(model_path=path)
     shapes = {d["name"]: d["shape_signature"].tolist() for d in model.get_input_details()}
     assert sorted(shapes.values()) == [[], [2, 2, 2, 4], [2, 4, 4, 4]]

@@ -46,7 +46,7 @@ def shaken_nvae(**options):
 
 
 def export_and_report(model, folder, formats):
-    return export.export_all(model, str(folder), "nvae", formats=formats, num_images=2)
+    return export.export_all(model, str(folder), "nvae", formats=formats, num_examples=2)
 
 
 def test_every_format(tmp_path):

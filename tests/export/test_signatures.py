@@ -5,32 +5,45 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import ExportError
-from tfgen.export import SIGNATURES, Subject, signatures
+from tfgen.export import Subject
+from tfgen.export.traces import Traces
+from tfgen.serving import Signature, default_signature, plain_name
+
+SIGNATURES = ("generate", "sample", "encode", "reconstruct", "log_likelihood")
 
 
 @pytest.fixture(scope="module")
 def functions(tiny):
-    return signatures.Signatures(tiny)
+    return Traces(tiny)
 
 
 def test_the_names_and_their_order(functions):
     assert tuple(functions) == SIGNATURES
 
 
+def test_a_server_asked_for_nothing_by_name_samples(tiny):
+    assert default_signature(tiny.signatures()) == "sample"
+
+
+def test_only_what_draws_nothing_is_portable(tiny):
+    portable = {name: s.portable for name, s in tiny.signatures().items() if s.portable}
+    assert portable == {"generate": ("litert", "onnx")}
+
+
 def test_inputs_are_named_and_the_batch_is_open(tiny):
-    generate = signatures.input_specs(tiny, "generate")
+    generate = tiny.signatures()["generate"].inputs
     assert {k: v.shape.as_list() for k, v in generate.items()} == {
         "z_0": [None, 2, 2, 4],
         "z_1": [None, 4, 4, 4],
         "temperature": [],
     }
-    likelihood = signatures.input_specs(tiny, "log_likelihood")
+    likelihood = tiny.signatures()["log_likelihood"].inputs
     assert likelihood["images"].shape.as_list() == [None, 8, 8, 1]
     assert likelihood["seeds"].dtype == tf.int32
 
 
 def test_the_batch_can_be_fixed(tiny):
-    specs = signatures.input_specs(tiny, "sample", batch_size=5)
+    specs = Traces(tiny, batch_size=5)["sample"].structured_input_signature[1]
     assert specs["seeds"].shape.as_list() == [5]
     assert specs["temperature"].shape.as_list() == []
 
@@ -60,10 +73,15 @@ def test_sample_is_generate_of_the_noise_of_the_seeds(tiny, functions):
     np.testing.assert_allclose(sampled, generated, atol=1e-6)
 
 
-def test_sample_holds_no_second_copy_of_the_generator(functions):
-    sample = functions["sample"].graph.as_graph_def()
-    convolutions = [node for node in sample.node if node.op == "Conv2D"]
-    assert not convolutions
+def test_sample_and_generate_share_one_graph(functions):
+    called = [
+        {node.attr["f"].func.name for node in functions[name].graph.as_graph_def().node} - {""}
+        for name in ("sample", "generate")
+    ]
+    assert called[1]
+    assert called[1] <= called[0]
+    nodes = functions["sample"].graph.as_graph_def().node
+    assert not [node for node in nodes if node.op == "Conv2D"]
 
 
 def test_questions_repeat_and_follow_the_seed(tiny):
@@ -76,24 +94,22 @@ def test_questions_repeat_and_follow_the_seed(tiny):
     np.testing.assert_allclose(np.round(first["images"] * 255) / 255, first["images"], atol=1e-6)
 
 
-def test_an_unknown_signature_is_named(tiny):
+def test_an_unknown_signature_is_named(functions):
     with pytest.raises(ExportError, match=r"'imagine'.*generate, sample"):
-        signatures.input_specs(tiny, "imagine")
+        functions["imagine"]
 
 
 def test_a_noise_name_must_be_an_argument_name(tiny):
-    class Slashed:
-        image_shape = tiny.image_shape
-
-        def noise_spec(self):
-            return {"group/0": tiny.noise_spec()["z_0"]}
+    class Slashed(type(tiny)):
+        def noise_spec(self, num_images=None):
+            return {"group/0": super().noise_spec()["z_0"]}
 
     with pytest.raises(ExportError, match=r"'group/0'.*letters, digits and underscores"):
-        signatures.input_specs(Slashed(), "generate")
+        Traces(Slashed())["generate"]
 
 
 def test_an_example_has_an_image(tiny):
-    with pytest.raises(ExportError, match="num_images is 0"):
+    with pytest.raises(ExportError, match="num_examples is 0"):
         Subject(tiny, 0)
 
 
@@ -106,9 +122,21 @@ def test_custom_gradients_are_forgotten(tiny):
         def generate(self, noise, temperature=1.0):
             return identity(super().generate(noise, temperature))
 
-    graph = signatures.Signatures(Custom())["generate"].graph
+    graph = Traces(Custom())["generate"].graph
     assert not [op for op in graph.get_operations() if "_gradient_op_type" in op.node_def.attr]
 
 
+def test_integers_stay_integers():
+    class Counting:
+        def signatures(self):
+            x = {"x": tf.TensorSpec([None], tf.float32)}
+            example = lambda n, seed: {"x": np.full(n, seed, np.float32)}  # noqa: E731
+            return {"count": Signature(lambda x: {"n": tf.cast(x, tf.int32)}, x, example)}
+
+    subject = Subject(Counting(), 3, seed=2)
+    assert subject.answer("count")["n"].tolist() == [2, 2, 2]
+    assert subject.answer("count")["n"].dtype == np.int32
+
+
 def test_plain_names():
-    assert signatures.plain_name("group/1:z") == "group_1_z"
+    assert plain_name("group/1:z") == "group_1_z"

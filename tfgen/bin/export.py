@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
             str(loading.output_or(loaded.workdir.exports)),
             NAME.value or loaded.name,
             VERSION.value,
-            formats=tuple(FORMATS.value or loaded.generator.export_formats or export.FORMATS),
+            formats=FORMATS.value,
             overwrite=OVERWRITE.value,
             on_start=lambda format: started(f"{format}: converting, running, comparing"),
             on_report=lambda report: print(report, flush=True),

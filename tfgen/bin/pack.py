@@ -87,26 +87,12 @@ def _export(model, folder: Path, name: str, storage: str) -> dict:
     from tfgen.export.litert import TOLERANCES
 
     report = export_saved_model(
-        StoredAs(model, storage), str(folder / name), tolerance=TOLERANCES[storage][0]
+        model, str(folder / name), storage=storage, tolerance=TOLERANCES[storage][0]
     )
     (folder / name / "1").rename(folder / "1")
     (folder / name).rmdir()
     values = report.to_dict()
     return {"weights": storage, **{k: v for k, v in values.items() if k not in ("target", "path")}}
-
-
-class StoredAs:
-    """A generator whose served form keeps its weights in another dtype."""
-
-    def __init__(self, generator, storage: str):
-        self._generator, self._storage = generator, storage
-
-    def __getattr__(self, name):
-        return getattr(self._generator, name)
-
-    def frozen(self):
-        """As the generator's, smaller."""
-        return self._generator.frozen(storage=self._storage)
 
 
 def _served_weights(model) -> str:

@@ -1,16 +1,14 @@
-"""Generators as artefacts: SavedModel, LiteRT and ONNX, each compared with its Keras model."""
+"""Models as artefacts: SavedModel, LiteRT and ONNX, each compared with its Keras model."""
 
 from tfgen.export.check import ExportReport
-from tfgen.export.everything import FORMATS, artefact_path, export_all
+from tfgen.export.everything import FORMATS, artefact_path, export_all, formats_of
 from tfgen.export.litert import export_litert
 from tfgen.export.onnx import export_onnx
 from tfgen.export.saved_model import export_saved_model
-from tfgen.export.signatures import SIGNATURES
 from tfgen.export.subject import Subject
 
 __all__ = [
     "FORMATS",
-    "SIGNATURES",
     "ExportReport",
     "Subject",
     "artefact_path",
@@ -18,4 +16,5 @@ __all__ = [
     "export_litert",
     "export_onnx",
     "export_saved_model",
+    "formats_of",
 ]

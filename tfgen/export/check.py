@@ -22,6 +22,7 @@ import numpy as np
 
 from tfgen.errors import ExportError
 from tfgen.export.subject import Subject
+from tfgen.serving import Signature
 
 Outputs = dict[str, np.ndarray]
 Runner = Callable[[str, Mapping[str, np.ndarray]], Outputs]
@@ -40,10 +41,9 @@ class ExportReport:
         tolerance: the bound that `max_difference` kept.
         mean_difference: the mean difference of the output that differs most on average.
         mean_tolerance: the bound that `mean_difference` kept.
-        latency_ms: median milliseconds of the first signature (`generate` by default) in the
-            artefact's own runtime.
+        latency_ms: median milliseconds of the first signature in the artefact's own runtime.
         keras_latency_ms: the same for the Keras model, as one graph.
-        num_images: images per timed call.
+        num_examples: batch size of a timed call.
         size_bytes: bytes on disk.
     """
 
@@ -55,15 +55,16 @@ class ExportReport:
     mean_tolerance: float
     latency_ms: float
     keras_latency_ms: float
-    num_images: int
+    num_examples: int
     size_bytes: int
 
     def __str__(self) -> str:
         return (
             f"{self.target}: {self.path} ({self.size_bytes / 2**20:.2f} MiB), largest difference "
             f"{self.max_difference:.1e} (tolerance {self.tolerance:.0e}), mean "
-            f"{self.mean_difference:.1e} (tolerance {self.mean_tolerance:.0e}), {self.num_images} "
-            f"images in {self.latency_ms:.1f} ms (Keras {self.keras_latency_ms:.1f} ms)"
+            f"{self.mean_difference:.1e} (tolerance {self.mean_tolerance:.0e}), "
+            f"{self.num_examples} examples in {self.latency_ms:.1f} ms (Keras "
+            f"{self.keras_latency_ms:.1f} ms)"
         )
 
     def to_dict(self) -> dict:
@@ -87,7 +88,7 @@ def verify(
 
     Args:
         run: answers a signature, `run(name, inputs) -> outputs`, in the artefact's own runtime.
-        subject: the generator with its questions and answers.
+        subject: the model with its questions and answers.
         names: the signatures the artefact has.
         tolerance: the largest difference allowed.
         target: the format, for messages.
@@ -103,7 +104,7 @@ def verify(
     largest = mean = 0.0
     for name in names:
         cases = [(subject.question(name), subject.answer(name))]
-        if dynamic_batch and subject.num_images > 1:
+        if dynamic_batch and subject.num_examples > 1:
             cases.append(tuple(first_example(values) for values in cases[0]))
         for inputs, expected in cases:
             actual = _run_or_refuse(run, name, inputs, target, path)
@@ -125,7 +126,7 @@ def verify(
         mean_tolerance=bounds[1],
         latency_ms=latency,
         keras_latency_ms=keras_latency,
-        num_images=subject.num_images,
+        num_examples=subject.num_examples,
         size_bytes=size_bytes,
     )
 
@@ -187,6 +188,26 @@ def refuse_existing(path: str, overwrite: bool) -> None:
             f"{path} exists already and was left as it is; "
             "choose another path or version, or pass overwrite=True."
         )
+
+
+def portable_names(
+    signatures: Mapping[str, Signature], runtime: str, wanted: Sequence[str] | None = None
+) -> list[str]:
+    """The signatures that a runtime can hold, all of them or those that are wanted.
+
+    Raises:
+        ExportError: there is none, or one that is wanted is not among them.
+    """
+    portable = [name for name, signature in signatures.items() if runtime in signature.portable]
+    missing = [name for name in wanted or () if name not in portable]
+    if missing or not portable:
+        what = repr(missing[0]) if missing else "any of its signatures"
+        raise ExportError(
+            f"{runtime} cannot hold {what} (it has no kernels for seeded random numbers, nor for "
+            f"most gradients); it holds {', '.join(portable) or 'none'} of this model, and a "
+            f"SavedModel holds all: {', '.join(signatures)}"
+        )
+    return list(wanted or portable)
 
 
 def require(module: str, extra: str):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from tfgen.errors import ExportError
 from tfgen.export import check
@@ -9,6 +10,7 @@ from tfgen.export.litert import export_litert
 from tfgen.export.onnx import export_onnx
 from tfgen.export.saved_model import export_saved_model
 from tfgen.export.subject import Subject
+from tfgen.serving import as_servable
 
 FORMATS = ("saved_model", "litert_float32", "litert_float16", "litert_int8", "onnx")
 
@@ -32,30 +34,36 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
     return os.path.join(directory, f"{name}_{format.removeprefix('litert_')}.tflite")
 
 
+def formats_of(model: Any) -> tuple[str, ...]:
+    """The formats of `FORMATS` that a model can become, by what its signatures say."""
+    runtimes = {r for s in as_servable(model).signatures().values() for r in s.portable}
+    return tuple(f for f in FORMATS if f == "saved_model" or f.partition("_")[0] in runtimes)
+
+
 def export_all(
-    generator,
+    model: Any,
     directory: str,
     name: str,
     version: int = 1,
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     overwrite: bool = False,
-    num_images: int = 4,
+    num_examples: int = 4,
     on_start=None,
     on_report=None,
 ) -> list[check.ExportReport]:
-    """Exports a generator to several formats below one directory, each checked in its own runtime.
+    """Exports a model to several formats below one directory, each checked in its own runtime.
 
     Existing targets and missing runtimes are refused before anything is computed.
 
     Args:
-        generator: a built `tfgen.generative.Generator`.
+        model: a `tfgen.serving.Servable`, such as every generator, or a Keras model.
         directory: where the artefacts go; made if need be.
         name: the model's name, the stem of every file.
         version: the SavedModel's version.
-        formats: some of `FORMATS`.
+        formats: some of `FORMATS`; by default all that the model can become (`formats_of`).
         overwrite: replace what exists, each artefact once its successor is verified.
-        num_images: batch size of the comparison and of the timing.
+        num_examples: batch size of the comparison and of the timing.
         on_start: called with each format before it is made; ONNX of a long chain takes minutes.
         on_report: called with each report as soon as it is there, for instance `print`.
 
@@ -65,24 +73,27 @@ def export_all(
     Raises:
         ExportError: see the single exporters; formats finished before the failing one stay.
     """
+    formats = formats_of(model) if formats is None else formats
     for format in formats:
         check.refuse_existing(artefact_path(directory, name, format, version), overwrite)
         for runtime in _RUNTIMES.get(format.partition("_")[0], ()):
             check.require(*runtime)
-    subject = Subject(generator, num_images)
+    subject = Subject(model, num_examples)
     reports = []
     for format in formats:
-        path = artefact_path(directory, name, format, version)
-        options = {"overwrite": overwrite, "subject": subject}
         if on_start is not None:
             on_start(format)
-        if format == "saved_model":
-            report = export_saved_model(generator, os.path.dirname(path), version, **options)
-        elif format == "onnx":
-            report = export_onnx(generator, path, **options)
-        else:
-            report = export_litert(generator, path, format.removeprefix("litert_"), **options)
-        reports.append(report)
+        path = artefact_path(directory, name, format, version)
+        reports.append(_export(subject, path, format, version, overwrite))
         if on_report is not None:
-            on_report(report)
+            on_report(reports[-1])
     return reports
+
+
+def _export(subject: Subject, path: str, format: str, version: int, overwrite: bool):
+    options = {"overwrite": overwrite, "subject": subject}
+    if format == "saved_model":
+        return export_saved_model(subject.model, os.path.dirname(path), version, **options)
+    if format == "onnx":
+        return export_onnx(subject.model, path, **options)
+    return export_litert(subject.model, path, format.removeprefix("litert_"), **options)

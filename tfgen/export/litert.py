@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite): the noise signature with builtin ops only.
+"""LiteRT (formerly TensorFlow Lite): the portable signatures, with builtin ops only.
 
 float32   the weights as they are
 float16   weights stored in half precision, arithmetic in float32: half the size
@@ -9,15 +9,17 @@ int8      dynamic range: large kernels stored as int8 with a scale per output ch
 import os
 import re
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tfgen.errors import ExportError
 from tfgen.export import check
 from tfgen.export.saved_model import FLOAT32_TOLERANCE, write_saved_model
-from tfgen.export.signatures import Signatures
 from tfgen.export.subject import Subject
-from tfgen.files.replacing import replace_file
+from tfgen.export.traces import Traces
+from tfgen.files import replace_file
 
 VARIANTS = ("float32", "float16", "int8")
 
@@ -34,27 +36,29 @@ TOLERANCES = {
 
 
 def export_litert(
-    generator,
+    model: Any,
     path: str,
     variant: str = "float32",
     *,
+    names: Sequence[str] | None = None,
     batch_size: int | None = None,
     overwrite: bool = False,
     tolerance: float | None = None,
     mean_tolerance: float | None = None,
     subject: Subject | None = None,
 ) -> check.ExportReport:
-    """Writes a `.tflite` file whose signature `generate` turns noise into images.
+    """Writes a `.tflite` file with a model's portable signatures, such as `generate`.
 
     Args:
-        generator: a built `tfgen.generative.Generator`.
+        model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
         path: the file to write.
         variant: `"float32"`, `"float16"` or `"int8"` (weights).
+        names: which of the portable signatures to include; all by default.
         batch_size: fixes the batch, which some delegates need; `None` leaves it open.
         overwrite: replace an existing file, once the new one is verified.
         tolerance: largest difference allowed; by default that of the variant in `TOLERANCES`.
         mean_tolerance: mean difference allowed, likewise.
-        subject: the generator's `Subject`, when several exports share it.
+        subject: the model's `Subject`, when several exports share it.
 
     Returns:
         The report of the comparison, run with `ai_edge_litert`.
@@ -65,28 +69,23 @@ def export_litert(
     """
     if variant not in VARIANTS:
         raise ExportError(f"Unknown LiteRT variant {variant!r}; expected {', '.join(VARIANTS)}.")
-    formats = getattr(generator, "export_formats", None)
-    if formats is not None and f"litert_{variant}" not in formats:
-        raise ExportError(
-            f"LiteRT has no kernels for the gradients that {type(generator).__name__} follows when "
-            f"it samples; export it to {' or '.join(formats)}."
-        )
     path = os.path.abspath(path)
     check.refuse_existing(path, overwrite)
     check.require("ai_edge_litert.interpreter", "litert")
     largest, mean = TOLERANCES[variant]
-    subject = subject or Subject(generator)
-    signatures = subject.frozen
+    subject = subject or Subject(model)
+    names = check.portable_names(subject.keras.signatures, "litert", names)
+    traces = subject.frozen
     if batch_size is not None:
-        signatures = Signatures(signatures.generator, batch_size)
-        subject = Subject(generator, batch_size)
+        traces = Traces(traces.servable, batch_size)
+        subject = Subject(subject.model, batch_size)
     with check.written_beside(path, replace_file) as beside:
         with open(beside, "wb") as file:
-            file.write(convert(signatures, variant))
+            file.write(convert(traces, variant, names))
         return check.verify(
             _runner(beside),
             subject,
-            ["generate"],
+            names,
             largest if tolerance is None else tolerance,
             mean_tolerance=mean if mean_tolerance is None else mean_tolerance,
             target=f"litert {variant}",
@@ -96,15 +95,15 @@ def export_litert(
         )
 
 
-def convert(signatures: Signatures, variant: str) -> bytes:
-    """The flatbuffer of a frozen generator's noise signature, unchecked.
+def convert(traces: Traces, variant: str, names: Sequence[str]) -> bytes:
+    """The flatbuffer of some of a frozen model's signatures, unchecked.
 
     Raises:
         ExportError: an op has no builtin kernel (Flex and custom ops are refused).
     """
     with tempfile.TemporaryDirectory() as directory:
-        write_saved_model(signatures, directory, ["generate"])
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=["generate"])
+        write_saved_model(traces, directory, names)
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=list(names))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if variant != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -115,7 +114,7 @@ def convert(signatures: Signatures, variant: str) -> bytes:
         except Exception as error:  # the converter's errors have no common type
             ops = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
             reason = f"no builtin kernel for {', '.join(ops)}" if ops else str(error).strip()[:200]
-            raise ExportError(f"LiteRT cannot hold this generator: {reason}.") from error
+            raise ExportError(f"LiteRT cannot hold this model: {reason}.") from error
 
 
 def _runner(path: str) -> check.Runner:

@@ -1,40 +1,46 @@
-"""ONNX: the noise signature as a graph of standard operators with a dynamic batch."""
+"""ONNX: a portable signature as a graph of standard operators with a dynamic batch."""
 
 import contextlib
 import logging
 import os
+from typing import Any
 
 import tensorflow as tf
 
 from tfgen.errors import ExportError
 from tfgen.export import check, onnx_gradients
 from tfgen.export.saved_model import FLOAT32_TOLERANCE
-from tfgen.export.signatures import Signatures
 from tfgen.export.static_shapes import settle_shapes
 from tfgen.export.subject import Subject
-from tfgen.files.replacing import replace_file
+from tfgen.export.traces import Traces
+from tfgen.files import replace_file
+from tfgen.serving import default_signature
 
 OPSET = 17
 
 
 def export_onnx(
-    generator,
+    model: Any,
     path: str,
     *,
+    signature: str | None = None,
     opset: int = OPSET,
     overwrite: bool = False,
     tolerance: float = FLOAT32_TOLERANCE,
     subject: Subject | None = None,
 ) -> check.ExportReport:
-    """Writes an `.onnx` file: named noise [batch, ...] and `temperature` to `images`.
+    """Writes an `.onnx` file: one portable signature, such as a generator's `generate`.
+
+    Inputs and outputs keep the signature's names; their batch is open.
 
     Args:
-        generator: a built `tfgen.generative.Generator`.
+        model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
         path: the file to write.
+        signature: its name; by default the model's default one, or the first, of those portable.
         opset: version of the ONNX operator set.
         overwrite: replace an existing file, once the new one is verified.
         tolerance: largest difference allowed, see `tfgen.export.check`.
-        subject: the generator's `Subject`, when several exports share it.
+        subject: the model's `Subject`, when several exports share it.
 
     Returns:
         The report of the comparison, run with `onnxruntime`.
@@ -47,14 +53,18 @@ def export_onnx(
     check.refuse_existing(path, overwrite)
     check.require("tf2onnx", "onnx")
     check.require("onnxruntime", "onnx")
-    subject = subject or Subject(generator)
+    subject = subject or Subject(model)
+    known = subject.keras.signatures
+    names = check.portable_names(known, "onnx", None if signature is None else [signature])
+    name = default_signature({name: known[name] for name in names})
+    traces = Traces(subject.frozen.servable, without_loops=True)
     with check.written_beside(path, replace_file) as beside:
         with open(beside, "wb") as file:
-            file.write(convert(_without_loops(subject.frozen), opset))
+            file.write(convert(traces, name, opset))
         return check.verify(
             _runner(beside),
             subject,
-            ["generate"],
+            [name],
             tolerance,
             target="onnx",
             path=path,
@@ -62,25 +72,18 @@ def export_onnx(
         )
 
 
-def _without_loops(signatures: Signatures) -> Signatures:
-    """Signatures whose graphs hold no loop, where the generator has any."""
-    generator = signatures.generator
-    plain = generator.without_loops() if hasattr(generator, "without_loops") else generator
-    return signatures if plain is generator else Signatures(plain)
-
-
-def convert(signatures: Signatures, opset: int = OPSET) -> bytes:
-    """The serialized ONNX model of a frozen generator's noise signature, unchecked.
+def convert(traces: Traces, signature: str, opset: int = OPSET) -> bytes:
+    """The serialized ONNX model of one signature, unchecked.
 
     Raises:
         ExportError: an op has no ONNX form.
     """
     tf2onnx = check.require("tf2onnx", "onnx")
-    graph, inputs, outputs = _freeze_variables(signatures["generate"])
+    graph, inputs, outputs = _freeze_variables(traces[signature])
     with _quiet():
         model, _ = tf2onnx.convert.from_graph_def(
             graph,
-            name="generate",
+            name=signature,
             input_names=list(inputs),
             output_names=list(outputs),
             tensors_to_rename={**inputs, **outputs},
@@ -93,7 +96,7 @@ def convert(signatures: Signatures, opset: int = OPSET) -> bytes:
         {n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)}
     )
     if unknown:
-        raise ExportError(f"ONNX cannot hold this generator: no operator for {', '.join(unknown)}.")
+        raise ExportError(f"ONNX cannot hold this model: no operator for {', '.join(unknown)}.")
     for value in [*model.graph.input, *model.graph.output]:
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -3,19 +3,23 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfgen.errors import ExportError
 from tfgen.export import check
-from tfgen.export.signatures import SIGNATURES, Signatures
 from tfgen.export.subject import Subject
+from tfgen.export.traces import Traces
 from tfgen.export.warmup import write_warmup_requests
-from tfgen.files.replacing import replace_dir
+from tfgen.files import replace_dir
+from tfgen.serving import default_signature
 
 # Folding the normalisation into the kernels reorders float32 sums: about 1e-6 on the pixels of a
 # shallow model, more in a deep one, where all groups below see a group's rounding.
 FLOAT32_TOLERANCE = 1e-3
+DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 # What TensorFlow raises where Python would raise OSError.
 _DISK_ERRORS = (
@@ -27,28 +31,31 @@ _DISK_ERRORS = (
 
 
 def export_saved_model(
-    generator,
+    model: Any,
     path: str,
     version: int = 1,
     *,
-    names: Sequence[str] = SIGNATURES,
+    names: Sequence[str] | None = None,
     overwrite: bool = False,
     tolerance: float = FLOAT32_TOLERANCE,
+    storage: str = "float32",
     subject: Subject | None = None,
 ) -> check.ExportReport:
     """Writes `<path>/<version>/`, which TF Serving polls, with named signatures and a warm-up file.
 
     It is written beside, loaded with a plain `tf.saved_model.load`, compared with the Keras model,
-    and only then renamed.
+    and only then renamed. A server that is asked for no signature by name answers the model's
+    default one.
 
     Args:
-        generator: a built `tfgen.generative.Generator`.
+        model: a `tfgen.serving.Servable`, such as every generator, or a Keras model.
         path: the served model's directory; its last part is the model's name.
         version: the version, a positive integer.
-        names: which of `SIGNATURES` to include.
+        names: which of the model's signatures to include; all by default.
         overwrite: replace an existing version, once the new one is verified.
         tolerance: largest difference allowed, see `tfgen.export.check`.
-        subject: the generator's `Subject`, when several exports share it.
+        storage: dtype in which the weights are kept, "float32" or "float16".
+        subject: the model's `Subject`, when several exports share it; it has its own storage.
 
     Returns:
         The report of the comparison.
@@ -62,7 +69,8 @@ def export_saved_model(
     path = os.path.abspath(path)
     target = os.path.join(path, str(version))
     check.refuse_existing(target, overwrite)
-    subject = subject or Subject(generator)
+    subject = subject or Subject(model, storage=storage)
+    names = list(subject.keras) if names is None else list(names)
     with _removed_if_empty(path), check.written_beside(target, replace_dir) as beside:
         write_saved_model(subject.frozen, beside, names)
         write_warmup_requests(
@@ -81,17 +89,33 @@ def export_saved_model(
         )
 
 
-def write_saved_model(signatures: Signatures, directory: str, names: Sequence[str]) -> None:
-    """Writes some of a generator's signatures into a directory, unchecked."""
-    functions = {name: signatures[name] for name in names}
+def write_saved_model(traces: Traces, directory: str, names: Sequence[str]) -> None:
+    """Writes some of a model's signatures into a directory, unchecked."""
+    functions = {name: traces[name] for name in names}
+    default = default_signature({name: traces.signatures[name] for name in names})
     # Only the variables are attached: no object of tfgen enters the file or is needed to read it.
     variables = {id(v): v for function in functions.values() for v in function.variables}
     holder = tf.Module()
     holder.weights = list(variables.values())
     try:
-        tf.saved_model.save(holder, directory, signatures=functions)
+        signatures = {**functions, DEFAULT: functions[default]}
+        tf.saved_model.save(holder, directory, signatures=signatures)
     except _DISK_ERRORS as error:
         raise OSError(error.message) from error
+    _forget_custom_gradients(os.path.join(directory, "saved_model.pb"))
+
+
+def _forget_custom_gradients(path: str) -> None:
+    """Serving takes no gradients, and a loader warns of each that is missing, in loops as well."""
+    saved = saved_model_pb2.SavedModel()
+    with open(path, "rb") as file:
+        saved.ParseFromString(file.read())
+    graph = saved.meta_graphs[0].graph_def
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.attr.pop("_gradient_op_type", None)
+    with open(path, "wb") as file:
+        file.write(saved.SerializeToString(deterministic=True))
 
 
 def _runner(directory: str) -> check.Runner:

@@ -1,56 +1,68 @@
-"""A generator under export: the questions put to it, its own answers, and its serving form.
+"""A model under export: the questions put to it, its own answers, and its serving form.
 
 One subject serves all formats, so that the model is folded, traced and asked once.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
 from tfgen.errors import ExportError
-from tfgen.export.signatures import Signatures, computing_in_float32, input_specs
-
-_SEED_STRIDE = 1_000_003  # between the first seeds of two sets of questions
+from tfgen.export.traces import Traces, computing_in_float32
+from tfgen.serving import Arrays, as_servable
 
 
 class Subject:
-    """A generator with example inputs and its own answers to them.
+    """A model with example inputs and its own answers to them.
 
     Args:
-        generator: a built `tfgen.generative.Generator`.
-        num_images: images in each example.
+        model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
+        num_examples: batch size of each example.
         seed: draws other examples.
+        storage: dtype in which the serving form keeps its weights; it computes in float32.
     """
 
-    def __init__(self, generator, num_images: int = 4, seed: int = 0):
-        if num_images < 1:
-            raise ExportError(f"num_images is {num_images}; a comparison needs at least one image.")
-        self.generator = generator
-        self.num_images = num_images
-        self.keras = Signatures(generator)
-        first = seed * _SEED_STRIDE % 2**30
-        self._seeds = np.arange(first, first + num_images, dtype=np.int32)
-        self._answers: dict[str, dict[str, np.ndarray]] = {}
+    def __init__(self, model: Any, num_examples: int = 4, seed: int = 0, storage: str = "float32"):
+        if num_examples < 1:
+            raise ExportError(
+                f"num_examples is {num_examples}; a comparison needs at least one example."
+            )
+        self.model = as_servable(model)
+        self.num_examples = num_examples
+        self.storage = storage
+        self.keras = Traces(self.model)
+        self._seed = seed
+        self._questions: dict[str, Arrays] = {}
+        self._answers: dict[str, Arrays] = {}
 
     @functools.cached_property
-    def frozen(self) -> Signatures:
-        """The serving form, normalisation folded in where the generator offers `frozen()`."""
-        if not hasattr(self.generator, "frozen"):
+    def frozen(self) -> Traces:
+        """The serving form, normalisation folded in where the model offers `frozen()`.
+
+        Raises:
+            ExportError: weights are wanted in another dtype, which only `frozen()` could give.
+        """
+        if not hasattr(self.model, "frozen"):
+            if self.storage != "float32":
+                raise ExportError(
+                    f"{type(self.model).__name__} has no frozen(storage=...): its weights cannot "
+                    f"be kept in {self.storage}"
+                )
             return self.keras
-        with computing_in_float32(self.generator):
-            return Signatures(self.generator.frozen())
+        options = {} if self.storage == "float32" else {"storage": self.storage}
+        with computing_in_float32(self.model):
+            return Traces(self.model.frozen(**options))
 
-    def question(self, name: str) -> dict[str, np.ndarray]:
-        """Plausible inputs of a signature: noise from the prior, images from the generator."""
-        needed = input_specs(self.generator, name)
-        values = {"seeds": self._seeds, "temperature": np.array(1.0, np.float32)}
-        if name == "generate":
-            values.update(self._noise)
-        if "images" in needed:
-            values["images"] = self._images
-        return {key: values[key] for key in needed}
+    def question(self, name: str) -> Arrays:
+        """Plausible inputs of a signature."""
+        if name not in self._questions:
+            signature = self.keras.signatures[name]
+            values = signature.example(self.num_examples, self._seed)
+            self._questions[name] = {key: np.asarray(values[key]) for key in signature.inputs}
+        return self._questions[name]
 
-    def answer(self, name: str) -> dict[str, np.ndarray]:
+    def answer(self, name: str) -> Arrays:
         """The Keras model's answer, computed once.
 
         Raises:
@@ -66,14 +78,3 @@ class Subject:
                     )
             self._answers[name] = outputs
         return self._answers[name]
-
-    @functools.cached_property
-    def _noise(self) -> dict[str, np.ndarray]:
-        noise = self.generator.draw_noise(self._seeds)
-        return {key: np.asarray(value, np.float32) for key, value in noise.items()}
-
-    @functools.cached_property
-    def _images(self) -> np.ndarray:
-        """Generated images, rounded to 8 bits as a client would send them."""
-        images = np.clip(self.answer("generate")["images"], 0, 1)
-        return np.round(images * 255).astype(np.float32) / 255

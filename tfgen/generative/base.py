@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import DataError
+from tfgen.generative.signatures import generator_signatures
+from tfgen.serving import PORTABLE, Signature
 
 _NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
 
@@ -87,7 +89,7 @@ class Generator:
     """
 
     image_shape: tuple[int, int, int]
-    export_formats: tuple[str, ...] | None = None  # of `tfgen.export.FORMATS`; None: all
+    portable_to: tuple[str, ...] = PORTABLE  # runtimes that can hold `generate`
 
     def noise_spec(self, num_images: int | None = None) -> dict[str, NoiseSpec]:
         """Names, shapes and distributions of the noise of `num_images` images."""
@@ -114,6 +116,10 @@ class Generator:
     def frozen(self) -> "Generator":
         """A generator with the same methods and weights fixed for inference."""
         return self
+
+    def signatures(self) -> dict[str, Signature]:
+        """What it answers when it is served, see `tfgen.generative.signatures`."""
+        return generator_signatures(self)
 
     def without_loops(self) -> "Generator":
         """The same for runtimes whose graphs know no loops."""

@@ -105,7 +105,7 @@ def write(
         model: the generator.
         config: complete.
         numbers: what `tfgen-evaluate` measured, by split.
-        served: `weights`, `num_images` and `max_difference` of the SavedModel.
+        served: `weights`, `num_examples` and `max_difference` of the SavedModel.
         recipe: the config file it was trained with.
         notes: sentences to add to how it was made.
     """
@@ -123,7 +123,7 @@ def write(
         shape="x".join(map(str, model.image_shape)),
         shape_list=", ".join(map(str, model.image_shape)),
         storage=served["weights"],
-        num_images=served["num_images"],
+        num_images=served.get("num_examples", served.get("num_images")),
         max_difference=served["max_difference"],
         numbers=_numbers(numbers),
         splits=_splits(info),

@@ -62,7 +62,7 @@ class VAEBMInference(Generator):
     sampler: SamplerOptions
     smoothing: float = 0.0
     # LiteRT has no kernels for the gradients that the chain follows.
-    export_formats = ("saved_model", "onnx")
+    portable_to = ("onnx",)
 
     def ready(self) -> Ready:
         """Weights to infer with."""
