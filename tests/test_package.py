@@ -1,6 +1,7 @@
 """The package as a whole: what importing costs, which way imports point, what is tracked."""
 
 import ast
+import graphlib
 import importlib.metadata
 import importlib.util
 import pathlib
@@ -34,6 +35,8 @@ _ABOVE = ("systems", "export", "runs", "bin")
 
 ROOMS = {room: set(_ORDER[:place]) for place, room in enumerate(_ORDER)}
 ROOMS |= {house: {*_ORDER, *_HOUSES} - {house} for house in _HOUSES}
+# Rooms within rooms, likewise bottom to top.
+_SUB_ROOMS = {"privacy": ("network", "attack", "defence", "audit")}
 ROOMS |= {room: {*_ORDER, *_HOUSES, *_ABOVE[:place]} for place, room in enumerate(_ABOVE)}
 
 # What a recipe is made of: for training, and for what is not training.
@@ -73,8 +76,8 @@ def test_version_is_that_of_the_metadata():
     assert installed == tfgen.__version__
 
 
-def _imported_rooms(path):
-    """Rooms that a file of the package imports from, anywhere in it."""
+def _imported_names(path):
+    """All that a file imports from the package, anywhere in it, as parts of dotted names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -85,8 +88,13 @@ def _imported_rooms(path):
             continue
         for name in names:
             parts = name.split(".")
-            if parts[0] == "tfgen" and len(parts) > 1 and parts[1] in ROOMS:
-                yield parts[1]
+            if parts[0] == "tfgen" and len(parts) > 1:
+                yield parts
+
+
+def _imported_rooms(path):
+    """Rooms that a file of the package imports from."""
+    return [parts[1] for parts in _imported_names(path) if parts[1] in ROOMS]
 
 
 def test_imports_point_down(root):
@@ -100,6 +108,43 @@ def test_imports_point_down(root):
             if imported != room and imported not in ROOMS[room]:
                 wrong.append(f"{path.relative_to(root)} imports tfgen.{imported}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("house", _SUB_ROOMS)
+def test_imports_point_down_within(root, house):
+    order, folder = _SUB_ROOMS[house], root / "tfgen" / house
+    assert {p.parent.name for p in folder.glob("*/__init__.py")} == {*order}
+    # Beside its rooms a house has only the file that collects their public names.
+    assert [p.name for p in folder.glob("*.py")] == ["__init__.py"]
+    wrong = []
+    for place, room in enumerate(order):
+        for path in sorted((folder / room).rglob("*.py")):
+            for parts in _imported_names(path):
+                if parts[1] == house and parts[2] not in order[: place + 1]:
+                    wrong.append(f"{path.relative_to(root)} imports {'.'.join(parts)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_import_circles(root):
+    # Modules of the package by name, and those that each of them imports, for types or late too.
+    paths = {
+        ".".join(path.relative_to(root).with_suffix("").parts): path
+        for path in (root / "tfgen").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    imported = {
+        name: {
+            module
+            for parts in _imported_names(path)
+            for module in (".".join(parts), ".".join(parts[:-1]))
+            if module in paths and module != name
+        }
+        for name, path in paths.items()
+    }
+    try:
+        graphlib.TopologicalSorter(imported).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_houses_import_each_other_by_public_classes_only(root):

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfgen.privacy import AttackSettings, SharedNetwork, build_classifier
-from tfgen.privacy.candidates import TERMS, Evidence, Optimization
+from tfgen.privacy.attack.optimization import Optimization
+from tfgen.privacy.attack.state import TERMS, Evidence
 
 torch = pytest.importorskip("torch", reason="PyTorch is a benchmark extra")
 

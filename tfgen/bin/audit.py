@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
-        from tfgen.privacy.verdict import LEAKS
+        from tfgen.privacy.audit.verdict import LEAKS
         from tfgen.runs.auditing import Auditing, complete
         from tfgen.runs.workdir import Workdir
 

@@ -21,8 +21,8 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
         debug: keeps nothing off the terminal.
         onednn: whether TensorFlow takes oneDNN's kernels on all x86 processors instead of only the
             newest, unless the user decided. Our networks then run in two thirds of the time; but it
-            fails in some convolutions that we do not use (`tfgen.privacy.self_check`), so programs
-            for networks of any make leave it as TensorFlow has it.
+            fails in some convolutions that we do not use (`tfgen.privacy.network.self_check`), so
+            programs for networks of any make leave it as TensorFlow has it.
     """
     if onednn:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

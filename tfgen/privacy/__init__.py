@@ -1,11 +1,25 @@
-"""What a shared gradient reveals of the images behind it, and whether a defence stops it."""
+"""What a shared gradient reveals of the images behind it, and whether a defence stops it.
 
-from tfgen.privacy.accounting import gaussian_epsilon, training_epsilon
-from tfgen.privacy.analytic import exclusive_units, recover_dense_input, recover_dense_inputs
-from tfgen.privacy.audit import GradientAudit
-from tfgen.privacy.audit_result import AuditResult
-from tfgen.privacy.classifiers import CLASSIFIERS, build_classifier
-from tfgen.privacy.defences import (
+Four rooms, each of which stands on those before it: `network`, what client and attacker share;
+`attack`, from a gradient to images; `defence`, what is shared instead; `audit`, all of it measured.
+"""
+
+from tfgen.privacy.attack import (
+    ATTACKS,
+    LABEL_METHODS,
+    AttackSettings,
+    GradientInversion,
+    Inversion,
+    ThreatModel,
+    exclusive_units,
+    label_accuracy,
+    present_classes,
+    recover_dense_input,
+    recover_dense_inputs,
+    restore_labels,
+)
+from tfgen.privacy.audit import AuditResult, GradientAudit, Verdict
+from tfgen.privacy.defence import (
     DEFENCES,
     DPSGD,
     Aggregation,
@@ -16,19 +30,11 @@ from tfgen.privacy.defences import (
     SignCompression,
     TopKPruning,
     defence_from_config,
+    gaussian_epsilon,
+    trained_accuracy,
+    training_epsilon,
 )
-from tfgen.privacy.inversion import GradientInversion, Inversion
-from tfgen.privacy.labels import (
-    LABEL_METHODS,
-    label_accuracy,
-    present_classes,
-    restore_labels,
-)
-from tfgen.privacy.network import SharedNetwork
-from tfgen.privacy.settings import ATTACKS, AttackSettings
-from tfgen.privacy.threat_model import ThreatModel
-from tfgen.privacy.utility import trained_accuracy
-from tfgen.privacy.verdict import Verdict
+from tfgen.privacy.network import CLASSIFIERS, SharedNetwork, build_classifier
 
 __all__ = [
     "ATTACKS",

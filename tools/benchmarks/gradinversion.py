@@ -64,7 +64,8 @@ class TfgenSide:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         from tfgen.privacy import AttackSettings, SharedNetwork, build_classifier
-        from tfgen.privacy.candidates import Evidence, Optimization
+        from tfgen.privacy.attack.optimization import Optimization
+        from tfgen.privacy.attack.state import Evidence
 
         images, labels, start = inputs()
         model = build_classifier(network, (32, 32, 3), 10, width=NETWORKS[network])

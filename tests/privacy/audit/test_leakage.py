@@ -1,0 +1,134 @@
+"""Scores of reconstructions, and what may be concluded from them."""
+
+import numpy as np
+import pytest
+from tiny import digits, relu_net
+
+from tfgen.privacy import SharedNetwork
+from tfgen.privacy.audit import leakage
+from tfgen.privacy.audit.verdict import INCONCLUSIVE, LEAKS, NOT_FOUND, bootstrap_interval, judge
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((5, 12, 12, 3)).astype(np.float32)
+
+
+def test_psnr():
+    zero = np.zeros((3, 4, 4, 1))
+    errors = np.sqrt(np.array([0.01, 0.001, 0.05]))[:, None, None, None]
+    found = leakage.psnr_db(zero, zero + errors)
+    np.testing.assert_allclose(found, [20, 30, 13.0103], atol=1e-4)
+    np.testing.assert_array_equal(leakage.psnr_db(zero, zero), 120)
+
+
+def test_matching_undoes_permutations():
+    order = np.array([3, 0, 4, 1, 2])
+    noisy = IMAGES[order] + 0.05 * RNG.standard_normal(IMAGES.shape)
+    found = leakage.match(IMAGES, noisy)
+    np.testing.assert_array_equal(order[found], np.arange(5))
+    more = np.concatenate([RNG.random((3, 12, 12, 3)), noisy])
+    np.testing.assert_array_equal(leakage.match(IMAGES, more), found + 3)
+
+
+def test_registered_psnr_forgives_shifts():
+    rolled = np.roll(IMAGES, (2, -3), (1, 2))
+    assert leakage.psnr_db(IMAGES, rolled).max() < 12
+    np.testing.assert_array_equal(leakage.registered_psnr_db(IMAGES, rolled), 120)
+
+
+def test_fourier_distance():
+    rolled = np.roll(IMAGES, (2, -3), (1, 2))
+    np.testing.assert_allclose(leakage.fourier_distance(IMAGES, rolled), 0, atol=1e-12)
+    # A constant added changes one of 144 entries, by its size times the root of 144.
+    found = leakage.fourier_distance(IMAGES, IMAGES + 0.5)
+    np.testing.assert_allclose(found, 0.5 * 12 / 144, rtol=1e-6)
+
+
+def test_relative_leakage():
+    images = digits()[0][:4]
+    grey = np.full_like(images, 0.5)
+    np.testing.assert_allclose(leakage.relative_leakage(images, grey, grey), 0)
+    before = leakage.structural_similarity(images, grey)
+    want = (1 - before) / np.maximum(np.abs(before), 1e-3)
+    np.testing.assert_allclose(leakage.relative_leakage(images, images, grey), want, rtol=1e-4)
+
+
+class TestIdentification:
+    def test_slight_noise_identifies_all(self):
+        images = digits()[0].reshape(1797, -1)
+        noisy = images[:50] + 0.01 * RNG.standard_normal((50, 64))
+        ranks = leakage.source_ranks(noisy, images, np.arange(50))
+        np.testing.assert_array_equal(ranks, 0)
+
+    def test_noise_identifies_by_chance(self):
+        # 2000 images among 20: 5 % hits, standard deviation 0.5 %; five of them on either side.
+        pool = RNG.standard_normal((20, 64))
+        ranks = leakage.source_ranks(
+            RNG.standard_normal((2000, 64)), pool, RNG.integers(0, 20, 2000)
+        )
+        assert abs(np.mean(ranks == 0) - 0.05) < 0.025
+        assert abs(np.mean(ranks) - 9.5) < 5 * np.sqrt((20**2 - 1) / 12 / 2000)
+
+    def test_slots_do_not_matter(self):
+        order = RNG.permutation(5)
+        noisy = IMAGES[order] + 0.01
+        matched = noisy[leakage.match(IMAGES, noisy)].reshape(5, -1)
+        ranks = leakage.source_ranks(matched, IMAGES.reshape(5, -1), np.arange(5))
+        np.testing.assert_array_equal(ranks, 0)
+
+
+class TestFeatureDistance:
+    def test_orders_images(self):
+        network = SharedNetwork(relu_net())
+        features = leakage.FeatureDistance(network)
+        assert "conv2d" in features.name
+        images = digits()[0][:6]
+        noise = RNG.standard_normal(images.shape)
+        np.testing.assert_array_equal(features.distance(images, images), 0)
+        near = features.distance(images, images + 0.05 * noise)
+        far = features.distance(images, images + 0.5 * noise)
+        assert np.all(near < far)
+        assert features.embed(images).shape == (6, 4 * 4 * 32)
+        assert all("call" not in vars(layer) for layer in network.model.layers)
+
+
+class TestVerdict:
+    def test_leaks_by_margin(self):
+        verdict = judge(np.array([8.0, 9.0, 10.0, 7.0]), np.zeros(4, bool), 256)
+        assert verdict.finding == LEAKS
+        assert verdict.confidence > 0.99
+
+    def test_leaks_by_identification_though_the_margin_is_negative(self):
+        verdict = judge(np.full(4, -2.0), np.array([True, True, False, True]), 256)
+        assert verdict.finding == LEAKS
+        assert "3 of 4 images identified among 256" in verdict.reason
+
+    def test_one_hit_in_a_small_pool_may_be_chance(self):
+        hits = np.array([True, False, False, False])
+        assert judge(np.full(4, -2.0), hits, 4).finding == INCONCLUSIVE
+
+    def test_nothing_found(self):
+        margins = np.array([-1.0, 0.2, -0.5, -2.0, -0.3, 0.1, -1.5, -0.2])
+        verdict = judge(margins, np.zeros(8, bool), 256)
+        assert verdict.finding == NOT_FOUND
+        assert verdict.confidence > 0.99
+        few = judge(margins[:2], np.zeros(2, bool), 256)
+        assert (few.finding, few.confidence) == (NOT_FOUND, 0.75)
+
+    def test_undecided(self):
+        verdict = judge(np.array([-9.0, 0.0, 1.5, 12.0]), np.zeros(4, bool), 256)
+        assert verdict.finding == INCONCLUSIVE
+        assert 0.5 <= verdict.confidence < 0.975
+
+    def test_interval_covers_the_mean(self):
+        # Nominally 95 %; the percentile bootstrap of 30 values covers about 94 %. 200 trials:
+        # below 86 % has probability under 1e-5 at 94 %.
+        rng = np.random.default_rng(0)
+        hits = 0
+        for _ in range(200):
+            low, high = bootstrap_interval(rng.standard_normal(30) + 3)
+            hits += low <= 3 <= high
+        assert hits >= 172
+
+    @pytest.mark.parametrize("value", [5.0, -5.0])
+    def test_one_image(self, value):
+        assert bootstrap_interval(np.array([value])) == (value, value)

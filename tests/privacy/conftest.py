@@ -1,0 +1,1 @@
+"""Brings `tiny`, which lies beside this file, within reach of the tests of every room."""

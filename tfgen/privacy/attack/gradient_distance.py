@@ -1,0 +1,99 @@
+"""L_grad: how far the gradient of candidates is from the shared one.
+
+Forms are not interchangeable: coefficients tuned for one mean nothing for another. The paper's is
+"norm", one Euclidean norm a tensor, not squared (Yin et al., 2021, arXiv:2104.07586, eq. 3): its
+pull does not fade as it converges, which lets small networks be inverted to machine precision.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfgen.errors import UserError
+from tfgen.privacy.attack.norms import safe_norm
+
+
+def gradient_distance(
+    gradients: Sequence[tf.Tensor],
+    target: Sequence[tf.Tensor],
+    form: str = "norm",
+    weights: Sequence[float] | None = None,
+    masks: Sequence[tf.Tensor] | None = None,
+    fit_scale: bool = False,
+) -> tf.Tensor:
+    """Distance between two gradients.
+
+    Forms:
+
+    - "norm": sum over tensors of the norm of the difference (GradInversion);
+    - "squared": sum of all squared differences (DLG; iDLG);
+    - "cosine": one minus the cosine of the angle between all numbers (Inverting Gradients);
+    - "sign": share of the magnitude of the candidates' gradient that points against the target,
+      twice; for targets of which only signs are left.
+
+    Args:
+        gradients: of the candidates, one tensor for each trainable variable.
+        target: the shared gradient, likewise.
+        form: see above.
+        weights: a factor for each tensor; None: all one.
+        masks: 0 where the shared gradient says nothing, as after pruning, else 1.
+        fit_scale: whether the target is first scaled to the size of the candidates' gradient, for
+            targets that were clipped. The scale is a constant for the derivative.
+
+    Returns:
+        Scalar.
+    """
+    if form not in GRADIENT_FORMS:
+        expected = ", ".join(map(repr, GRADIENT_FORMS))
+        raise UserError(f"gradient distance is {form!r}; expected one of {expected}")
+    if masks is not None:
+        gradients = [g * m for g, m in zip(gradients, masks, strict=True)]
+        target = [t * m for t, m in zip(target, masks, strict=True)]
+    if fit_scale:
+        ratio = _total_norm(gradients) / tf.maximum(_total_norm(target), 1e-30)
+        ratio = tf.stop_gradient(ratio)
+        target = [t * ratio for t in target]
+    if weights is None:
+        weights = [1.0] * len(gradients)
+    return _FORMS[form](gradients, target, weights)
+
+
+def _norm(gradients, target, weights):
+    return tf.add_n([w * safe_norm(g - t) for w, g, t in zip(weights, gradients, target)])
+
+
+def _squared(gradients, target, weights):
+    return tf.add_n(
+        [w * tf.reduce_sum(tf.square(g - t)) for w, g, t in zip(weights, gradients, target)]
+    )
+
+
+def _cosine(gradients, target, weights):
+    product = tf.add_n([w * tf.reduce_sum(g * t) for w, g, t in zip(weights, gradients, target)])
+    ours = _total_norm([w**0.5 * g for w, g in zip(weights, gradients)])
+    theirs = _total_norm([w**0.5 * t for w, t in zip(weights, target)])
+    return 1.0 - product / tf.maximum(ours * theirs, 1e-30)
+
+
+def _sign(gradients, target, weights):
+    against = tf.add_n(
+        [
+            w * tf.reduce_sum(tf.nn.relu(-g * tf.sign(t)))
+            for w, g, t in zip(weights, gradients, target)
+        ]
+    )
+    total = tf.add_n([w * tf.reduce_sum(tf.abs(g)) for w, g in zip(weights, gradients)])
+    return 2.0 * against / tf.maximum(total, 1e-30)
+
+
+def _total_norm(tensors):
+    return safe_norm(tf.stack([safe_norm(t) for t in tensors]))
+
+
+_FORMS: dict[str, Callable] = {
+    "norm": _norm,
+    "squared": _squared,
+    "cosine": _cosine,
+    "sign": _sign,
+}
+GRADIENT_FORMS = tuple(_FORMS)

@@ -1,0 +1,73 @@
+"""What makes a batch of candidates look like images: R_fidelity and R_group.
+
+Yin et al., 2021 (arXiv:2104.07586), section 3.2: total variation, the size of the pixels, the
+distance of batch-norm statistics from known ones, and the agreement of several seeds. All norms
+are Euclidean and not squared; all have gradient 0 where they are 0.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfgen.privacy.attack.norms import safe_norm
+from tfgen.privacy.network.forward import Statistics
+
+
+def total_variation(x: tf.Tensor) -> tf.Tensor:
+    """R_TV: one norm over the whole batch for each of four directions of neighbours.
+
+    Args:
+        x: `[K, H, W, C]`.
+
+    Returns:
+        Scalar: norm of the differences between columns, rows and along both diagonals, added.
+    """
+    differences = (
+        x[:, :, 1:] - x[:, :, :-1],
+        x[:, 1:] - x[:, :-1],
+        x[:, 1:, 1:] - x[:, :-1, :-1],
+        x[:, 1:, :-1] - x[:, :-1, 1:],
+    )
+    return tf.add_n([safe_norm(difference) for difference in differences])
+
+
+def mean_norm(x: tf.Tensor) -> tf.Tensor:
+    """R_l2: the norm of an image, averaged over the batch `[K, H, W, C]`; scalar."""
+    return tf.reduce_mean(safe_norm(tf.reshape(x, [tf.shape(x)[0], -1]), axis=1))
+
+
+def batch_norm_distance(
+    statistics: Sequence[Statistics],
+    known: Sequence[Statistics],
+    first_weight: float = 1.0,
+) -> tf.Tensor:
+    """R_BN: distance of the candidates' batch-norm statistics from known ones.
+
+        sum_l || mean_l(x) - m_l || + || var_l(x) - v_l ||
+
+    Args:
+        statistics: of the candidates at every batch-norm layer.
+        known: the client's, or the network's moving averages, in the same order.
+        first_weight: factor on the layer nearest to the pixels.
+
+    Returns:
+        Scalar.
+    """
+    terms = []
+    for index, (ours, theirs) in enumerate(zip(statistics, known, strict=True)):
+        distance = safe_norm(ours[0] - theirs[0]) + safe_norm(ours[1] - theirs[1])
+        terms.append(distance if index else first_weight * distance)
+    return tf.add_n(terms)
+
+
+def group_distance(x: tf.Tensor, consensus: tf.Tensor) -> tf.Tensor:
+    """R_group of one seed: distance from the consensus of all seeds, which is a constant.
+
+    Args:
+        x: `[K, H, W, C]`.
+        consensus: E, like `x`.
+
+    Returns:
+        Scalar.
+    """
+    return safe_norm(x - tf.stop_gradient(consensus))

@@ -1,0 +1,195 @@
+"""The numbers of an attack by optimisation, and the published sets of them."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from tfgen.errors import ConfigError
+from tfgen.privacy.attack.gradient_distance import GRADIENT_FORMS
+from tfgen.privacy.attack.labels import LABEL_METHODS
+
+GROUPS = ("none", "lazy", "registered")
+SCHEDULES = ("cosine", "steps", "constant")
+OPTIMIZERS = ("adam", "lbfgs")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackSettings:
+    """How candidates are brought to a shared gradient. Defaults are GradInversion's.
+
+    Pixels move in the units of the network's input; a network that takes [0, 1] where the paper's
+    takes pixels of variance one wants a smaller `learning_rate`.
+
+    Attributes:
+        num_steps: T.
+        num_seeds: G, candidates that are optimised side by side.
+        gradient_form: of L_grad, see `gradient_distance`.
+        gradient_weight: a_G; 0 leaves the gradient out, which is the control of every claim.
+        layer_weights: factors on L_grad by path of the variable; others are 1.
+        fit_scale: see `gradient_distance`.
+        tv_weight: a_tv.
+        l2_weight: a_l2.
+        batch_norm_weight: a_BN; has no effect if the threat model knows no statistics.
+        first_batch_norm_weight: further factor on the batch norm nearest to the pixels.
+        label_weight: weight of the candidates' own classification loss; 0 in the paper.
+        group: what seeds are drawn to: "registered" consensus, "lazy" (pixel mean) or "none".
+        group_weight: a_grp.
+        group_start: first step with a group term.
+        group_period: steps between two computations of the consensus.
+        optimizer: "adam", or "lbfgs" (DLG), which knows no schedule, noise, group or augmentation.
+        learning_rate: of Adam, at its peak.
+        warmup_steps: of linear rise.
+        schedule: "cosine" to zero; "steps", divided by ten at 3/8, 5/8 and 7/8; or "constant".
+        beta_1: of Adam.
+        beta_2: of Adam.
+        epsilon: of Adam.
+        signed: whether Adam sees only the sign of the gradient (Inverting Gradients).
+        noise: a_n, standard deviation of the Langevin noise on pixels in units of the current
+            learning rate.
+        clip: whether pixels are kept in [0, 1] (of the image, before normalisation).
+        jitter: largest random cyclic shift of the candidates in every step, in pixels.
+        flip: whether candidates are mirrored with probability one half in every step.
+        initial_mean: mean of the first candidates, in [0, 1].
+        initial_std: their standard deviation, likewise.
+        label_method: how labels are restored, see `restore_labels`.
+
+    Raises:
+        ConfigError: an impossible value.
+    """
+
+    num_steps: int = 20_000
+    num_seeds: int = 8
+    gradient_form: str = "norm"
+    gradient_weight: float = 1e-3
+    layer_weights: Mapping[str, float] | None = None
+    fit_scale: bool = False
+    tv_weight: float = 1e-4
+    l2_weight: float = 1e-6
+    batch_norm_weight: float = 0.1
+    first_batch_norm_weight: float = 1.0
+    label_weight: float = 0.0
+    group: str = "registered"
+    group_weight: float = 0.01
+    group_start: int = 5_000
+    group_period: int = 100
+    optimizer: str = "adam"
+    learning_rate: float = 0.1
+    warmup_steps: int = 50
+    schedule: str = "cosine"
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    signed: bool = False
+    noise: float = 0.2
+    clip: bool = True
+    jitter: int = 0
+    flip: bool = False
+    initial_mean: float = 0.5
+    initial_std: float = 0.25
+    label_method: str = "instance"
+
+    def __post_init__(self):
+        for field, allowed in _CHOICES.items():
+            value, expected = getattr(self, field), ", ".join(map(repr, allowed))
+            if value not in allowed:
+                raise ConfigError(f"{field} is {value!r}; expected one of {expected}")
+        for field in ("num_steps", "num_seeds", "group_period"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 1")
+        for field in _NOT_NEGATIVE:
+            if not 0 <= getattr(self, field) < float("inf"):
+                raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 0")
+        if self.optimizer == "lbfgs" and self.group != "none":
+            raise ConfigError("optimizer 'lbfgs' runs seeds one by one; set group to 'none'")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; expected above 0")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "AttackSettings":
+        """Settings from keyword arguments; a field that does not exist is named.
+
+        Raises:
+            ConfigError: an unknown field, with the nearest that exists.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in config:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known)}"
+                raise ConfigError(f"an attack has no setting {name!r}; {hint}")
+        return cls(**config)
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, as keyword arguments."""
+        return dataclasses.asdict(self)
+
+
+_CHOICES = {
+    "gradient_form": GRADIENT_FORMS,
+    "group": GROUPS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "label_method": LABEL_METHODS,
+}
+_NOT_NEGATIVE = (
+    "gradient_weight",
+    "tv_weight",
+    "l2_weight",
+    "batch_norm_weight",
+    "first_batch_norm_weight",
+    "label_weight",
+    "group_weight",
+    "group_start",
+    "warmup_steps",
+    "noise",
+    "jitter",
+    "initial_std",
+)
+
+# Published attacks as settings; sources in the comments.
+ATTACKS: dict[str, dict[str, Any]] = {
+    # Yin et al., 2021, arXiv:2104.07586.
+    "gradinversion": {},
+    # Geiping et al., 2020, arXiv:2003.14053: cosine, total variation, signed Adam, one seed.
+    "inverting_gradients": dict(
+        gradient_form="cosine",
+        gradient_weight=1.0,
+        tv_weight=1e-3,
+        l2_weight=0.0,
+        batch_norm_weight=0.0,
+        group="none",
+        num_seeds=1,
+        signed=True,
+        noise=0.0,
+        warmup_steps=0,
+        schedule="steps",
+    ),
+    # Zhu et al., 2019, arXiv:1906.08935, and with labels restored first Zhao et al., 2020,
+    # arXiv:2001.02610 (iDLG): which of the two is the threat model's choice of labels.
+    "dlg": dict(
+        optimizer="lbfgs",
+        num_steps=300,
+        num_seeds=1,
+        gradient_form="squared",
+        gradient_weight=1.0,
+        tv_weight=0.0,
+        l2_weight=0.0,
+        batch_norm_weight=0.0,
+        group="none",
+        noise=0.0,
+    ),
+}
+
+
+def attack_settings(config: Mapping[str, Any]) -> AttackSettings:
+    """Settings from a preset's name and what differs from it.
+
+    Raises:
+        ConfigError: no such preset or setting.
+    """
+    config = dict(config)
+    preset = config.pop("preset", "gradinversion")
+    if preset not in ATTACKS:
+        raise ConfigError(f"attack preset is {preset!r}; expected one of {', '.join(ATTACKS)}")
+    return AttackSettings.from_config({**ATTACKS[preset], **config})

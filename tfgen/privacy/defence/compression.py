@@ -1,0 +1,82 @@
+"""Compressions of a gradient, which hide some of it by the way: pruning, signs, few bits."""
+
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.privacy.defence.base import NoDefence
+
+
+@dataclasses.dataclass(frozen=True)
+class TopKPruning(NoDefence):
+    """All but the largest magnitudes of every tensor set to zero.
+
+    Attributes:
+        keep_fraction: of the entries of each tensor, at least one.
+    """
+
+    keep_fraction: float = 0.1
+    name: ClassVar[str] = "pruning"
+
+    def __post_init__(self):
+        if not 0 < self.keep_fraction <= 1:
+            raise ConfigError(f"keep_fraction is {self.keep_fraction}; expected in (0, 1]")
+
+    def transform(self, gradients, seed=0):
+        return [self._prune(g) for g in gradients]
+
+    def _prune(self, gradient):
+        magnitude = tf.reshape(tf.abs(gradient), [-1])
+        kept = max(1, round(self.keep_fraction * magnitude.shape[0]))
+        threshold = tf.math.top_k(magnitude, kept, sorted=True).values[-1]
+        return tf.where(tf.abs(gradient) >= threshold, gradient, tf.zeros_like(gradient))
+
+    def masks(self, released):
+        return [tf.cast(g != 0, tf.float32) for g in released]
+
+
+@dataclasses.dataclass(frozen=True)
+class SignCompression(NoDefence):
+    """The sign of every entry times the mean magnitude of its tensor."""
+
+    name: ClassVar[str] = "sign"
+
+    def transform(self, gradients, seed=0):
+        return [tf.sign(g) * tf.reduce_mean(tf.abs(g)) for g in gradients]
+
+    def adapt(self, settings):
+        # Only directions are left.
+        form = settings.gradient_form
+        weight = settings.gradient_weight if form in ("cosine", "sign") else 1.0
+        form = form if form in ("cosine", "sign") else "cosine"
+        return dataclasses.replace(
+            settings, gradient_form=form, gradient_weight=weight if settings.gradient_weight else 0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization(NoDefence):
+    """Stochastic rounding of every tensor to evenly spaced levels; right on average.
+
+    Attributes:
+        num_bits: levels `-2**(num_bits-1) + 1 ... 2**(num_bits-1) - 1` between the extremes.
+    """
+
+    num_bits: int = 8
+    name: ClassVar[str] = "quantization"
+
+    def __post_init__(self):
+        if not 2 <= self.num_bits <= 16:
+            raise ConfigError(f"num_bits is {self.num_bits}; expected 2 to 16")
+
+    def transform(self, gradients, seed=0):
+        levels = 2.0 ** (self.num_bits - 1) - 1.0
+        result = []
+        for index, gradient in enumerate(gradients):
+            step = tf.reduce_max(tf.abs(gradient)) / levels
+            step = tf.where(step > 0, step, 1.0)
+            dither = tf.random.stateless_uniform(gradient.shape, [seed, index])
+            result.append(tf.floor(gradient / step + dither) * step)
+        return result
