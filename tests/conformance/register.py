@@ -1,8 +1,12 @@
 """One tiny instance of everything public that Keras, TensorFlow or TFP can hold.
 
-`test_conformance.py` asks all of them the same questions, and fails when something public is
-missing here. To add a class, add a row.
+The tests beside this file ask all of them the same questions, by what they can do, and fail when
+something public is missing here. To add a system, add a line to `SYSTEMS`; a class, a row to the
+table of its kind.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -73,48 +77,77 @@ def _levels(count, *shape):
     return tf.constant(RNG.integers(0, count, shape) / (count - 1), tf.float32)
 
 
-MODELS = {
-    "nvae": _nvae(),
-    "nvae with everything": _nvae(
-        image_shape=(8, 4, 3),
-        decoder="logistic_mixture",
-        num_mixtures=2,
-        num_bits=5,
-        edge="nvae2020",
-        architecture="res_bnelu",
-        squeeze_excite=False,
-        residual_posterior=False,
-        num_flows=1,
-        conditional_flow=True,
-        spectral_initial=1.0,
-        total_steps=10,
-        kl_balance=None,
-        recompute=True,
+def image_batch(model, num_images=3):
+    """Images that any decoder can score, as `fit` would get them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 2, (num_images, *model.image_shape))
+    return {"images": tf.constant(images, tf.float32)}
+
+
+class System(NamedTuple):
+    """A tiny instance of a system and what it can do.
+
+    Attributes:
+        make: makes a fresh one; takes further keyword arguments of the constructor.
+        capabilities: some of "trainable" and "generator".
+        batch: `(model, number of examples)` to a batch of data.
+    """
+
+    make: Callable
+    capabilities: tuple[str, ...] = ("trainable", "generator")
+    batch: Callable[..., Any] = image_batch
+
+
+SYSTEMS = {
+    "nvae": System(_nvae()),
+    "nvae with everything": System(
+        _nvae(
+            image_shape=(8, 4, 3),
+            decoder="logistic_mixture",
+            num_mixtures=2,
+            num_bits=5,
+            edge="nvae2020",
+            architecture="res_bnelu",
+            squeeze_excite=False,
+            residual_posterior=False,
+            num_flows=1,
+            conditional_flow=True,
+            spectral_initial=1.0,
+            total_steps=10,
+            kl_balance=None,
+            recompute=True,
+        )
     ),
-    "nvae of one group": _nvae(image_shape=(4, 8, 2), decoder="normal", num_groups=1, padding=2),
-    "ncp": _ncp(_nvae()),
-    "ncp with everything": _ncp(
-        _nvae(num_groups=3),
-        shared=True,
-        quadratic=False,
-        num_cells=2,
-        num_negatives=3,
-        num_proposals=[1, 40, 3],
-        seed=3,
+    "nvae of one group": System(
+        _nvae(image_shape=(4, 8, 2), decoder="normal", num_groups=1, padding=2)
     ),
-    "vaebm": _vaebm(_nvae(decoder="normal")),
-    "vaebm with everything": _vaebm(
-        _nvae(image_shape=(4, 8, 3), decoder="normal", num_flows=1),
-        energy={**_TINY_ENERGY, "signed_input": True, "seed": 4},
-        step_size=1e-3,
-        noise_scale=0.5,
-        potential="official",
-        negatives="mean",
-        output="sample",
-        spectral_coefficient=0.0,
-        energy_coefficient=0.1,
-        buffer_size=7,
-        seed=2,
+    "ncp": System(_ncp(_nvae())),
+    "ncp with everything": System(
+        _ncp(
+            _nvae(num_groups=3),
+            shared=True,
+            quadratic=False,
+            num_cells=2,
+            num_negatives=3,
+            num_proposals=[1, 40, 3],
+            seed=3,
+        )
+    ),
+    "vaebm": System(_vaebm(_nvae(decoder="normal"))),
+    "vaebm with everything": System(
+        _vaebm(
+            _nvae(image_shape=(4, 8, 3), decoder="normal", num_flows=1),
+            energy={**_TINY_ENERGY, "signed_input": True, "seed": 4},
+            step_size=1e-3,
+            noise_scale=0.5,
+            potential="official",
+            negatives="mean",
+            output="sample",
+            spectral_coefficient=0.0,
+            energy_coefficient=0.1,
+            buffer_size=7,
+            seed=2,
+        )
     ),
 }
 
@@ -184,7 +217,7 @@ DISTRIBUTIONS = {
 }
 
 KERAS_OBJECTS = {
-    **MODELS,
+    **{name: system.make for name, system in SYSTEMS.items()},
     **LAYERS,
     **OPTIMIZERS,
     **SCHEDULES,
@@ -217,3 +250,8 @@ def registered_types() -> set[type]:
     """Classes that have an instance."""
     makers = [*KERAS_OBJECTS.values(), *(make for make, _ in DISTRIBUTIONS.values())]
     return {type(make()) for make in makers}
+
+
+def able(capability: str) -> list[str]:
+    """Names of the systems that have a capability."""
+    return [name for name, system in SYSTEMS.items() if capability in system.capabilities]

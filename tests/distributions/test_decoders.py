@@ -297,14 +297,27 @@ def test_images_off_the_grid_are_refused_on_request():
 # --- Normal ------------------------------------------------------------------
 
 
-def test_normal_density_is_that_of_the_mapped_image():
+def test_normal_density_integrates_to_one_over_its_own_events():
+    decoder = PixelNormal(tf.constant([[[0.3, -1.0]]]))
+    x = np.linspace(-3.0, 4.0, 20_001)
+    log_density = decoder.log_prob(tf.constant(x.reshape(-1, 1, 1, 1), tf.float32)).numpy()
+    density = np.exp(log_density.astype(np.float64))
+    np.testing.assert_allclose(np.trapezoid(density, x), 1.0, atol=1e-4)
+    entropy = -np.trapezoid(density * log_density, x)
+    np.testing.assert_allclose(decoder.entropy(), entropy, atol=1e-4)
+
+
+def test_normal_density_as_the_papers_count_is_that_of_the_mapped_image():
     decoder, params, event = make("normal")
     image = np.random.default_rng(9).uniform(size=(2, *event)).astype(np.float32)
     loc, raw = np.split(params.numpy().astype(np.float64), 2, axis=-1)
     law = scipy.stats.norm(5 * np.tanh(loc / 5), np.exp(5 * np.tanh(raw / 5)) + 0.01)
     want = law.logpdf(2 * image.astype(np.float64) - 1).sum((1, 2, 3))
-    np.testing.assert_allclose(decoder.log_prob(image), want, rtol=1e-5)
-    np.testing.assert_allclose(decoder.entropy(), law.entropy().sum((1, 2, 3)), rtol=1e-5)
+    volume = np.log(2) * np.prod(event)
+    np.testing.assert_allclose(decoder.signed_log_prob(image), want, rtol=1e-5)
+    np.testing.assert_allclose(decoder.log_prob(image), want + volume, rtol=1e-5)
+    entropy = law.entropy().sum((1, 2, 3)) - volume
+    np.testing.assert_allclose(decoder.entropy(), entropy, rtol=1e-5)
     np.testing.assert_allclose(decoder.stddev(), 0.5 * law.std(), rtol=1e-5)
 
 

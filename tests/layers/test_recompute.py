@@ -27,11 +27,11 @@ def _loss_gradients_statistics(model, images):
     @tf.function(autograph=False)
     def run(images):
         with tf.GradientTape() as tape:
-            loss, _ = model.training_loss(images)
+            loss, _, updates, _ = model.training_loss(images)
         return (
             loss,
             tape.gradient(loss, [v.value for v in model.trainable_variables]),
-            [value for _, value in model.pending_updates()],
+            [value for _, value in updates],
         )
 
     return tf.nest.map_structure(lambda t: t.numpy(), run(images))

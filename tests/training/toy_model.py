@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.training import KLWarmup, Model
+from tfgen.training import KLWarmup, Model, StepOutput
 
 
 @keras.saving.register_keras_serializable(package="tfgen_tests")
@@ -34,14 +34,13 @@ class ToyModel(Model):
             shape=(width,), trainable=False, initializer="ones", name="vector"
         )
         self.built = True
-        self._updates = []
 
     def training_loss(self, data):
         images = data["images"]
         hidden = tf.cast(self.hidden(images + 0.1 * self._noise(tf.shape(images))), tf.float32)
         error = tf.cast(self.output_layer(hidden), tf.float32) - 1.0
         loss = tf.reduce_mean(tf.square(error))
-        penalty = self._power_iteration()
+        penalty, vector = self._power_iteration()
         loss += self.warmup(self.train_steps.value) * penalty
         for step in self.bad_steps:
             loss = tf.where(tf.equal(self.train_steps.value, step), np.nan, loss)
@@ -50,10 +49,10 @@ class ToyModel(Model):
             # The square root is zero here, and its slope is infinite.
             kernel = tf.convert_to_tensor(self.hidden.kernel)
             loss += here * tf.sqrt(tf.reduce_sum(kernel - tf.stop_gradient(kernel)))
-        self._updates.append(
-            (self.statistics, 0.9 * self.statistics.value + 0.1 * tf.reduce_mean(hidden, axis=0))
-        )
-        return loss, {"penalty": penalty, "hidden": tf.reduce_mean(hidden, axis=0)}
+        mean = tf.reduce_mean(hidden, axis=0)
+        statistics = 0.9 * self.statistics.value + 0.1 * mean
+        updates = [(self.vector, vector), (self.statistics, statistics)]
+        return StepOutput(loss, {"penalty": penalty, "hidden": mean}, updates)
 
     def _noise(self, shape):
         # From integers: XLA draws other floating-point numbers than the plain graph.
@@ -66,11 +65,7 @@ class ToyModel(Model):
         left = tf.linalg.l2_normalize(tf.linalg.matvec(kernel, self.vector.value))
         right = tf.linalg.l2_normalize(tf.linalg.matvec(kernel, left, transpose_a=True))
         left, right = tf.stop_gradient(left), tf.stop_gradient(right)
-        self._updates = [(self.vector, right)]
-        return tf.tensordot(left, tf.linalg.matvec(kernel, right), 1)
-
-    def pending_updates(self):
-        return self._updates
+        return tf.tensordot(left, tf.linalg.matvec(kernel, right), 1), right
 
     def evaluation_logs(self, data):
         return {"loss": tf.reduce_sum(data["images"], axis=1), "pixels": data["images"]}

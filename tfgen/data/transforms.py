@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.random_streams import DATA_NAMES
 
 _PHILOX = 1  # The algorithm's number in TensorFlow; a counter of 128 bits yields 4 words at a time.
 _WORDS_PER_COUNT = 4
@@ -46,7 +47,14 @@ def quantize(images, num_bits: int) -> tf.Tensor:
 
 
 def stream_key(seed: int, *purpose: str) -> int:
-    """A 64-bit key for one use of a seed; different purposes give unrelated tables."""
+    """A 64-bit key for one use of a seed; different purposes give unrelated tables.
+
+    Args:
+        seed: of the pipeline.
+        *purpose: one of `tfgen.ops.random_streams.DATA_NAMES`, and what narrows it down.
+    """
+    if purpose[0] not in DATA_NAMES:
+        raise KeyError(f"{purpose[0]!r} has no row in tfgen.ops.random_streams")
     text = "/".join((str(seed), *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 

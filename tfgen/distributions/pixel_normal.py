@@ -19,10 +19,11 @@ from tfgen.ops.precision import at_least_float32
 class PixelNormal(distribution.AutoCompositeTensorDistribution):
     """Independent clamped Normals on images mapped to [-1, 1].
 
-    Events are images `[H, W, C]` in [0, 1]. As in the papers `log_prob` is the density of `2x - 1`
-    (that of `x` is larger by log 2 for every sub-pixel); being a density it cannot be compared with
-    the bits per dimension of a discrete decoder. `sample` draws from the unbounded law; the image
-    that is shown, `sample_from_noise`, is clipped to [0, 1], and so is the mean.
+    Events are images `[H, W, C]` in [0, 1], and `log_prob` is their density. The papers report that
+    of `2x - 1`, which is smaller by log 2 for every sub-pixel: `signed_log_prob`. Being a density
+    it cannot be compared with the bits per dimension of a discrete decoder. `sample` draws from the
+    unbounded law; the image that is shown, `sample_from_noise`, is clipped to [0, 1], and so is the
+    mean.
 
     Args:
         params: `[..., H, W, 2 C]`: raw means, then raw log-scales, clamped as in `ClampedNormal`.
@@ -98,9 +99,17 @@ class PixelNormal(distribution.AutoCompositeTensorDistribution):
     def _event_shape_tensor(self):
         return tf.shape(self.loc)[-3:]
 
-    def _log_prob(self, x):
+    def signed_log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """The density of `2x - 1` at images `x` in [0, 1], `[...]` nats, as the papers count."""
         terms = self._normal.log_prob(2.0 * tf.cast(x, self.dtype) - 1.0)
         return tf.reduce_sum(terms, axis=[-3, -2, -1])
+
+    def _log_prob(self, x):
+        return self.signed_log_prob(x) + self._log_volume()
+
+    def _log_volume(self):
+        """Of the interval [-1, 1] over that of [0, 1], for all sub-pixels."""
+        return tf.constant(math.log(2.0) * self.loc.shape[-3:].num_elements(), self.dtype)
 
     def _mean(self):
         return tf.clip_by_value(0.5 * self.loc + 0.5, 0.0, 1.0)
@@ -111,9 +120,8 @@ class PixelNormal(distribution.AutoCompositeTensorDistribution):
         return 0.5 * self.scale
 
     def _entropy(self):
-        # Of 2x - 1, like log_prob.
         terms = tf.math.log(self.scale) + 0.5 * math.log(2.0 * math.pi * math.e)
-        return tf.reduce_sum(terms, axis=[-3, -2, -1])
+        return tf.reduce_sum(terms, axis=[-3, -2, -1]) - self._log_volume()
 
     def _sample_n(self, n, seed=None):
         shape = ps.concat([[n], ps.shape(self.loc)], axis=0)

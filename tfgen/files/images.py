@@ -1,7 +1,6 @@
 """Many images in one picture."""
 
 import os
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -38,18 +37,6 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
         top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
         picture[top : top + height, left : left + width] = image
     return picture
-
-
-def strip(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Lays sequences of images under each other, such as originals above reconstructions.
-
-    Args:
-        rows: arrays `[N, H, W, C]` of equal shape, see `grid`.
-
-    Returns:
-        uint8 `[height, width, 3]`, one row of `N` images for each array.
-    """
-    return grid(np.concatenate([np.asarray(row) for row in rows]), columns=len(rows[0]))
 
 
 def save_grid(images: np.ndarray, path: str | os.PathLike, columns: int | None = None) -> None:

@@ -6,6 +6,7 @@ of devices changes an image. Exporters, noise-space samplers and replayable test
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,9 +14,8 @@ import tensorflow as tf
 
 from tfgen.errors import DataError
 from tfgen.generative.signatures import generator_signatures
+from tfgen.ops.random_streams import number
 from tfgen.serving import PORTABLE, Signature
-
-_NORMAL_SALT, _UNIFORM_SALT = 0x6E, 0x75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,6 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
         `{name: [B, ...]}` float32; row k depends on `seeds[k]` only.
     """
     draw = {"normal": tf.random.stateless_normal, "uniform": tf.random.stateless_uniform}
-    salts = {"normal": _NORMAL_SALT, "uniform": _UNIFORM_SALT}
     noise = {}
     for distribution, function in draw.items():
         names = [name for name, s in spec.items() if s.distribution == distribution]
@@ -58,10 +57,10 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
             continue
         sizes = [int(np.prod(spec[name].shape[1:])) for name in names]
 
-        total, salt = sum(sizes), salts[distribution]
+        total, word = sum(sizes), number(f"{distribution} noise")
 
-        def one(seed, total=total, function=function, salt=salt):
-            return function([total], tf.stack([seed, salt]), alg="philox")
+        def one(seed, total=total, function=function, word=word):
+            return function([total], tf.stack([seed, word]), alg="philox")
 
         flat = tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([total], tf.float32))
         for name, part in zip(names, tf.split(flat, sizes, axis=1)):
@@ -157,18 +156,29 @@ class Generator:
         for start in range(0, num_images, batch_size):
             yield run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
 
+    @property
+    def sampling_options(self) -> tuple:
+        """What sampling depends on besides weights, hashable: another value is another program."""
+        return ()
+
+    def describe(self) -> dict:
+        """The generator in plain values, beside what its other base classes say."""
+        described = super().describe() if hasattr(super(), "describe") else {}
+        return {**described, "image_shape": list(self.image_shape)}
+
+    @functools.cached_property
+    def _compiled_sampling(self) -> dict:
+        """Compiled `generate_from_seeds`, by what they were traced for."""
+        return {}
+
     def _sampling_function(self, temperature_shape):
         """A compiled `generate_from_seeds`, traced once for all batch sizes."""
-        runs = self.__dict__.get("_compiled_sampling")
-        if runs is None:
-            runs = {}
-            object.__setattr__(self, "_compiled_sampling", runs)
-        key = tuple(temperature_shape)
-        if key not in runs:
-            signature = [tf.TensorSpec([None], tf.int32), tf.TensorSpec(key, tf.float32)]
-            runs[key] = tf.function(
+        shape = tuple(temperature_shape)
+        key = (shape, self.sampling_options)
+        if key not in self._compiled_sampling:
+            self._compiled_sampling[key] = tf.function(
                 lambda seeds, temperature: self.generate_from_seeds(seeds, temperature),
-                input_signature=signature,
+                input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec(shape, tf.float32)],
                 autograph=False,
             )
-        return runs[key]
+        return self._compiled_sampling[key]

@@ -5,6 +5,7 @@ methods; see `LatentGenerator`.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,14 @@ class LatentGenerator(Generator):
         """Names of the latent groups, in the order in which they are drawn."""
         return list(self.latent_shapes)
 
+    @property
+    def latent_dims(self) -> int:
+        """Latent variables in all."""
+        return sum(math.prod(shape) for shape in self.latent_shapes.values())
+
+    def describe(self):
+        return {**super().describe(), **describe_latents(self)}
+
     def noise_spec(self, num_images=None):
         """One standard normal per latent group."""
         return {name: NoiseSpec((num_images, *shape)) for name, shape in self.latent_shapes.items()}
@@ -120,6 +129,15 @@ class LatentGenerator(Generator):
         walk = self.walk_posterior(images, self.draw_noise(seeds))
         kl = tf.reduce_sum(walk.kl, axis=1)
         return {"nelbo": kl - walk.log_px, "kl": kl}
+
+
+def describe_latents(generator) -> dict:
+    """The latent groups of a generator in plain values."""
+    return {
+        "groups": len(generator.groups),
+        "latent_dims": generator.latent_dims,
+        "latent_shapes": {name: list(shape) for name, shape in generator.latent_shapes.items()},
+    }
 
 
 def missing_from(generator: Any) -> str:

@@ -3,6 +3,7 @@
 from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
 from tfgen.layers.data_init import DataDependentWeights
 from tfgen.layers.residual import Cell, InvertedResidual, Residual
+from tfgen.layers.stored import StoredWeights
 from tfgen.layers.weights import FoldedWeights, LiveWeights
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "LiveWeights",
     "ParameterBank",
     "Residual",
+    "StoredWeights",
 ]

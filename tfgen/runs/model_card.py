@@ -111,17 +111,18 @@ def write(
     """
     section, data = config["model"], config["data"]
     info = CATALOGUE.get(data["name"])
-    grids = [f"{h}x{w}" for h, w, _ in model.latent_shapes.values()]
+    described = model.describe()
+    grids = [f"{h}x{w}" for h, w, _ in described["latent_shapes"].values()]
     return _CARD.format(
         name=name,
         system=SYSTEMS.get(section["name"], section["name"]),
         data=data["name"],
-        parameters=sum(v.shape.num_elements() for v in model.trainable_variables),
-        groups=len(model.groups),
+        parameters=described["parameters"],
+        groups=described["groups"],
         grids=", ".join(f"{grids.count(g)} of {g}" for g in dict.fromkeys(grids)),
-        latent_dims=model.latent_dims,
-        shape="x".join(map(str, model.image_shape)),
-        shape_list=", ".join(map(str, model.image_shape)),
+        latent_dims=described["latent_dims"],
+        shape="x".join(map(str, described["image_shape"])),
+        shape_list=", ".join(map(str, described["image_shape"])),
         storage=served["weights"],
         num_images=served.get("num_examples", served.get("num_images")),
         max_difference=served["max_difference"],

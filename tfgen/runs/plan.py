@@ -18,8 +18,9 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         precision: its name.
 
     Returns:
-        At least `parameters` (trainable), `groups`, `latent_dims`, `devices` and
-        `memory_estimate_gib` with `memory_estimate_method`.
+        At least what the model's `describe()` says (`parameters`, those that are trained; of a
+        generator `image_shape`, of one with latents `groups`, `latent_dims`, `latent_shapes`),
+        `devices` and `memory_estimate_gib` with `memory_estimate_method`.
     """
     config, model = experiment.config, experiment.model
     replicas = experiment.strategy.num_replicas_in_sync
@@ -28,11 +29,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
     gib = memory.training_gib(model, -(-batch_size // replicas), precision, averaged)
     return {
         "model": config["model"]["name"],
-        "parameters": model.num_parameters,
-        "groups": len(model.groups),
-        "latent_dims": model.latent_dims,
-        "latent_shapes": {name: list(shape) for name, shape in model.latent_shapes.items()},
-        "image_shape": list(model.image_shape),
+        **model.describe(),
         "data": config["data"]["name"],
         "batch_size": batch_size,
         "epochs": experiment.epochs,
@@ -60,12 +57,10 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
     """The plan in a few lines for a person."""
     total = plan["total_steps"]
     start = f"continues at step {start_step:,}" if start_step else "starts from new weights"
-    grids = " ".join("x".join(map(str, s[:2])) for s in plan["latent_shapes"].values())
     return "\n".join(
         (
-            f"{plan['model']}: {plan['parameters']:,} parameters, {plan['groups']} latent groups "
-            f"({_runs(grids.split())}), {plan['latent_dims']:,} latent dimensions",
-            f"data: {plan['data']}, {'x'.join(map(str, plan['image_shape']))}, "
+            f"{plan['model']}: {plan['parameters']:,} parameters{_latents(plan)}",
+            f"data: {plan['data']}, {_shape(plan.get('image_shape'))}"
             f"batches of {plan['batch_size']}",
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
@@ -74,6 +69,20 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"results: {workdir}",
         )
     )
+
+
+def _latents(plan) -> str:
+    if "latent_shapes" not in plan:
+        return ""
+    grids = ["x".join(map(str, shape[:2])) for shape in plan["latent_shapes"].values()]
+    return (
+        f", {plan['groups']} latent groups ({_runs(grids)}), "
+        f"{plan['latent_dims']:,} latent dimensions"
+    )
+
+
+def _shape(shape) -> str:
+    return "x".join(map(str, shape)) + ", " if shape else ""
 
 
 def _runs(words):

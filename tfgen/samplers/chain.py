@@ -34,28 +34,32 @@ class Chain(NamedTuple):
     trace: Trace
 
 
-def iterate(step: Callable, carry, num_steps: int, unroll: bool = False):
-    """`num_steps` calls of `step(k, carry) -> (carry, Trace of [B])` as one loop.
+def iterate(
+    step: Callable, carry, num_steps: int, unroll: bool = False, trace: type | tuple = Trace
+):
+    """`num_steps` calls of `step(k, carry) -> (carry, row)` as one loop, whose rows are stacked.
 
     Args:
         step: of the chain; `k` counts from 0.
         carry: nested tensors, what one step hands to the next.
         num_steps: at least 1.
         unroll: writes the steps out one by one, for runtimes without loops.
+        trace: the type of a row, any `NamedTuple` of tensors like the carry's in dtype; or one that
+            holds the dtype of every field. Defaults to `Trace`.
 
     Returns:
-        The last carry, and a `Trace` of `[K, B]`.
+        The last carry, and the rows as one such tuple of `[K, ...]`.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; expected at least 1")
+    kind, dtypes = _fields(trace, carry)
     if unroll:
         rows = []
         for k in range(num_steps):
             carry, row = step(k, carry)
             rows.append(row)
-        return carry, Trace(*(tf.stack(column) for column in zip(*rows)))
-    dtype = tf.nest.flatten(carry)[0].dtype
-    arrays = tuple(tf.TensorArray(dtype, num_steps) for _ in Trace._fields)
+        return carry, kind(*(tf.stack(column) for column in zip(*rows)))
+    arrays = tuple(tf.TensorArray(dtype, num_steps) for dtype in dtypes)
 
     def body(k, carry, arrays):
         after, row = step(k, carry)
@@ -72,7 +76,14 @@ def iterate(step: Callable, carry, num_steps: int, unroll: bool = False):
         parallel_iterations=1,
         maximum_iterations=num_steps,
     )
-    return carry, Trace(*(array.stack() for array in arrays))
+    return carry, kind(*(array.stack() for array in arrays))
+
+
+def _fields(trace, carry) -> tuple[type, list]:
+    """The type of a trace's rows, and the dtypes of their fields."""
+    if isinstance(trace, type):
+        return trace, [tf.nest.flatten(carry)[0].dtype] * len(trace._fields)
+    return type(trace), [tf.as_dtype(dtype) for dtype in trace]
 
 
 def compiled(

@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.ops import importance
+from tfgen.ops.random_streams import fold_in, number
 
 BLOCK = 16  # proposals drawn at once from one seed
-_NORMAL_SALT, _UNIFORM_SALT = 0x51, 0x52
 _SMALLEST_UNIFORM = 1e-30  # its Gumbel value is -4.2: a zero counts as the smallest draw
 
 # (first, count) -> proposals, nested [B, count, ...], and uniforms [B, count]
@@ -131,7 +131,8 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
 
     Args:
         seeds: `[B]` int32.
-        stream: tells apart the uses of one seed, less than 2**15.
+        stream: tells apart the uses of one seed (`tfgen.ops.random_streams`, space `use`), less
+            than 2**15.
         shape: of one proposal.
         first: number of the first, a multiple of `BLOCK`.
         count: how many.
@@ -147,9 +148,9 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
     )
 
     def draw(pair):
-        salted = [tf.random.fold_in(pair, s, alg="philox") for s in (_NORMAL_SALT, _UNIFORM_SALT)]
-        normals = tf.random.stateless_normal([BLOCK, size], salted[0], alg="philox")
-        return normals, tf.random.stateless_uniform([BLOCK], salted[1], alg="philox")
+        normal, uniform = (fold_in(pair, number(f"proposal {d}")) for d in ("normal", "uniform"))
+        normals = tf.random.stateless_normal([BLOCK, size], normal, alg="philox")
+        return normals, tf.random.stateless_uniform([BLOCK], uniform, alg="philox")
 
     signature = tf.TensorSpec([BLOCK, size]), tf.TensorSpec([BLOCK])
     normals, uniforms = tf.map_fn(draw, pairs, fn_output_signature=signature)

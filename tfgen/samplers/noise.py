@@ -13,11 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.random_streams import fold_in, number
 from tfgen.samplers.state import num_chains
-
-_STRIDE = 4  # streams per step
-_OFFSET = 0x10000  # beyond the streams of `tfgen.generative.base`
-_UNIFORM = 2
 
 
 class ChainNoise(NamedTuple):
@@ -62,10 +59,9 @@ class NoiseSource:
             given = tf.nest.flatten(self._noise.normal)
             drawn = [tf.cast(g[step], x.dtype) for g, x in zip(given, leaves, strict=True)]
         elif self._seeds is not None:
-            drawn = normal_rows(self._seeds, _OFFSET + _STRIDE * step, leaves)
+            drawn = normal_rows(self._seeds, number("image chain normal", step), leaves)
         else:
-            fold_in = tf.random.experimental.stateless_fold_in
-            key = fold_in(self._seed, _STRIDE * step)
+            key = fold_in(self._seed, number("chain normal", step))
             drawn = [
                 tf.random.stateless_normal(tf.shape(x), fold_in(key, index), dtype=x.dtype)
                 for index, x in enumerate(leaves)
@@ -83,11 +79,10 @@ class NoiseSource:
                     "uniform numbers [steps, batch]"
                 )
             return tf.cast(self._noise.uniform[step], dtype)
-        stream = _STRIDE * step + _UNIFORM
         if self._seeds is not None:
-            rows = stateless_rows(self._seeds, _OFFSET + stream, 1, "uniform")
-            return tf.cast(rows[:, 0], dtype)
-        key = tf.random.experimental.stateless_fold_in(self._seed, stream)
+            word = number("image chain uniform", step)
+            return tf.cast(stateless_rows(self._seeds, word, 1, "uniform")[:, 0], dtype)
+        key = fold_in(self._seed, number("chain uniform", step))
         return tf.random.stateless_uniform([num_chains(like)], key, dtype=dtype)
 
 

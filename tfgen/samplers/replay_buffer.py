@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.random_streams import fold_in, number
 from tfgen.samplers import state as states
 from tfgen.training.replicas import gather_over_replicas, num_replicas
 
@@ -69,7 +70,8 @@ class ReplayBuffer(keras.layers.Layer):
             fewer states than are wanted gives what it has.
         """
         count = states.num_chains(fresh)
-        keys = tf.random.stateless_uniform([self.capacity], self._seed(seed, 0))
+        seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
+        keys = tf.random.stateless_uniform([self.capacity], fold_in(seed, number("replay order")))
         held = tf.range(self.capacity, dtype=tf.int64) < self.size()
         places = (
             min(count, self.capacity)
@@ -78,7 +80,10 @@ class ReplayBuffer(keras.layers.Layer):
         )
         index = tf.math.top_k(tf.where(held, keys, -1.0), places).indices
         index = tf.pad(index, [[0, count - places]])
-        lottery = tf.random.stateless_uniform([count], self._seed(seed, 1)) < probability
+        lottery = (
+            tf.random.stateless_uniform([count], fold_in(seed, number("replay lottery")))
+            < probability
+        )
         usable = tf.range(count, dtype=tf.int64) < self.size()
         replayed = lottery & usable
         old = {name: tf.gather(tf.convert_to_tensor(self.rows[name]), index) for name in fresh}
@@ -108,11 +113,6 @@ class ReplayBuffer(keras.layers.Layer):
             else:
                 variable.value.scatter_nd_update(tf.expand_dims(index, 1), rows)
         self.pushed.assign(tf.where(accept, pushed + count, pushed))
-
-    @staticmethod
-    def _seed(seed, stream):
-        seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
-        return tf.random.experimental.stateless_fold_in(seed, stream)
 
     def get_config(self):
         shapes = {name: list(shape) for name, shape in self.shapes.items()}

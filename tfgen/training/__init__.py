@@ -6,10 +6,10 @@ from tfgen.training.callbacks import (
     Checkpointing,
     NonFiniteError,
     NonFiniteGuard,
-    SwapEMA,
     TimeLimit,
 )
 from tfgen.training.checkpoint import CheckpointManager, load_weights_only
+from tfgen.training.joint_optimizer import JointOptimizer
 from tfgen.training.model import Model
 from tfgen.training.progress import ProgressBar
 from tfgen.training.reporting import CSVLog, SampleImages, TensorBoard
@@ -20,19 +20,21 @@ from tfgen.training.schedules import (
     balance_coefficients,
     group_weights,
 )
+from tfgen.training.step_output import StepOutput
 from tfgen.training.strategy import distribute, set_precision, strategy_from_name
 
 __all__ = [
     "CSVLog",
     "CheckpointManager",
     "Checkpointing",
+    "JointOptimizer",
     "KLWarmup",
     "Model",
     "NonFiniteError",
     "NonFiniteGuard",
     "ProgressBar",
     "SampleImages",
-    "SwapEMA",
+    "StepOutput",
     "TensorBoard",
     "TimeLimit",
     "WarmupCosine",

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 
 import keras
 
+from tfgen.training.joint_optimizer import plain_optimizers
+
 
 def moving_averages(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs of a weight and its moving average; empty if the optimizer keeps none."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
-        return []
-    averages = optimizer._model_variables_moving_average
-    pairs = zip(optimizer._trainable_variables, averages)
+    pairs = []
+    for optimizer in plain_optimizers(getattr(model, "optimizer", None)).values():
+        if optimizer.use_ema and optimizer.built:
+            averages = optimizer._model_variables_moving_average
+            pairs += zip(optimizer._trainable_variables, averages)
     return [(weight, average) for weight, average in pairs if average is not None]
 
 

@@ -1,12 +1,10 @@
 """Callbacks that steer a run: stop it, save it, evaluate it with averaged weights."""
 
 import time
-from collections.abc import Callable, Mapping
 
 import keras
 
 from tfgen.errors import UserError
-from tfgen.training.averages import averaged_weights
 from tfgen.training.checkpoint import CheckpointManager
 
 
@@ -62,8 +60,6 @@ class Checkpointing(keras.callbacks.Callback):
         manager: where to save.
         every_epochs: epochs between saves; the last epoch is always saved. Defaults to `1`.
         every_minutes: saves within an epoch when the last save is this old; `None` does not.
-        extra: kept in the checkpoint and given back by `restore`; a dict, or a function without
-            arguments that makes one.
     """
 
     def __init__(
@@ -71,13 +67,11 @@ class Checkpointing(keras.callbacks.Callback):
         manager: CheckpointManager,
         every_epochs: int = 1,
         every_minutes: float | None = None,
-        extra: Mapping | Callable[[], Mapping] | None = None,
     ):
         super().__init__()
         self.manager = manager
         self.every_epochs = every_epochs
         self.every_minutes = every_minutes
-        self.extra = extra
 
     def on_train_begin(self, logs=None):
         self._saved_at = time.monotonic()
@@ -93,8 +87,7 @@ class Checkpointing(keras.callbacks.Callback):
             self._save()
 
     def _save(self):
-        extra = self.extra() if callable(self.extra) else self.extra
-        self.manager.save(self.model, extra)
+        self.manager.save(self.model)
         self._saved_at = time.monotonic()
 
 
@@ -130,21 +123,3 @@ class TimeLimit(keras.callbacks.Callback):
         needed = 0.0 if self.within_epochs else self._longest
         if now + needed - self._begin >= 60 * self.minutes:
             self.model.stop_training = True
-
-
-class SwapEMA(keras.callbacks.Callback):
-    """Evaluates with the moving averages of the weights, and trains on with the weights.
-
-    Does nothing if the optimizer keeps no averages.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self._block = None
-
-    def on_test_begin(self, logs=None):
-        self._block = averaged_weights(self.model)
-        self._block.__enter__()
-
-    def on_test_end(self, logs=None):
-        self._block.__exit__(None, None, None)

@@ -14,6 +14,7 @@ from tfgen.errors import CheckpointError
 from tfgen.files.replacing import replace_file
 from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.averages import moving_averages
+from tfgen.training.model import Model
 from tfgen.training.variable_names import match_names, unique_names
 
 _PATTERN = re.compile(r"checkpoint-(\d+)\.safetensors")
@@ -241,9 +242,13 @@ def _averages(model) -> dict[str, str]:
 
 def _build_optimizer(model):
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and not optimizer.built:
-        with model.distribute_strategy.scope():
-            optimizer.build(model.trainable_variables)
+    if optimizer is None or optimizer.built:
+        return
+    if isinstance(model, Model):
+        model.build_optimizer()
+        return
+    with model.distribute_strategy.scope():
+        optimizer.build(model.trainable_variables)
 
 
 def _step(model) -> int:

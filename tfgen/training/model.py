@@ -1,13 +1,15 @@
 """The base of every model that is trained: a `keras.Model` whose step cannot poison itself."""
 
 import warnings
-import zlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops import random_streams
+from tfgen.training.joint_optimizer import JointOptimizer
 from tfgen.training.replicas import (
     is_multi_worker,
     mean_over_replicas,
@@ -17,6 +19,7 @@ from tfgen.training.replicas import (
     sum_over_replicas,
 )
 from tfgen.training.running_means import RunningMeans
+from tfgen.training.step_output import StepOutput
 from tfgen.training.update import (
     apply_gradients,
     apply_or_skip,
@@ -42,8 +45,8 @@ class Model(keras.Model):
     `fit` does the rest. What this adds to Keras:
 
     - **Guard.** If the loss or any gradient is not finite, the whole update is skipped: weights,
-      optimizer state, weight averages and `pending_updates` stay as they were, and the step is
-      counted. `tfgen.training.NonFiniteGuard` stops a run that skips too often.
+      optimizer state, weight averages and `StepOutput.updates` stay as they were, and the step
+      is counted. `tfgen.training.NonFiniteGuard` stops a run that skips too often.
     - **Counter.** `train_steps` counts every consumed batch, skipped or not. Random numbers
       (`step_seed`), the position in the data and loss schedules derive from it alone, so a
       resumed run continues as if it had never stopped.
@@ -55,7 +58,10 @@ class Model(keras.Model):
       `steps_per_execution`.
 
     State that layers assign directly during the forward pass, such as Keras's own
-    `BatchNormalization` statistics, is outside the guard; leave it to `pending_updates` instead.
+    `BatchNormalization` statistics, is outside the guard; return it in `StepOutput.updates`.
+
+    A model of several losses overrides `compute_gradients`; one whose parts have optimizers of
+    their own is compiled with a `JointOptimizer` and says in `variable_groups` which is which.
 
     Args:
         seed: of all random numbers drawn in training. Defaults to `0`.
@@ -80,26 +86,49 @@ class Model(keras.Model):
 
     # What a subclass implements.
 
-    def training_loss(self, data) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def training_loss(self, data) -> StepOutput:
         """The loss of one batch and what to report about it.
 
         Args:
             data: one batch as the data set yields it.
 
         Returns:
-            The loss, a float32 scalar (the mean over this replica's batch), and a dict of scalars
-            and vectors of fixed length to report. The loss itself is reported as `"loss"`.
+            A `StepOutput`; a plain tuple of loss and logs will do where there is no more.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define training_loss(data).")
 
-    def pending_updates(self) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Variables and their next values, left by the latest call of `training_loss`.
+    def compute_gradients(self, data) -> tuple[StepOutput, list]:
+        """What a step computes from one batch: `training_loss` and its gradients.
 
-        For state that moves without a gradient (batch-norm statistics, power-iteration vectors):
-        it is assigned together with the weights, or not at all. Replicas assign the mean of their
-        values. Called once per trace, right after `training_loss`.
+        Models of several losses override this: each loss is `scaled` within the tape and
+        differentiated in the variables that are to follow it. Nothing is assigned here.
+
+        Args:
+            data: one batch as the data set yields it.
+
+        Returns:
+            The output, and the gradients of the scaled losses in the order of
+            `trainable_variables`. If the output's loss or any gradient is not finite, nothing of
+            the step is applied.
         """
-        return []
+        with tf.GradientTape() as tape:
+            output = StepOutput(*self.training_loss(data))
+            loss = self.scaled(output.loss)
+        return output, tape.gradient(loss, self.trainable_variables)
+
+    def after_step(self, extras, accepted: tf.Tensor) -> None:
+        """Called at the end of every step, in replica context.
+
+        Args:
+            extras: of this step's `StepOutput`.
+            accepted: boolean scalar, the same on all replicas: whether the step was applied.
+        """
+        del extras, accepted
+
+    def variable_groups(self) -> dict[str, list[keras.Variable]]:
+        """The trainable variables of every part that has an optimizer of its own, by the names of
+        the `JointOptimizer` the model is compiled with."""
+        return {}
 
     @property
     def training_state(self) -> list[keras.Variable]:
@@ -140,21 +169,16 @@ class Model(keras.Model):
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One guarded update; returns the means of the reported scalars so far in this epoch."""
-        data = _single(data)
-        with tf.GradientTape() as tape:
-            loss, logs = self.training_loss(data)
-            loss = tf.cast(loss, tf.float32)
-            # Optimizers add the replicas' gradients, so each contributes its part of the mean.
-            scaled_loss = self._scale(loss) / num_replicas()
+        output, gradients = self.compute_gradients(_single(data))
         variables = self.trainable_variables
-        updates = mean_updates(self.pending_updates())
-        gradients = tape.gradient(scaled_loss, variables)
+        updates = mean_updates(output.updates)
         with tf.init_scope():
             self.build_optimizer()
 
+        loss = tf.cast(output.loss, tf.float32)
         square_norm = sum_of_squares(gradients)
-        norm = tf.sqrt(square_norm) / self._scale(tf.constant(1.0 / num_replicas()))
-        logs = {"loss": loss, **logs, "gradient_norm": norm}
+        norm = tf.sqrt(square_norm) / self.scaled(tf.constant(1.0))
+        logs = {"loss": loss, **output.logs, "gradient_norm": norm}
         finite = tf.math.is_finite(loss) & tf.math.is_finite(square_norm)
         # One reduction carries the replicas' verdicts and all they report.
         packed = self._train_means.pack(logs)
@@ -176,6 +200,7 @@ class Model(keras.Model):
         self._count(accept)
         reported = tf.where(accept, packed[1:], tf.zeros_like(packed[1:]))
         self._train_means.update(reported, weight=tf.cast(accept, tf.float32))
+        self.after_step(output.extras, accept)
         return self._step_logs(self._train_means)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
@@ -229,9 +254,13 @@ class Model(keras.Model):
         """
         if getattr(self, "optimizer", None) is None:
             raise ConfigError("The model has no optimizer; call compile(optimizer=...) first.")
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        if self.optimizer.built:
+            return
+        with self.distribute_strategy.scope():
+            joint = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            if isinstance(joint, JointOptimizer):
+                joint.assign_groups(self.variable_groups())
+            self.optimizer.build(self.trainable_variables)
 
     def reset_metrics(self) -> None:
         """Starts the means of a new epoch or evaluation."""
@@ -240,6 +269,28 @@ class Model(keras.Model):
         self._test_means.reset()
 
     # What callbacks and subclasses use.
+
+    def scaled(self, loss: tf.Tensor) -> tf.Tensor:
+        """A loss as it is differentiated: times the loss scale, over the number of replicas.
+
+        Optimizers add the replicas' gradients, so each contributes its part of the mean.
+        """
+        loss = tf.cast(loss, tf.float32)
+        scaled = loss if self.optimizer is None else self.optimizer.scale_loss(loss)
+        return scaled / num_replicas()
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(int(np.prod(variable.shape)) for variable in self.trainable_variables)
+
+    def measuring_pass(self, view: Callable) -> None:
+        """What a training step computes for one example, with `view(bank)` instead of the weights
+        of every `ParameterBank`; memory is estimated from it. By default nothing is counted."""
+
+    def describe(self) -> dict:
+        """The model in plain values, for plans and model cards: at least `parameters`."""
+        return {"parameters": self.num_parameters}
 
     def vector_logs(self, training: bool = True) -> dict[str, np.ndarray]:
         """Means of the reported vectors since the start of the epoch or evaluation.
@@ -256,25 +307,23 @@ class Model(keras.Model):
         """The counters of steps and skips as Python integers, under any strategy."""
         return {name: int(getattr(self, name).numpy()) for name in _COUNTERS}
 
-    def step_seed(self, salt: int | str = 0) -> tf.Tensor:
+    def step_seed(self, stream: int | str = 0, *index) -> tf.Tensor:
         """A seed for stateless random numbers that is different in every step.
 
-        It is a function of `seed`, `train_steps`, the replica and `salt`, and of nothing else.
+        It is a function of `seed`, `train_steps`, the replica and the stream, and of nothing else.
 
         Args:
-            salt: tells apart the draws of one step.
+            stream: tells apart the draws of one step: a number, or a name (those of this library
+                stand in `tfgen.ops.random_streams`).
+            *index: of a named stream, such as a latent group.
 
         Returns:
             int32 `[2]`, for `tf.random.stateless_*` and `tf.random.split`. (The seed itself is the
             same everywhere; from it XLA draws other floating-point numbers than the plain graph.)
         """
-        if isinstance(salt, str):
-            salt = zlib.crc32(salt.encode())
-        seed = tf.constant([self.seed % 2**31, salt % 2**31], tf.int32)
-        for number in (self.train_steps.value, replica_id()):
-            # Philox by name: the default generator depends on the device.
-            seed = tf.random.fold_in(seed, tf.cast(number, tf.int32), alg="philox")
-        return seed
+        word = random_streams.hashed(stream, *index) if isinstance(stream, str) else stream
+        seed = tf.constant([self.seed % 2**31, word % 2**31], tf.int32)
+        return random_streams.fold_in(seed, self.train_steps.value, replica_id())
 
     # Internals.
 
@@ -287,9 +336,6 @@ class Model(keras.Model):
             aggregation="only_first_replica",
             name=name,
         )
-
-    def _scale(self, loss):
-        return loss if self.optimizer is None else self.optimizer.scale_loss(loss)
 
     def _count(self, accepted):
         one, step = tf.constant(1, tf.int64), self.train_steps.value

@@ -15,6 +15,7 @@ from tfgen.errors import UserError
 from tfgen.files.images import grid, save_grid
 from tfgen.files.replacing import replace_file
 from tfgen.training.averages import averaged_weights
+from tfgen.training.joint_optimizer import plain_optimizers
 
 
 class CSVLog(keras.callbacks.Callback):
@@ -62,7 +63,7 @@ class CSVLog(keras.callbacks.Callback):
             {
                 "step": _step(self.model),
                 "epoch": self._epoch,
-                "learning_rate": learning_rate(self.model),
+                **learning_rates(self.model),
                 "skipped_steps": self.model.counters()["skipped_steps"],
                 **(logs or {}),
             }
@@ -118,7 +119,7 @@ class TensorBoard(keras.callbacks.Callback):
         scalars = dict(logs or {})
         for name, values in self.model.vector_logs().items():
             scalars |= {f"{name}/{index:02d}": value for index, value in enumerate(values)}
-        scalars["learning_rate"] = learning_rate(self.model)
+        scalars |= learning_rates(self.model)
         scalars["skipped_steps"] = self.model.counters()["skipped_steps"]
         with _writing(self.log_dir), _summary_writer(self.log_dir).as_default(_step(self.model)):
             for name, value in scalars.items():
@@ -180,9 +181,14 @@ class SampleImages(keras.callbacks.Callback):
                 tf.summary.image("samples", picture, step=_step(self.model))
 
 
-def learning_rate(model: keras.Model) -> float:
-    """The learning rate of the model's next update."""
-    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+def learning_rates(model: keras.Model) -> dict[str, float]:
+    """The learning rate of the model's next update; `learning_rate_PART` where parts differ."""
+    rates = {"learning_rate": model.optimizer.learning_rate} | {
+        f"learning_rate_{part}": optimizer.learning_rate
+        for part, optimizer in plain_optimizers(model.optimizer).items()
+        if part
+    }
+    return {name: float(keras.ops.convert_to_numpy(rate)) for name, rate in rates.items()}
 
 
 @functools.cache

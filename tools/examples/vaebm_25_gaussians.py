@@ -99,7 +99,7 @@ class PointsVAE(LatentGenerator, tfgen.training.Model):
             kl=posterior.kl_divergence(prior)[:, None],
             log_q=posterior.log_prob(z),
             log_p=prior.log_prob(z),
-            log_px=self._decoded(z).log_prob(images),
+            log_px=self._decoded(z).signed_log_prob(images),
         )
 
     def training_loss(self, data):

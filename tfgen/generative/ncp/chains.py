@@ -11,10 +11,10 @@ resampling's error, at the price of a gradient per step.
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.random_streams import group_seeds
 from tfgen.samplers import Chain, langevin, mala
 
 METHODS = {"langevin": langevin, "mala": mala}
-_STRIDE = 0x9E3779  # between the chains' seeds of two groups
 
 
 def whitened_energy(log_weight):
@@ -52,6 +52,5 @@ def run_chain(
     if method not in METHODS:
         raise ConfigError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
     options = {"num_adaptation_steps": num_adaptation} if method == "mala" else {}
-    own_seeds = tf.bitwise.bitwise_xor(seeds, tf.constant((index + 1) * _STRIDE, tf.int32))
-    energy = whitened_energy(log_weight)
+    energy, own_seeds = whitened_energy(log_weight), group_seeds(seeds, index)
     return METHODS[method](energy, start, num_steps, step_size, seeds=own_seeds, **options)

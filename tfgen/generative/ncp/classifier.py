@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfgen.generative.latent import GroupPrior
 from tfgen.layers import Cell, ParameterBank, Residual
 from tfgen.ops.pointwise import swish
+from tfgen.ops.random_streams import fold_in
 
 SMALLEST_GRID = 4  # feature maps are not reduced below this
 DENSE_LAYERS = 4
@@ -227,7 +228,7 @@ class VectorClassifier(_Classifier):
         for index, layer in enumerate(self.layers):
             x = swish(x)
             if dropout_seed is not None and self.dropout:
-                seed = tf.random.fold_in(dropout_seed, index, alg="philox")
+                seed = fold_in(dropout_seed, index)
                 x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed, rng_alg="philox")
             x = w.dense(layer, x)
         return w.dense(self.head, swish(x))

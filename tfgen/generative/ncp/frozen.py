@@ -4,10 +4,10 @@ import tensorflow as tf
 
 from tfgen.generative.latent import GroupPrior
 from tfgen.generative.ncp.inference import NCPInference, Ready
-from tfgen.layers import FoldedWeights
+from tfgen.generative.over_vae import FrozenOverVAE
 
 
-class FrozenNCPVAE(NCPInference, tf.Module):
+class FrozenNCPVAE(NCPInference, FrozenOverVAE):
     """The inference methods of an NCP-VAE over folded weights held in variables of its own.
 
     Args:
@@ -16,42 +16,15 @@ class FrozenNCPVAE(NCPInference, tf.Module):
     """
 
     def __init__(self, model, storage: str = "float32"):
-        super().__init__(name="frozen_ncp_vae")
-        options = {} if storage == "float32" else {"storage": storage}
-        self.vae = model.vae.frozen(**options)
-        self.image_shape, self.chunk_size = model.image_shape, model.chunk_size
-        self.num_proposals = list(model.num_proposals)
+        super().__init__(model, storage, name="frozen_ncp_vae")
+        self.chunk_size, self.num_proposals = model.chunk_size, tuple(model.num_proposals)
         ready = model.ready()
-
-        def keep(tensor):
-            return tf.Variable(tf.cast(tensor, storage), trainable=False)
-
-        # Object keys must stay out of TensorFlow's attribute tracking: held by a closure.
-        unique = {id(view): view for view in ready.views}
-        order = [id(view) for view in ready.views]
-        folded = {key: _each_part(keep, view.folded) for key, view in unique.items()}
-        parts = [list(tensors.values()) for tensors in folded.values()]
-        self.folded_variables = tf.nest.flatten(parts)
-
-        def ready_again():
-            views = {
-                key: FoldedWeights(None, _each_part(_in_float32, tensors))
-                for key, tensors in folded.items()
-            }
-            return Ready(self.vae.prepared(), [views[key] for key in order], ready.classifiers)
-
-        self._ready = ready_again
+        self.classifiers = tuple(ready.classifiers)
+        self._weights = tuple(self.store(ready.views, storage))
 
     def ready(self) -> Ready:
-        return self._ready()
-
-
-def _each_part(function, folded: dict) -> dict:
-    return {k: tf.nest.map_structure(function, tensors) for k, tensors in folded.items()}
-
-
-def _in_float32(x):
-    return tf.cast(x, tf.float32)
+        views = {weights: weights.view() for weights in self._weights}
+        return Ready(self.vae.prepared(), [views[w] for w in self._weights], self.classifiers)
 
 
 def visit(ready: Ready, vae, count: int = 1) -> None:

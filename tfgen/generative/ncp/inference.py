@@ -11,9 +11,8 @@ import tensorflow as tf
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.latent import GroupPrior, PosteriorWalk
 from tfgen.generative.ncp.sampling import NCPSampling, Ready
+from tfgen.ops.random_streams import number
 from tfgen.samplers import proposal_noise, resample_lazily
-
-_SCORING_STREAM = 2**14  # the proposals that score an image are not those that would draw one
 
 
 class NCPInference(NCPSampling):
@@ -52,7 +51,7 @@ class NCPInference(NCPSampling):
         walk = ready.vae.walk_posterior(images, self.vae.draw_noise(seeds))
         positive, negative = [], []
         for index, (z, prior) in enumerate(zip(walk.latents, walk.priors)):
-            shape, stream = prior.loc.shape[1:], _SCORING_STREAM + index
+            shape, stream = prior.loc.shape[1:], number("scoring proposals", index)
             eps, _ = proposal_noise(seeds, stream, shape, 0, num_proposals)
             draws = tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
             log_r = ready.log_ratio(prior)(tf.concat([tf.expand_dims(z, 1), draws], axis=1))
@@ -83,13 +82,13 @@ class NCPInference(NCPSampling):
             best.append(joined(log_r[-1], drawn.log_mean_weight, count))
         return PosteriorTerms(walk, *(tf.stack(values, axis=1) for values in (log_r, best, lower)))
 
-    def proposals_at(self, log_ratio, prior: GroupPrior, seeds, index, count, stream=0):
+    def proposals_at(self, log_ratio, prior: GroupPrior, seeds, index, count, use="scoring"):
         """Proposals of one group under a given context, resampled; the sample is their noise."""
         loc, scale = tf.expand_dims(prior.loc, 1), tf.expand_dims(prior.scale, 1)
-        stream = _SCORING_STREAM + 2**10 * stream + index
+        stream = number(f"{use} proposals", index)
 
-        def propose(first, number):
-            return proposal_noise(seeds, stream, prior.loc.shape[1:], first, number)
+        def propose(first, wanted):
+            return proposal_noise(seeds, stream, prior.loc.shape[1:], first, wanted)
 
         chunk = self.chunk_of(count)
         return resample_lazily(lambda eps: log_ratio(loc + scale * eps), propose, count, chunk)
@@ -123,29 +122,8 @@ class NCPInference(NCPSampling):
         terms = self.posterior_terms(images, seeds)
         return terms.walk.kl - terms.gain
 
-    def kl_per_channel(self, images, seeds) -> tf.Tensor:
-        """That of the generator underneath, against its own prior."""
-        return self.ready().vae.kl_per_channel(images, seeds)
-
-    # -- what the generator underneath does ------------------------------------------------------
-
-    @property
-    def encoder_features(self):
-        """What the encoder makes of images, the same for every posterior draw: a function, where
-        the generator underneath has it."""
-        return self.ready().vae.encoder_features
-
-    def encode(self, images, seeds=None):
-        """Latents of images; the refined prior changes no posterior."""
-        return self.ready().vae.encode(images, seeds)
-
-    def reconstruct(self, images, seeds=None):
-        """Decoder mean at the encoded latents, `[B, H, W, C]` in [0, 1]."""
-        return self.ready().vae.reconstruct(images, seeds)
-
-    def interpolate(self, first, second, num_steps: int = 8):
-        """Images on the way from each of `first` to its partner in `second`."""
-        return self.ready().vae.interpolate(first, second, num_steps)
+    def base(self):
+        return self.vae.prepared()
 
 
 @dataclasses.dataclass(frozen=True)

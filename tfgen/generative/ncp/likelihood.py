@@ -15,8 +15,7 @@ from tfgen.errors import DataError
 from tfgen.generative.base import seeds_for
 from tfgen.generative.ncp.inference import NCPInference, joined
 from tfgen.metrics import ImportanceWeightedBound
-
-_SAMPLE_STRIDE = 104_729  # between the seeds of two posterior samples
+from tfgen.ops.random_streams import SAMPLE_STRIDE
 
 
 def evaluate_refined_likelihood(
@@ -57,7 +56,7 @@ def evaluate_refined_likelihood(
             break
         own = seeds[done : done + len(images)]
         rows = [
-            score(images, tf.constant(own ^ (k * _SAMPLE_STRIDE)))
+            score(images, tf.constant(own ^ (k * SAMPLE_STRIDE)))
             for k in range(num_importance_samples)
         ]
         for index, name in enumerate(names):
@@ -90,7 +89,9 @@ def log_weights(model: NCPInference, images, seeds, num_proposals: int):
         log_ratio = ready.log_ratio(prior)
         log_r = log_ratio(tf.expand_dims(z, 1))[:, 0]
         draws = model.proposals_at(log_ratio, prior, seeds, index, num_proposals)
-        chosen = model.proposals_at(log_ratio, prior, seeds, index, num_proposals, stream=1)
+        chosen = model.proposals_at(
+            log_ratio, prior, seeds, index, num_proposals, use="conservative"
+        )
         plug_in += log_r - draws.log_mean_weight
         upper = joined(chosen.log_weight, draws.log_mean_weight, num_proposals + 1)
         conservative += log_r - upper

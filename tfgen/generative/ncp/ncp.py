@@ -11,17 +11,16 @@ from collections.abc import Sequence
 import keras
 
 from tfgen.errors import ConfigError
-from tfgen.generative.latent import freeze, missing_from
 from tfgen.generative.ncp.classifier import FlatRatio, is_dense, make_classifier
 from tfgen.generative.ncp.frozen import FrozenNCPVAE, visit
 from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.training import NCPTraining
+from tfgen.generative.over_vae import OverVAEModel
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
-from tfgen.training.model import Model
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class NCPVAE(NCPInference, NCPTraining, Model):
+class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
     """A trained VAE whose prior is reweighted by contrastive classifiers.
 
     Args:
@@ -76,15 +75,7 @@ class NCPVAE(NCPInference, NCPTraining, Model):
         name="ncp_vae",
         **kwargs,
     ):
-        if missing := missing_from(vae):
-            raise ConfigError(
-                f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
-                "with latent groups, such as NVAE (see tfgen.generative.LatentGenerator)"
-            )
-        super().__init__(name=name, seed=seed, autocast=False, **kwargs)
-        self.vae = vae
-        freeze(vae)
-        self.image_shape = tuple(vae.image_shape)
+        super().__init__(vae, name=name, seed=seed, **kwargs)
         self._options = dict(
             width=width,
             num_cells=num_cells,
@@ -102,7 +93,6 @@ class NCPVAE(NCPInference, NCPTraining, Model):
         self.num_negatives, self.chunk_size = num_negatives, chunk_size
         self.set_num_proposals(num_proposals)
         self._declare()
-        object.__setattr__(self, "_updates", [])
 
     def _check_options(self):
         smallest = dict(
@@ -144,9 +134,7 @@ class NCPVAE(NCPInference, NCPTraining, Model):
                 f"num_proposals is {num_proposals!r}; expected a number of at least 1, or one for "
                 f"each of {number} latent groups"
             )
-        # Past Keras's attribute tracking, which would wrap the list; and old traces have old sizes.
-        object.__setattr__(self, "num_proposals", counts)
-        self.__dict__.pop("_compiled_sampling", None)
+        self.num_proposals = tuple(counts)  # which Keras does not wrap
 
     def _declare(self):
         """A classifier per group; one bank of parameters each, or one for all if shared."""
@@ -169,7 +157,7 @@ class NCPVAE(NCPInference, NCPTraining, Model):
             if shared and key is not None:
                 trunks[key] = classifier.trunk
             classifiers.append(classifier)
-        object.__setattr__(self, "classifiers", classifiers)
+        self.classifiers = tuple(classifiers)  # which Keras does not wrap
         self.groups_of_bank = [list(range(refined))] if shared else [[k] for k in range(refined)]
 
     @property
@@ -183,9 +171,7 @@ class NCPVAE(NCPInference, NCPTraining, Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        if not self.vae.built:
-            self.vae.build((None, *self.image_shape))
-        freeze(self.vae)  # once more: variables made just now do not know it
+        self.build_vae()
         for bank in self.banks:
             bank.build()
         self.build_training_state()
@@ -214,8 +200,7 @@ class NCPVAE(NCPInference, NCPTraining, Model):
         return [views[min(k, last)] for k in range(len(self.classifiers))]
 
     def ready(self) -> Ready:
-        if not self.built:
-            self.build()
+        self.ensure_built()
         # In float32 under every policy: rounding of log r would bias the choice of proposals.
         views = [FoldedWeights(LiveWeights(bank)) for bank in self.banks]
         ready = Ready(self.vae.prepared(), self._view_of_group(views), self.classifiers)
@@ -254,13 +239,6 @@ class NCPVAE(NCPInference, NCPTraining, Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "vae": keras.saving.serialize_keras_object(self.vae),
             "num_proposals": list(self.num_proposals),
             **self._options,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        config["vae"] = keras.saving.deserialize_keras_object(config["vae"], custom_objects)
-        return cls(**config)

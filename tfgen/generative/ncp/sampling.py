@@ -5,14 +5,15 @@ hierarchical form): k counts latent groups, c_k is what the prior of group k is 
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
+from tfgen.generative.base import NoiseSpec, batch_size_of
 from tfgen.generative.latent import GroupPrior, LatentGenerator
 from tfgen.generative.ncp.chains import run_chain
+from tfgen.generative.over_vae import OverVAE
+from tfgen.ops.random_streams import number
 from tfgen.samplers import Resampled, importance_resampling, proposal_noise, resample_lazily
 from tfgen.samplers.importance_resampling import BLOCK
 
@@ -29,7 +30,7 @@ class Ready:
 
     vae: LatentGenerator
     views: list
-    classifiers: list
+    classifiers: Sequence
 
     def log_ratio(self, prior: GroupPrior) -> Callable[[tf.Tensor], tf.Tensor]:
         """log r of a group as a function of z `[B, m, ...]`, its context projected once."""
@@ -38,33 +39,19 @@ class Ready:
         return lambda z: classifier(w, z, prior, context)
 
 
-class NCPSampling(Generator):
+class NCPSampling(OverVAE):
     """The generator's side of an NCP-VAE; a subclass provides the attributes and `ready`."""
 
-    vae: LatentGenerator
-    num_proposals: list[int]
+    num_proposals: Sequence[int]
     chunk_size: int
 
     def ready(self) -> Ready:
         """Weights to infer with."""
         raise NotImplementedError
 
-    # -- shape -------------------------------------------------------------------------------------
-
     @property
-    def groups(self) -> list[str]:
-        """Names of the latent groups, in the order in which they are drawn."""
-        return self.vae.groups
-
-    @property
-    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every group's latents."""
-        return self.vae.latent_shapes
-
-    @property
-    def latent_dims(self) -> int:
-        """Latent variables in all."""
-        return sum(math.prod(shape) for shape in self.latent_shapes.values())
+    def sampling_options(self):
+        return tuple(self.num_proposals)
 
     # -- sampling ----------------------------------------------------------------------------------
 
@@ -96,7 +83,7 @@ class NCPSampling(Generator):
             if count == 1:
                 noise[name] = plain[name]
                 continue
-            drawn = proposal_noise(seeds, index, shape, 0, count)
+            drawn = proposal_noise(seeds, number("sampling proposals", index), shape, 0, count)
             noise[name], noise[choice_name(name)] = drawn
         return noise
 
@@ -188,8 +175,9 @@ class NCPSampling(Generator):
                 went.append(Resampled(one, tf.zeros_like(seeds), log_r, log_r, zeros + 1.0))
                 return one if after is None else after(log_weight, index, one)
 
-            def propose(first, number):
-                return proposal_noise(seeds, index, self.latent_shapes[name], first, number)
+            def propose(first, wanted):
+                stream = number("sampling proposals", index)
+                return proposal_noise(seeds, stream, self.latent_shapes[name], first, wanted)
 
             went.append(resample_lazily(log_weight, propose, count, self.chunk_of(count)))
             chosen = went[-1].sample

@@ -16,6 +16,7 @@ from tfgen.generative.ncp.selection import HeldOutSelection
 from tfgen.layers import LiveWeights
 from tfgen.ops import contrastive
 from tfgen.training.averages import moving_averages
+from tfgen.training.step_output import StepOutput
 
 
 class NCPTraining:
@@ -24,27 +25,24 @@ class NCPTraining:
     progress_names = ("loss", "bce", "accuracy", "held_out_elbo_gain")
 
     def training_loss(self, data):
-        """Binary cross-entropy of all groups (equation 6 of the paper): scalar and logs.
+        """Binary cross-entropy of all groups (equation 6 of the paper).
 
         One frozen pass of the images gives every group's positives, contexts and the Normals that
         its negatives come from. Both classes share one context, so it carries no label.
         """
-        if not self.built:
-            self.build()
+        self.ensure_built()
         images = data["images"] if isinstance(data, dict) else data
-        walk = self.vae.prepared().walk_posterior(images, self._noise(images, "posterior"))
+        walk = self.vae.prepared().walk_posterior(images, self._noise(images))
         views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
         log_ratios = []
         for index, (prior, w) in enumerate(zip(walk.priors, self._view_of_group(views))):
             negatives = self._negatives(prior, batch_size_of(images))
             z = tf.concat([tf.expand_dims(walk.latents[index], 1), negatives], axis=1)
             classifier = self.classifiers[index]
-            seed = self.step_seed(f"dropout {index}")
+            seed = self.step_seed("dropout", index)
             context = classifier.context(w, prior)
             log_ratios.append(classifier(w, tf.stop_gradient(z), prior, context, seed))
-        # Past Keras's attribute tracking, which would take the list for new state of the model.
         updates = [update for w in views for update in w.statistics_updates()]
-        object.__setattr__(self, "_updates", updates)
         positive = tf.stack([log_r[:, 0] for log_r in log_ratios], axis=1)
         negative = tf.stack([log_r[:, 1:] for log_r in log_ratios], axis=1)
         losses = tf.reduce_mean(contrastive.binary_cross_entropy(positive, negative), axis=0)
@@ -56,12 +54,12 @@ class NCPTraining:
             "accuracy_per_group": accuracies,
             "log_ratio_per_group": tf.reduce_mean(positive, axis=0),
         }
-        return tf.reduce_sum(losses), logs
+        return StepOutput(tf.reduce_sum(losses), logs, updates)
 
-    def _noise(self, images, salt):
+    def _noise(self, images):
         return {
             name: tf.random.stateless_normal(
-                (batch_size_of(images), *shape), self.step_seed(f"{salt} {name}")
+                (batch_size_of(images), *shape), self.step_seed("posterior", name)
             )
             for name, shape in self.vae.latent_shapes.items()
         }
@@ -69,16 +67,12 @@ class NCPTraining:
     def _negatives(self, prior, batch_size):
         """nu draws of a group's prior, `[B, nu, ...]`."""
         shape = (batch_size, self.num_negatives, *prior.loc.shape[1:])
-        eps = tf.random.stateless_normal(shape, self.step_seed(f"negatives {prior.index}"))
+        eps = tf.random.stateless_normal(shape, self.step_seed("negatives", prior.index))
         return tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
-
-    def pending_updates(self):
-        return self._updates
 
     def fit(self, *args, **kwargs):
         """Keras's `fit`; new classifiers first learn in which directions to look."""
-        if not self.built:
-            self.build()
+        self.ensure_built()
         if self._options["num_directions"] and not self.directions_known.numpy():
             found = informative_directions(self.vae, self._options["num_directions"])
             for bank, groups in zip(self.banks, self.groups_of_bank):
@@ -89,8 +83,7 @@ class NCPTraining:
         return super().fit(*args, **kwargs)
 
     def make_train_function(self, force=False):
-        if not self.built:
-            self.build()
+        self.ensure_built()
         self.build_optimizer()  # within the first trace its variables would cost a second one
         return super().make_train_function(force)
 

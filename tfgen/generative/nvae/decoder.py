@@ -75,7 +75,10 @@ class ImageDecoder:
         if self._is_padded(images):
             p = self.padding
             images = images[:, p:-p, p:-p]
-        return self.distribution(head).log_prob(images)
+        distribution = self.distribution(head)
+        if self.kind == "normal":  # as the papers count
+            return distribution.signed_log_prob(images)
+        return distribution.log_prob(images)
 
     def _check(self, images):
         height, width, channels = self.image_shape

@@ -1,11 +1,9 @@
 """NVAE with its normalisation folded into plain kernels, for sampling, scoring and export."""
 
-import functools
-
 import tensorflow as tf
 
 from tfgen.generative.nvae.inference import NVAEInference
-from tfgen.layers import FoldedWeights, LiveWeights
+from tfgen.layers import FoldedWeights, LiveWeights, StoredWeights
 
 
 def fold(model, dtype: str = "float32") -> FoldedWeights:
@@ -51,29 +49,13 @@ class FrozenNVAE(NVAEInference, tf.Module):
         view = fold(model)
         self._visit_every_part(view)
 
-        def keep(tensor):
-            return tf.Variable(tf.cast(tensor, storage), trainable=False)
-
-        # Object keys must stay out of TensorFlow's attribute tracking: held by a closure.
-        folded = {
-            part: tf.nest.map_structure(keep, part_tensors)
-            for part, part_tensors in view.folded.items()
-        }
-        self.folded_variables = tf.nest.flatten(list(folded.values()))
-        if storage == "float32":
-            self._view = lambda: FoldedWeights(None, folded)
-        else:
-            self._view = lambda: FoldedWeights(None, _in_float32(folded))
+        self._weights = StoredWeights(view, storage)
+        self.folded_variables = self._weights.variables
 
     def weights_for_inference(self) -> FoldedWeights:
-        return self._view()
+        return self._weights.view()
 
     def _visit_every_part(self, view: FoldedWeights):
         images = tf.zeros((1, *self.image_shape))
         noise = [tf.zeros((1, *shape)) for shape in self.network.latent_shapes]
         self.posterior_pass(view, images, noise)
-
-
-def _in_float32(folded):
-    cast = functools.partial(tf.cast, dtype=tf.float32)
-    return {part: tf.nest.map_structure(cast, tensors) for part, tensors in folded.items()}

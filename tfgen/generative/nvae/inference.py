@@ -67,11 +67,6 @@ class NVAEInference(LatentGenerator):
         """`(H, W, C)` of the decoder state from which each group's prior is computed."""
         return dict(zip(self.groups, self.network.context_shapes))
 
-    @property
-    def latent_dims(self) -> int:
-        """Latent variables in all."""
-        return sum(h * w * c for h, w, c in self.network.latent_shapes)
-
     def noise_spec(self, num_images: int | None = None, pixels: bool = False):
         """One standard normal per latent group; with `pixels`, uniforms that draw the image too."""
         spec = {name: NoiseSpec((num_images, *shape)) for name, shape in self.latent_shapes.items()}

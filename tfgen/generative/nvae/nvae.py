@@ -13,8 +13,10 @@ from tfgen.generative.nvae.frozen import FrozenNVAE, NVAEView, fold
 from tfgen.generative.nvae.inference import NVAEInference
 from tfgen.generative.nvae.network import Network
 from tfgen.layers import DataDependentWeights, LiveWeights, ParameterBank
+from tfgen.ops.random_streams import number
 from tfgen.training import schedules
 from tfgen.training.model import Model
+from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
 FIRST_POWER_ITERATIONS = 40
@@ -128,7 +130,6 @@ class NVAE(NVAEInference, Model):
             scales,
             options,
         )
-        object.__setattr__(self, "_updates", [])
         self.alpha = schedules.group_weights(scales, kl_balance or "equal")
 
     def _checked_grid(self) -> tuple[int, int]:
@@ -241,7 +242,7 @@ class NVAE(NVAEInference, Model):
         return schedules.anneal_coefficient(beta, initial, final)
 
     def training_loss(self, data):
-        """The training objective (section 3.1): scalar loss and a dict of logs."""
+        """The training objective of one batch (section 3.1)."""
         images = data["images"] if isinstance(data, dict) else data
         w = self.weights_view(training=True)
         result = self.posterior_pass(w, images, self._training_noise(batch_size_of(images)))
@@ -254,8 +255,6 @@ class NVAE(NVAEInference, Model):
         balanced = tf.linalg.matvec(result.kl, gamma)
         kl = tf.reduce_sum(result.kl, axis=1)
         penalty, updates = self._penalty(w, beta)
-        # Past Keras's attribute tracking, which would take the list for new state of the model.
-        object.__setattr__(self, "_updates", w.statistics_updates() + updates)
         loss = tf.reduce_mean(beta * balanced - log_px) + penalty
         logs = {
             "nelbo": tf.reduce_mean(kl - log_px),
@@ -265,11 +264,13 @@ class NVAE(NVAEInference, Model):
             "regularization": penalty,
             "kl_per_group": tf.reduce_mean(result.kl, axis=0),
         }
-        return loss, logs
+        return StepOutput(loss, logs, w.statistics_updates() + updates)
 
     def _training_noise(self, batch_size):
         return [
-            tf.random.stateless_normal((batch_size, *shape), self.step_seed(index))
+            tf.random.stateless_normal(
+                (batch_size, *shape), self.step_seed(number("group posterior", index))
+            )
             for index, shape in enumerate(self.network.latent_shapes)
         ]
 
@@ -304,9 +305,6 @@ class NVAE(NVAEInference, Model):
         for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
             iterate()
         self.singular_vectors_ready.assign(1)
-
-    def pending_updates(self):
-        return self._updates
 
     def evaluation_logs(self, data):
         """Negative ELBO, its parts and the KL of each group, per image, with running statistics."""

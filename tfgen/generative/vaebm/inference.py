@@ -4,13 +4,13 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfgen.generative.base import Generator, NoiseSpec, batch_size_of, draw_noise
+from tfgen.generative.base import NoiseSpec, batch_size_of, draw_noise
 from tfgen.generative.latent import LatentGenerator
+from tfgen.generative.over_vae import OverVAE
 from tfgen.generative.vaebm.noise_space import PIXELS, SMOOTHING, NoiseSpace, noise_shapes
 from tfgen.samplers import Chain, ChainNoise, langevin
 from tfgen.samplers.noise import NoiseSource
@@ -55,10 +55,9 @@ def chain_name(name: str) -> str:
     return f"chain_{name}"
 
 
-class VAEBMInference(Generator):
+class VAEBMInference(OverVAE):
     """Sampling and scoring; a subclass provides the attributes, `log_partition` and `ready`."""
 
-    vae: LatentGenerator
     sampler: SamplerOptions
     smoothing: float = 0.0
     # LiteRT has no kernels for the gradients that the chain follows.
@@ -72,22 +71,11 @@ class VAEBMInference(Generator):
         """log Z as it was last estimated, a scalar; 0 before."""
         raise NotImplementedError
 
+    @property
+    def sampling_options(self):
+        return (self.sampler,)
+
     # -- shape ------------------------------------------------------------------------------------
-
-    @property
-    def groups(self) -> list[str]:
-        """Names of the latent groups, in the order in which they are drawn."""
-        return self.vae.groups
-
-    @property
-    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every group's latents."""
-        return self.vae.latent_shapes
-
-    @property
-    def latent_dims(self) -> int:
-        """Latent variables in all."""
-        return sum(math.prod(shape) for shape in self.latent_shapes.values())
 
     @property
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -205,32 +193,6 @@ class VAEBMInference(Generator):
         """
         weights = self.vae.log_weights(images, seeds, features)
         return weights - self.energy_of(images, seeds) - self.log_partition()
-
-    # -- what the VAE underneath does -------------------------------------------------------------
-
-    def encoder_features(self, images):
-        """See the VAE."""
-        return self.vae.encoder_features(images)
-
-    def encode(self, images, seeds=None):
-        """Latents of images, see `NVAE.encode`."""
-        return self.vae.encode(images, seeds)
-
-    def reconstruct(self, images, seeds=None):
-        """Decoder mean at the encoded latents, see `NVAE.reconstruct`."""
-        return self.vae.reconstruct(images, seeds)
-
-    def interpolate(self, first, second, num_steps: int = 8):
-        """Images between two, see `NVAE.interpolate`."""
-        return self.vae.interpolate(first, second, num_steps)
-
-    def kl_per_group(self, images, seeds):
-        """`[B, L]` nats, see `NVAE.kl_per_group`."""
-        return self.vae.kl_per_group(images, seeds)
-
-    def kl_per_channel(self, images, seeds):
-        """`[L, C]` nats, see `NVAE.kl_per_channel`."""
-        return self.vae.kl_per_channel(images, seeds)
 
 
 def run_chain(space: NoiseSpace, energy, start, options: SamplerOptions, **source) -> Chain:

@@ -10,6 +10,7 @@ from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
 from tfgen.generative.vaebm.noise_space import PIXELS, NoiseSpace
 from tfgen.samplers import replay_probability
 from tfgen.training.replicas import is_multi_worker
+from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
 FIRST_POWER_ITERATIONS = 40
@@ -22,15 +23,14 @@ class VAEBMTraining:
     progress_names = ("loss", "gap", "energy_data")
 
     def training_loss(self, data):
-        """The contrastive loss of one batch (section 3.1): scalar and logs.
+        """The contrastive loss of one batch (section 3.1).
 
         E(x) of data minus E(x) of samples, as equation 7 of the paper estimates minus the
         gradient of the likelihood, plus regularisation of the energy.
         """
-        if not self.built:
-            self.build()
+        self.ensure_built()
         images = data["images"] if isinstance(data, dict) else data
-        negatives, logs = self._negatives(batch_size_of(images))
+        negatives, latents, logs = self._negatives(batch_size_of(images))
         view = self.energy.weights_view()
         positives = tf.cast(images, tf.float32)
         if self.smoothing:
@@ -46,7 +46,7 @@ class VAEBMTraining:
             penalty += self._options["spectral_coefficient"] * spectral
         average = tf.convert_to_tensor(self.gap_average)
         average = _GAP_DECAY * average + (1.0 - _GAP_DECAY) * tf.stop_gradient(gap)
-        self._left.updates = [*updates, (self.gap_average, average)]
+        updates = [*updates, (self.gap_average, average)]
         logs = {
             "gap": gap,
             "energy_data": tf.reduce_mean(data_energy),
@@ -54,10 +54,10 @@ class VAEBMTraining:
             "regularization": penalty,
             **logs,
         }
-        return gap + penalty, logs
+        return StepOutput(gap + penalty, logs, updates, extras=latents)
 
     def _negatives(self, batch_size):
-        """Samples of the present model, without gradient, and how their chains went."""
+        """Samples of the present model without gradient, their latents, and how the chains went."""
         start, replayed = self._chain_start(batch_size)
         ready = self.ready()
         space = NoiseSpace(ready.vae, smoothing=self.smoothing)
@@ -77,18 +77,18 @@ class VAEBMTraining:
         else:
             images = distribution.sample_from_noise(end[PIXELS])
         images = space.smoothed(images, end)
-        self._left.latents = {name: end[name] for name in self.groups}
+        latents = {name: end[name] for name in self.groups}
         logs = {
             "chain_gradient_norm": tf.reduce_mean(trace.gradient_norm),
             "chain_energy_drop": tf.reduce_mean(trace.energy[0] - trace.energy[-1]),
             "replayed": tf.reduce_mean(tf.cast(replayed, tf.float32)),
         }
-        return tf.stop_gradient(images), logs
+        return tf.stop_gradient(images), latents, logs
 
     def _chain_start(self, batch_size):
         """Noise of new chains, some latents of which continue old ones (section 1.7)."""
         start = {
-            name: tf.random.stateless_normal((batch_size, *shape), self.step_seed(f"start {name}"))
+            name: tf.random.stateless_normal((batch_size, *shape), self.step_seed("start", name))
             for name, shape in self.noise_shapes.items()
         }
         if self.buffer is None:
@@ -100,20 +100,14 @@ class VAEBMTraining:
         mixed, replayed = self.buffer.mix(fresh, probability, self.step_seed("replay"))
         return {**start, **mixed}, replayed
 
-    def train_step(self, data):
-        logs = super().train_step(data)
+    def after_step(self, extras, accepted):
+        """Latents at which the step's chains ended enter the buffer."""
         if self.buffer is not None:
-            accepted = tf.equal(tf.convert_to_tensor(self.consecutive_skips), 0)
-            self.buffer.push(self._left.latents, accepted)
-        return logs
-
-    def pending_updates(self):
-        return self._left.updates
+            self.buffer.push(extras, accepted)
 
     def fit(self, x=None, *args, **kwargs):
         """Keras's `fit`; a new energy is first initialised from the data."""
-        if not self.built:
-            self.build()
+        self.ensure_built()
         if int(self.initialized.numpy()) == 0:
             self._initialize(x)
             self.initialized.assign(1)

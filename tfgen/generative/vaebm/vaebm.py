@@ -5,14 +5,13 @@ multiplies its density, h(x, z) = p(x, z) exp(-E(x)) / Z, and takes that mass aw
 the difference between data and samples of short Langevin chains in the VAE's noise space.
 """
 
-import threading
 from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.generative.latent import freeze, missing_from
+from tfgen.generative.over_vae import OverVAEModel, check_base
 from tfgen.generative.vaebm.energy import EnergyNetwork
 from tfgen.generative.vaebm.frozen import FrozenVAEBM
 from tfgen.generative.vaebm.inference import Ready, SamplerOptions, VAEBMInference
@@ -21,11 +20,10 @@ from tfgen.generative.vaebm.partition import log_partition_bounds
 from tfgen.generative.vaebm.training import VAEBMTraining
 from tfgen.optimizers import ClippedAdam as _ClippedAdam  # noqa: F401 (saved models name it)
 from tfgen.samplers import PartitionBounds, ReplayBuffer
-from tfgen.training.model import Model
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class VAEBM(VAEBMInference, VAEBMTraining, Model):
+class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
     """A trained VAE whose density is multiplied by that of an energy network.
 
     Args:
@@ -89,10 +87,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         self._check(vae, num_steps, sample_steps, step_size, potential, negatives, output)
         if smoothing < 0:
             raise ConfigError(f"smoothing is {smoothing}; expected a deviation of at least 0")
-        super().__init__(name=name, seed=seed, autocast=False, **kwargs)
-        self.vae = vae
-        freeze(self.vae)
-        self.image_shape = tuple(vae.image_shape)
+        super().__init__(vae, name=name, seed=seed, **kwargs)
         if not isinstance(energy, EnergyNetwork):
             options = {"image_shape": self.image_shape, "seed": seed, **_plain(energy)}
             energy = EnergyNetwork(dtype=self.dtype_policy, **options)
@@ -123,17 +118,10 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         self.buffer = None
         if buffer_size:
             self.buffer = ReplayBuffer(buffer_size, self.vae.latent_shapes, name="buffer")
-        # What a step leaves for its end, of every replica its own: their traces run in threads of
-        # their own, which take turns wherever replicas meet.
-        object.__setattr__(self, "_left", threading.local())
 
     @staticmethod
     def _check(vae, num_steps, sample_steps, step_size, potential, negatives, output):
-        if missing := missing_from(vae):
-            raise ConfigError(
-                f"vae is a {type(vae).__name__} without {missing}; expected a trained generator "
-                "with latent groups, such as NVAE"
-            )
+        check_base(vae)
         kind = getattr(getattr(vae, "image_decoder", None), "kind", "normal")
         if kind != "normal":
             raise ConfigError(
@@ -159,9 +147,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         del input_shape
         if self.built:
             return
-        if not self.vae.built:
-            self.vae.build((None, *self.image_shape))
-        freeze(self.vae)  # once more: variables made just now do not know it
+        self.build_vae()
         if not self.energy.built:
             self.energy.build()
         if self.buffer is not None:
@@ -183,8 +169,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         self.vae.measuring_pass(view)  # of which a chain's step keeps the decoder
 
     def ready(self) -> Ready:
-        if not self.built:
-            self.build()
+        self.ensure_built()
         view, vae = self.energy.folded(), self.vae.prepared()
         # Weights are folded where they are first used, which must not be within a chain's loop; in
         # a graph nothing but the folding is kept of this.
@@ -193,8 +178,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         return Ready(vae, lambda images: self.energy.energies(view, images))
 
     def log_partition(self):
-        if not self.built:
-            self.build()
+        self.ensure_built()
         return tf.convert_to_tensor(self.log_z)
 
     def frozen(self, storage: str = "float32") -> FrozenVAEBM:
@@ -203,8 +187,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         Args:
             storage: dtype that the copy keeps its weights in; it computes in float32.
         """
-        if not self.built:
-            self.build()
+        self.ensure_built()
         return FrozenVAEBM(self, storage)
 
     def call(self, images):
@@ -228,16 +211,9 @@ class VAEBM(VAEBMInference, VAEBMTraining, Model):
         kept = ("image_shape", "architecture", "num_channels", "signed_input", "seed")
         return {
             **super().get_config(),
-            "vae": keras.saving.serialize_keras_object(self.vae),
             "energy": {name: network[name] for name in kept},
             **self._options,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        config["vae"] = keras.saving.deserialize_keras_object(config["vae"], custom_objects)
-        return cls(**config)
 
 
 def _plain(energy) -> dict:

@@ -1,0 +1,85 @@
+"""The same questions, asked of every system that is trained."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import register
+import tensorflow as tf
+from questions import each, shake
+from register import SYSTEMS
+
+from tfgen.training import Model
+
+
+@each(register.able("trainable"))
+class TestTrainable:
+    def test_keras_file(self, name, tmp_path):
+        model = SYSTEMS[name].make()
+        model.build()
+        model.compile(register.OPTIMIZERS["adamax on a schedule"]())
+        model.build_optimizer()
+        shake([*model.weights, *model.optimizer.variables])
+        path = str(tmp_path / "model.keras")
+        model.save(path)
+        loaded = keras.models.load_model(path)
+        assert type(loaded) is type(model)
+        for group in (lambda m: m.weights, lambda m: m.optimizer.variables):
+            for a, b in zip(group(model), group(loaded), strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+        assert loaded.describe() == model.describe()
+        if "generator" in SYSTEMS[name].capabilities:
+            images = SYSTEMS[name].batch(model)["images"]
+            np.testing.assert_array_equal(model(images), loaded(images))
+            assert loaded.image_shape == model.image_shape
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    def test_mixed_precision_keeps_float32_weights(self, name, policy):
+        model = SYSTEMS[name].make(dtype=policy)
+        with tf.GradientTape() as tape:
+            loss, logs, *_ = model.training_loss(SYSTEMS[name].batch(model))
+        floats = {v.dtype for v in model.weights if "float" in str(v.dtype)}
+        assert floats == {"float32"}
+        gradients = tape.gradient(loss, model.trainable_variables)
+        for value in (loss, *logs.values(), *gradients):
+            assert value.dtype == tf.float32
+            assert np.all(np.isfinite(value))
+
+    def test_is_a_model_with_the_guarded_step(self, name):
+        model = SYSTEMS[name].make()
+        assert isinstance(model, Model)
+        batch = SYSTEMS[name].batch(model)
+        loss, logs, updates, _ = model.training_loss(batch)
+        assert loss.shape == ()
+        assert all(value.shape.rank <= 1 for value in logs.values())
+        assert all(variable.shape == value.shape for variable, value in updates)
+        logs = model.evaluation_logs(batch)
+        assert all(value.shape[0] == 3 for value in logs.values())
+
+    def test_says_what_it_is_in_plain_values(self, name):
+        model = SYSTEMS[name].make()
+        before = model.describe()
+        assert json.loads(json.dumps(before)) == before
+        model.build()
+        assert model.describe() == before
+        trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        assert before["parameters"] == trained
+
+
+def test_a_saved_model_loads_where_only_its_class_was_imported(tmp_path):
+    # Keras refuses to import modules that a file names; the class has to bring its optimizer.
+    model = SYSTEMS["nvae of one group"].make()
+    model.build()
+    model.compile(register.OPTIMIZERS["adamax on a schedule"]())
+    model.build_optimizer()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    code = (
+        "import sys, keras\nfrom tfgen import NVAE\n"
+        "model = keras.models.load_model(sys.argv[1])\n"
+        "assert type(model) is NVAE and type(model.optimizer).__name__ == 'Adamax'\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=300)
