@@ -15,9 +15,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from tfgen.ops.random_streams import EXAMPLE_STRIDE
 from tfgen.serving import Arrays, Signature, plain_name
-
-_SEED_STRIDE = 1_000_003  # between the first seeds of two sets of examples
 
 
 def generator_signatures(generator) -> dict[str, Signature]:
@@ -97,7 +96,7 @@ class _Examples:
         self._images = functools.lru_cache(maxsize=1)(self._draw_images)
 
     def seeds(self, batch_size: int, seed: int) -> Arrays:
-        first = seed * _SEED_STRIDE % 2**30
+        first = seed * EXAMPLE_STRIDE % 2**30
         return {"seeds": np.arange(first, first + batch_size, dtype=np.int32)}
 
     def seeds_and_temperature(self, batch_size: int, seed: int) -> Arrays:
