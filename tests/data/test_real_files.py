@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tfgen.data import CATALOGUE, Pipeline, load
+from tfgen.data import CATALOGUE, image_pipeline, load
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_archives_and_folders(data_dir):
 def test_the_binarised_test_set_has_the_mean_of_the_intensities(data_dir):
     # |z| < 5: false alarms 1e-6.
     source = load("mnist", "test", data_dir)
-    pipeline = Pipeline(source, 1000, training=False, binarize="dynamic")
+    pipeline = image_pipeline(source, 1000, training=False, binarize="dynamic")
     total = sum(float(batch["images"].numpy().sum()) for batch in pipeline.dataset())
     p = source.images.astype(np.float64) / 255
     z = (total - p.sum()) / np.sqrt((p * (1 - p)).sum())

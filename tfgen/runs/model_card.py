@@ -11,13 +11,6 @@ SYSTEMS = {
     "nvae": "NVAE, a deep hierarchical variational autoencoder "
     "([Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898))",
 }
-# Terms of the data, as their makers state them.
-DATA_LICENCES = {
-    "digits": "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository)",
-    "mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes and C. J. C. Burges)",
-    "fashion_mnist": "MIT (Zalando SE)",
-    "omniglot": "MIT (B. Lake, R. Salakhutdinov and J. Tenenbaum)",
-}
 _BINARIZE = {
     None: "as they are",
     "dynamic": "binarised anew at every access, a pixel's intensity being its probability",
@@ -131,8 +124,8 @@ def write(
         binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
         options=_options(config),
         making=_making(name, model, config, recipe, notes),
-        licence=f"{data['name']} is under {DATA_LICENCES[data['name']]}"
-        if data["name"] in DATA_LICENCES
+        licence=f"{data['name']} is under {info.licence}"
+        if info is not None
         else f"see the terms of {data['name']}",
     )
 
