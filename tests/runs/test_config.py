@@ -3,8 +3,8 @@
 import pytest
 from ml_collections import config_dict
 
-from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
 from tfgen.errors import ConfigError
+from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
 
 
 class Toy:

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgen.runs.config import to_plain
 from tfgen.errors import CheckpointError, ConfigError
+from tfgen.runs.config import to_plain
 from tfgen.systems import presets
 from tfgen.training import load_weights_only
 

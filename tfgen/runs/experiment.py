@@ -9,11 +9,11 @@ import keras
 import tensorflow as tf
 
 from tfgen import data
+from tfgen.errors import ConfigError, DataError
+from tfgen.optimizers import Adamax, ClippedAdam, Fromage
 from tfgen.runs.base_generator import fingerprint, load_base, resolve
 from tfgen.runs.config import complete
-from tfgen.errors import ConfigError, DataError
 from tfgen.systems.presets import GENERATORS, make_generator
-from tfgen.optimizers import Adamax, ClippedAdam, Fromage
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
 OPTIMIZERS = {
