@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tfgen.data import CATALOGUE, Pipeline, load
+from tfgen.data import CATALOGUE, image_pipeline, load
 
 FILES = {"omniglot": "omniglot28.npz", "cifar100": "cifar100_test.npz"}
 
@@ -47,7 +47,7 @@ def test_archives_and_folders(need_data):
 def test_the_binarised_test_set_has_the_mean_of_the_intensities(need_data):
     # |z| < 5: false alarms 1e-6.
     source = load("mnist", "test", need_data("mnist.npz"))
-    pipeline = Pipeline(source, 1000, training=False, binarize="dynamic")
+    pipeline = image_pipeline(source, 1000, training=False, binarize="dynamic")
     total = sum(float(batch["images"].numpy().sum()) for batch in pipeline.dataset())
     p = source.images.astype(np.float64) / 255
     z = (total - p.sum()) / np.sqrt((p * (1 - p)).sum())

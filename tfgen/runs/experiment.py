@@ -193,7 +193,7 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
             f"config.data.batch_size is {section['batch_size']}; "
             f"expected a multiple of the {num_shards} workers"
         )
-    return data.Pipeline(
+    return data.image_pipeline(
         source,
         section["batch_size"] // num_shards,
         seed=config["training"]["seed"],
@@ -216,7 +216,7 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int, bina
         binarized: from a seed, where the configuration binarises; otherwise as in the data set.
     """
     section = config["data"]
-    return data.Pipeline(
+    return data.image_pipeline(
         source,
         batch_size,
         seed=config["training"]["seed"],

@@ -6,13 +6,6 @@ from typing import Any
 from tfgen.data import CATALOGUE
 from tfgen.systems.registry import find_system
 
-# Terms of the data, as their makers state them.
-DATA_LICENCES = {
-    "digits": "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository)",
-    "mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes and C. J. C. Burges)",
-    "fashion_mnist": "MIT (Zalando SE)",
-    "omniglot": "MIT (B. Lake, R. Salakhutdinov and J. Tenenbaum)",
-}
 _BINARIZE = {
     None: "as they are",
     "dynamic": "binarised anew at every access, a pixel's intensity being its probability",
@@ -126,8 +119,8 @@ def write(
         binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
         options=_options(config),
         making=_making(name, model, config, recipe, notes),
-        licence=f"{data['name']} is under {DATA_LICENCES[data['name']]}"
-        if data["name"] in DATA_LICENCES
+        licence=f"{data['name']} is under {info.licence}"
+        if info is not None
         else f"see the terms of {data['name']}",
     )
 
