@@ -9,8 +9,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -44,9 +46,33 @@ def root() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def shared_dir() -> pathlib.Path:
-    """The folder of real data and reference values beside the repository, or a skip."""
-    path = pathlib.Path(os.environ.get("TFGEN_SHARED_DIR", ROOT.parent / "shared"))
-    if not path.is_dir():
-        pytest.skip(f"needs the reference data in {path} (or TFGEN_SHARED_DIR)")
-    return path
+def reference_values():
+    """`reference_values("vaebm_small")`: what the authors' program computed, arrays by name.
+
+    README.md beside the files says what each holds.
+    """
+
+    def load(name: str) -> np.lib.npyio.NpzFile:
+        return np.load(ROOT / "tests" / "reference" / f"{name}.npz", allow_pickle=False)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """A folder of real data sets: TFGEN_DATA_DIR, or the one beside the repository."""
+    shared = os.environ.get("TFGEN_SHARED_DIR", ROOT.parent / "shared")
+    return pathlib.Path(os.environ.get("TFGEN_DATA_DIR") or pathlib.Path(shared) / "data")
+
+
+@pytest.fixture(scope="session")
+def need_data(data_dir):
+    """`need_data("mnist.npz")`: the folder of real data sets, or a skip if it lacks one named."""
+
+    def find(*names: str) -> pathlib.Path:
+        for name in names:
+            if not (data_dir / name).exists():
+                pytest.skip(f"needs the data set {name} (TFGEN_DATA_DIR)")
+        return data_dir
+
+    return find

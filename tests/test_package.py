@@ -160,6 +160,34 @@ def test_houses_import_each_other_by_public_classes_only(root):
     assert not wrong, "\n".join(wrong)
 
 
+def _imports(node):
+    """First words of what is imported anywhere under `node`."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in part.names)
+        elif isinstance(part, ast.ImportFrom) and part.module:
+            yield part.module.split(".")[0]
+
+
+def test_pytorch_and_tensorflow_never_meet(root):
+    # PyTorch with triton and TensorFlow crash in one process, so one scope imports one of them.
+    found, wrong = 0, []
+    for folder in ("tfgen", "tools", "tests"):
+        for path in sorted((root / folder).rglob("*.py")):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            plain = (ast.Import, ast.ImportFrom)
+            everywhere = {
+                name for node in body if isinstance(node, plain) for name in _imports(node)
+            }
+            scopes = [everywhere | set(_imports(node)) for node in body]
+            with_torch = [names for names in scopes if "torch" in names]
+            found += len(with_torch)
+            if any(names & {"tensorflow", "keras", "tfgen", "jax"} for names in with_torch):
+                wrong.append(str(path.relative_to(root)))
+    assert found > 5
+    assert not wrong, wrong
+
+
 def _config_modules():
     configs = pathlib.Path(__file__).resolve().parent.parent / "configs"
     return sorted(configs.rglob("*.py"))

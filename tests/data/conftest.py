@@ -1,19 +1,7 @@
-"""Real files where there are any, and small made ones."""
-
-import os
-import pathlib
+"""Draws, and a machine without a network."""
 
 import numpy as np
 import pytest
-
-
-@pytest.fixture(scope="session")
-def data_dir(root) -> pathlib.Path:
-    """A folder of real .npz files: TFGEN_DATA_DIR, or the one beside the repository; or a skip."""
-    path = pathlib.Path(os.environ.get("TFGEN_DATA_DIR") or root.parent / "shared" / "data")
-    if not (path / "mnist.npz").is_file():
-        pytest.skip(f"needs real data in {path} (or TFGEN_DATA_DIR)")
-    return path
 
 
 @pytest.fixture

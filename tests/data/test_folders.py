@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tfgen.data import Pipeline, Source, folders, load
+from tfgen.data import Source, folders, image_pipeline, load
 from tfgen.data.folders import ImageFiles, read_folder, split_files
 from tfgen.errors import DataError
 
@@ -148,8 +148,8 @@ def test_large_folders_are_decoded_when_needed(folder, monkeypatch):
     assert len(lazy.take(7)) == 7
     for options in (dict(training=True, flip=True), dict(training=False)):
         for batch, expected in zip(
-            Pipeline(lazy, 8, **options).dataset().take(3),
-            Pipeline(eager, 8, **options).dataset().take(3),
+            image_pipeline(lazy, 8, **options).dataset().take(3),
+            image_pipeline(eager, 8, **options).dataset().take(3),
         ):
             np.testing.assert_array_equal(batch["images"], expected["images"])
 
@@ -160,7 +160,7 @@ def test_damage_met_in_training_is_named(folder, monkeypatch):
     path.write_bytes(path.read_bytes()[:-30])  # The header, which is checked at once, is whole.
     lazy = load(f"folder:{folder}", "all")
     with pytest.raises(tf.errors.OpError, match=r"07\.png cannot be decoded"):
-        list(Pipeline(lazy, 20, training=False).dataset())
+        list(image_pipeline(lazy, 20, training=False).dataset())
 
 
 def test_folders_without_images(tmp_path):
@@ -174,4 +174,4 @@ def test_folders_without_images(tmp_path):
 
 def test_sources_of_files_keep_their_length(folder):
     images = read_folder(folder, "all")
-    assert len(Source("made", "all", images)) == 20
+    assert len(Source("made", "all", {"images": images})) == 20

@@ -17,6 +17,7 @@ NAMES = {
 def test_the_catalogue_is_that_of_the_papers():
     assert set(CATALOGUE) == NAMES
     for name, info in CATALOGUE.items():
+        assert info.licence, name
         assert info.name == name
         assert info.num_images[info.evaluation_split] > 0
         assert info.binary == (info.num_bits == 1)

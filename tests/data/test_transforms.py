@@ -11,7 +11,7 @@ import scipy.stats
 import tensorflow as tf
 
 from tfgen.data import quantize
-from tfgen.data.transforms import bernoulli, random_flip, random_rows, shuffled, stream_key
+from tfgen.data.random_tables import bernoulli, random_flip, random_rows, shuffled, stream_key
 from tfgen.errors import ConfigError
 
 KEY = stream_key(0, "test")

@@ -6,8 +6,6 @@ largest deviation is below 1e-4 of its largest magnitude, and a gradient norm wh
 """
 
 import ast
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -17,20 +15,12 @@ from tfgen.errors import CheckpointError, ConfigError
 from tfgen.generative.nvae import NVAE, official
 from tfgen.training.schedules import balance_coefficients
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 class Reference:
     """A model with the authors' weights, and what their program makes of it."""
 
-    def __init__(self, name):
-        folder = pathlib.Path(
-            os.environ.get("TFGEN_ORACLES_DIR", ROOT.parent / "shared" / "oracles")
-        )
-        path = folder / f"{name}.npz"
-        if not path.exists():
-            pytest.skip(f"needs {path} (or TFGEN_ORACLES_DIR)")
-        self.values = np.load(path)
+    def __init__(self, values):
+        self.values = values
         self.config = ast.literal_eval(str(self.values["config"]))
         options = official.options_from_official(self.config)
         self.model = NVAE(**options, edge="nvae2020")
@@ -50,14 +40,18 @@ class Reference:
 
     def assert_same(self, actual, name, tolerance=1e-4):
         expected = self.values[name]
-        expected = expected.transpose(0, 2, 3, 1) if expected.ndim == 4 else expected
-        deviation = np.abs(np.asarray(actual) - expected).max()
+        actual = np.asarray(actual)
+        if expected.ndim == 4:  # some are stored of the first images only
+            expected = expected.transpose(0, 2, 3, 1)
+            actual = actual[: len(expected)]
+        assert actual.shape == expected.shape
+        deviation = np.abs(actual - expected).max()
         assert deviation <= tolerance * np.abs(expected).max(), name
 
 
 @pytest.fixture(scope="module", params=["nvae_bernoulli", "nvae_logistic_flow"])
-def reference(request):
-    return Reference(request.param)
+def reference(request, reference_values):
+    return Reference(reference_values(request.param))
 
 
 @pytest.fixture(scope="module", params=["live", "folded"])
@@ -133,11 +127,10 @@ def test_training_mode(reference):
     np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("reference", ["nvae_bernoulli"], indirect=True)
 def test_padding_does_not_count(reference):
     # Padded images score as their centres do, given what the decoder puts out.
     decoder, p = reference.model.image_decoder, reference.model.image_decoder.padding
-    if not p:
-        pytest.skip("this model has no padding")
     head = reference.nhwc("logits")
     centre = reference.images[:, p:-p, p:-p]
     expected = decoder.log_prob(head, reference.images)

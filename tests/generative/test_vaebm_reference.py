@@ -21,10 +21,8 @@ from tfgen.generative.vaebm.noise_space import NoiseSpace, noise_shapes
 class Reference:
     """Models with the authors' weights, and what their program makes of them."""
 
-    def __init__(self, path):
-        if not path.exists():
-            pytest.skip(f"needs {path}")
-        self.values = np.load(path)
+    def __init__(self, values):
+        self.values = values
         config = ast.literal_eval(str(self.values["config"]))
         self.vae = NVAE(**nvae_official.options_from_official(config))
         nvae_official.load_official(self.vae, self.state("vae/"))
@@ -50,8 +48,8 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def reference(shared_dir):
-    return Reference(shared_dir / "oracles" / "vaebm_small.npz")
+def reference(reference_values):
+    return Reference(reference_values("vaebm_small"))
 
 
 @pytest.fixture(params=["live", "folded"])

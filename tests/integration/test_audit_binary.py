@@ -41,18 +41,14 @@ def test_trains_first_where_asked_to(cli, config, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10", "imagenet"])
-def test_plans(cli, root, name, shared_dir):
+def test_plans(cli, root, name, data_dir, need_data):
     recipe = f"--config={root / 'configs/gradinversion' / name}.py"
-    data = [f"--data_dir={shared_dir / 'data'}"]
+    data = [f"--data_dir={data_dir}"]
     if name == "imagenet":
-        if not (shared_dir / "data/natural_224").is_dir():
-            pytest.skip("needs pictures of 224 x 224")
-        data += [
-            f"--config.data.name=folder:{shared_dir / 'data/natural_224'}",
-            "--config.data.split=all",
-        ]
-    elif name == "cifar10" and not (shared_dir / "data/cifar10.npz").is_file():
-        pytest.skip("needs cifar10.npz")
+        pictures = need_data("natural_224") / "natural_224"
+        data += [f"--config.data.name=folder:{pictures}", "--config.data.split=all"]
+    elif name == "cifar10":
+        need_data("cifar10.npz")
     found = cli("audit", recipe, "--dry_run", *data)
     assert found.code == 0, found.err
     plan = json.loads(found.out)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfgen.data.transforms import BINARIZATIONS, Binarize, Flip, Quantize
 from tfgen.ops import random_streams
 from tfgen.ops.random_streams import STREAMS, fold_in, hashed, number
 
@@ -42,6 +43,11 @@ def test_numbers_are_those_of_earlier_versions():
     np.testing.assert_array_equal(fold_in([3, 4], 5, 6), fold_in(fold_in([3, 4], 5), 6))
     expected = tf.random.fold_in([3, 4], 5, alg="philox")
     np.testing.assert_array_equal(fold_in([3, 4], 5), expected)
+
+
+def test_transforms_draw_from_tables_that_stand_here():
+    transforms = [Quantize(), Flip(), *(Binarize(how) for how in BINARIZATIONS)]
+    assert {t.stream("train")[0] for t in transforms} <= set(random_streams.DATA_NAMES)
 
 
 def test_what_the_table_does_not_have():

@@ -3,8 +3,9 @@
 import pytest
 from ml_collections import config_dict
 
-from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
 from tfgen.errors import ConfigError
+from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
+from tfgen.systems import registry
 
 
 class Toy:
@@ -21,7 +22,11 @@ class Deep:
         pass
 
 
-GENERATORS = {"toy": Toy}
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch):
+    for name, kind in (("toy", Toy), ("deep", Deep)):
+        row = registry.System(f"{__name__}:{kind.__name__}", title=name, paper="none")
+        monkeypatch.setitem(registry.SYSTEMS, name, row)
 
 
 def make(**sections):
@@ -29,7 +34,7 @@ def make(**sections):
 
 
 def test_completes_with_defaults():
-    config = complete(make(data={"batch_size": 3}), GENERATORS)
+    config = complete(make(data={"batch_size": 3}))
     assert config["data"] == {**DEFAULTS["data"], "batch_size": 3, "num_bits": 8}
     assert set(config) == {"model", *DEFAULTS}
 
@@ -38,16 +43,16 @@ def test_takes_config_dicts_and_makes_them_plain():
     config = config_dict.ConfigDict()
     config.model = dict(name="toy", image_shape=(8, 8, 1))
     config.training = dict(steps_per_epoch=config_dict.placeholder(int))
-    completed = complete(config, GENERATORS)
+    completed = complete(config)
     assert completed["model"]["image_shape"] == [8, 8, 1]
     assert completed["training"]["steps_per_epoch"] is None
     assert type(completed["model"]) is dict
 
 
 def test_one_seed_for_all():
-    assert complete(make(training={"seed": 5}), GENERATORS)["model"]["seed"] == 5
+    assert complete(make(training={"seed": 5}))["model"]["seed"] == 5
     given = {"model": {"name": "toy", "seed": 1}, "training": {"seed": 5}}
-    assert complete(given, GENERATORS)["model"]["seed"] == 1
+    assert complete(given)["model"]["seed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,7 @@ def test_one_seed_for_all():
 )
 def test_unknown_field_names_itself_and_the_nearest(config, field, nearest):
     with pytest.raises(ConfigError) as error:
-        complete(config, GENERATORS)
+        complete(config)
     assert repr(field) in str(error.value)
     assert repr(nearest) in str(error.value)
 
@@ -87,19 +92,19 @@ def test_unknown_field_names_itself_and_the_nearest(config, field, nearest):
 )
 def test_impossible_value_names_its_field(config, words):
     with pytest.raises(ConfigError) as error:
-        complete(config, GENERATORS)
+        complete(config)
     assert words in str(error.value)
 
 
 def test_an_integer_is_a_fine_float():
-    config = complete(make(optimizer={"learning_rate": 1}), GENERATORS)
+    config = complete(make(optimizer={"learning_rate": 1}))
     assert config["optimizer"]["learning_rate"] == 1
 
 
 def test_bits_follow_the_model():
     def five_bits(**data):
         model = {"name": "deep", "decoder": "logistic_mixture", "num_bits": 5}
-        return complete({"model": model, "data": data}, {"deep": Deep})
+        return complete({"model": model, "data": data})
 
     assert five_bits()["data"]["num_bits"] == 5
     assert five_bits(num_bits=5)["data"]["num_bits"] == 5

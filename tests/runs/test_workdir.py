@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tfgen.runs.workdir import Workdir
 from tfgen.errors import ConfigError
+from tfgen.runs.workdir import Workdir
 
 CONFIG = {
     "model": {"name": "nvae", "num_channels": 8, "total_steps": 10},

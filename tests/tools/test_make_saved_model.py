@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,7 +61,7 @@ def model():
 @pytest.fixture
 def workdir(model, tmp_path):
     """The workdir of a run that was evaluated and exported."""
-    config = complete(CONFIG, presets.GENERATORS)
+    config = complete(CONFIG)
     path = presets.save_preset(model, tmp_path / "run", config)
     metrics = {"test": METRICS, "export": {"onnx": {"path": "/mnt/run.onnx"}}}
     (path / "metrics.json").write_text(json.dumps(metrics))
@@ -138,7 +137,7 @@ def test_storage_by_size(limit, storage, model):
 
 
 def test_card(model):
-    config = complete(CONFIG, presets.GENERATORS)
+    config = complete(CONFIG)
     recipe = "configs/nvae/mnist.py:cpu"
     card = model_card.write(
         "nvae_mnist", model, config, {"test": METRICS}, SERVED, recipe, ["In 9 minutes."]
@@ -163,8 +162,7 @@ def test_card(model):
 
 
 def test_card_of_a_refinement_names_what_it_stands_on(model):
-    config = complete(CONFIG, presets.GENERATORS)
-    refined = SimpleNamespace(vae=model, train_steps=model.train_steps)
-    text = model_card._making("y", refined, config, "configs/ncp/mnist.py:cpu", [])
+    config = complete({**CONFIG, "model": {"name": "ncp", "vae": CONFIG["model"]}})
+    text = model_card._making("y", model, config, "configs/ncp/mnist.py:cpu", [])
     assert "tfgen-train --config=configs/ncp/mnist.py:cpu --config.vae=VAE --workdir=runs/y" in text
     assert "`VAE` stands for" in text

@@ -55,7 +55,7 @@ def load() -> Loaded:
     config = presets.read_config(folder)
     generator = presets.from_preset(folder)
     has_data = "data" in config
-    config = complete(config, presets.GENERATORS)
+    config = complete(config)
     return Loaded(generator, config if has_data else {**config, "data": None}, workdir, folder.name)
 
 

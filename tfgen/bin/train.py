@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.runs import fit, plan
         from tfgen.runs.base_generator import foreign_data, resolve
         from tfgen.runs.config import complete
-        from tfgen.runs.experiment import GENERATORS, build_experiment
+        from tfgen.runs.experiment import build_experiment
         from tfgen.runs.workdir import Workdir
         from tfgen.training import keep_freed_memory
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
         return
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
-    resolved = complete(resolve(config), GENERATORS)
+    resolved = complete(resolve(config))
     if note := foreign_data(resolved):
         print(note)
     for change in workdir.compare(resolved):

@@ -1,9 +1,22 @@
 """A name and a split in, a `tf.data` pipeline of named arrays out."""
 
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
+from tfgen.data.named_options import drawn_once, image_pipeline
 from tfgen.data.pipeline import Pipeline
 from tfgen.data.readers import load
 from tfgen.data.source import Source
-from tfgen.data.transforms import quantize
+from tfgen.data.transforms import Binarize, Flip, Quantize, quantize
 
-__all__ = ["CATALOGUE", "DatasetInfo", "Pipeline", "Source", "load", "quantize"]
+__all__ = [
+    "CATALOGUE",
+    "Binarize",
+    "DatasetInfo",
+    "Flip",
+    "Pipeline",
+    "Quantize",
+    "Source",
+    "drawn_once",
+    "image_pipeline",
+    "load",
+    "quantize",
+]

@@ -22,6 +22,7 @@ class DatasetInfo:
         crop: (left, upper, right, lower) cut from originals of `crop_from` before resizing.
         crop_from: (width, height) of the originals that `crop` belongs to.
         evaluation_split: the split whose numbers the papers report.
+        licence: terms of the data, as their makers state them; reads on after "is under".
         note: where a user gets the files, or what to know about them.
     """
 
@@ -38,6 +39,7 @@ class DatasetInfo:
     crop: tuple[int, int, int, int] | None = None
     crop_from: tuple[int, int] | None = None
     evaluation_split: str = "test"
+    licence: str = ""
     note: str = ""
 
 
@@ -48,6 +50,7 @@ _ENTRIES = (
         num_bits=1,
         binary=True,
         num_images={"train": 1500, "test": 297},
+        licence="CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository)",
         note=(
             "scikit-learn's 8x8 handwritten digits, embedded in the package: no network needed. "
             "Enlarged to 16x16 (bilinear) and split by a fixed permutation."
@@ -60,12 +63,14 @@ _ENTRIES = (
         binary=True,
         num_images={"train": 60_000, "test": 10_000},
         keras="mnist",
+        licence="CC BY-SA 3.0 (Y. LeCun, C. Cortes and C. J. C. Burges)",
         note="The four idx files, gzipped or not, are read from a folder of this name.",
     ),
     DatasetInfo(
         name="stacked_mnist",
         image_shape=(32, 32, 3),
         num_images={"train": 120_000, "test": 20_000},
+        licence="CC BY-SA 3.0, as MNIST",
         note="Made of MNIST: see there.",
     ),
     DatasetInfo(
@@ -75,6 +80,7 @@ _ENTRIES = (
         binary=True,
         num_images={"train": 60_000, "test": 10_000},
         keras="fashion_mnist",
+        licence="MIT (Zalando SE)",
         note="The four idx files, gzipped or not, are read from a folder of this name.",
     ),
     DatasetInfo(
@@ -84,6 +90,7 @@ _ENTRIES = (
         binary=True,
         num_images={"train": 24_345, "test": 8_070},
         files=("chardata.mat", "omniglot28.npz"),
+        licence="MIT (B. Lake, R. Salakhutdinov and J. Tenenbaum)",
         note="The papers use the 28x28 file chardata.mat of the IWAE authors (yburda/iwae).",
     ),
     DatasetInfo(
@@ -92,6 +99,7 @@ _ENTRIES = (
         flip=True,
         num_images={"train": 50_000, "test": 10_000},
         keras="cifar10",
+        licence="no formal licence: free for research with citation (A. Krizhevsky, 2009)",
     ),
     DatasetInfo(
         name="cifar100",
@@ -100,12 +108,14 @@ _ENTRIES = (
         num_images={"train": 50_000, "test": 10_000},
         files=("cifar100_test.npz",),
         keras="cifar100",
+        licence="no formal licence: free for research with citation (A. Krizhevsky, 2009)",
     ),
     DatasetInfo(
         name="svhn",
         image_shape=(32, 32, 3),
         num_images={"train": 73_257, "test": 26_032},
         tfds="svhn_cropped",
+        licence="its authors' terms: non-commercial use only (Y. Netzer et al., 2011)",
         note="The original train_32x32.mat and test_32x32.mat are read from a folder svhn/.",
     ),
     DatasetInfo(
@@ -115,6 +125,7 @@ _ENTRIES = (
         num_images={"train": 1_281_147, "test": 50_000},
         tfds="downsampled_imagenet/32x32",
         tfds_splits={"test": "validation"},
+        licence="the ImageNet terms: non-commercial research and education",
         note=(
             "The down-sampling of van den Oord et al. (2016), train_32x32/ and valid_32x32/. The "
             "later official 32x32 release was made differently: bits/dim do not compare."
@@ -129,6 +140,7 @@ _ENTRIES = (
         crop=(15, 40, 163, 188),
         crop_from=(178, 218),
         evaluation_split="validation",
+        licence="the CelebA agreement: non-commercial research (Z. Liu et al., 2015)",
         note="Aligned faces (img_align_celeba) with list_eval_partition.txt beside them.",
     ),
     DatasetInfo(
@@ -137,6 +149,7 @@ _ENTRIES = (
         num_bits=5,
         flip=True,
         num_images={"train": 27_000, "test": 3_000},
+        licence="CC BY-NC 4.0 (T. Karras et al.), over the CelebA agreement",
         note="Images or the TFRecords of Glow (celeba-tfr), in train/ and validation/.",
     ),
     DatasetInfo(
@@ -145,6 +158,7 @@ _ENTRIES = (
         num_bits=5,
         flip=True,
         num_images={"train": 63_000, "test": 7_000},
+        licence="CC BY-NC-SA 4.0 (NVIDIA); each photograph has a licence of its own",
         note=(
             "The 1024x1024 or 256x256 images; without train/ and test/ folders, a fixed tenth "
             "of them is held out (the papers' split was drawn without a seed)."

@@ -53,7 +53,7 @@ def load(
         image_size: size or (height, width) that `folder:` and `tfds:` images are brought to.
 
     Returns:
-        The images, uint8 `[N, H, W, C]`, and labels if known.
+        The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known.
 
     Raises:
         ConfigError: `image_size` for data that are not resized.
@@ -71,16 +71,15 @@ def load(
         )
     if kind == "npz" and rest:
         path = _existing(rest, folder, "file")
-        images, labels = read_npz(path, split)
-        return Source(name, split, images, labels, str(path))
+        return Source(name, split, _arrays(*read_npz(path, split)), str(path))
     if kind == "folder" and rest:
         path = _existing(rest, folder, "folder")
-        return Source(name, split, read_folder(path, split, image_size), path=str(path))
+        return Source(name, split, {"images": read_folder(path, split, image_size)}, str(path))
     if kind == "tfds" and rest:
         cache = folder / f"{rest.replace('/', '_')}_{split}.npy"
         explicit = None if data_dir is None else folder
-        images, labels = libraries.fetch_tfds(rest, split, explicit, cache, image_size)
-        return Source(name, split, images, labels)
+        found = libraries.fetch_tfds(rest, split, explicit, cache, image_size)
+        return Source(name, split, _arrays(*found))
     if name not in CATALOGUE:
         close = difflib.get_close_matches(name, CATALOGUE, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -93,11 +92,11 @@ def load(
 
 def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool) -> Source:
     if info.name == "digits":
-        images, labels = libraries.read_digits(split)
-        return Source(info.name, split, images, labels)
+        return Source(info.name, split, _arrays(*libraries.read_digits(split)))
     if info.name == "stacked_mnist":
         mnist = _load_catalogued(CATALOGUE["mnist"], split, folder, explicit)
-        return Source(info.name, split, *stack_digits(mnist.images, mnist.labels), mnist.path)
+        stacked = stack_digits(mnist.images, mnist.labels)
+        return Source(info.name, split, _arrays(*stacked), mnist.path)
     reasons = []
     for path, read in (
         *_local_candidates(info, split, folder),
@@ -118,13 +117,18 @@ def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool
                 f"{path or info.name} has images of shape {tuple(images.shape[1:])}; "
                 f"{info.name} is expected to have {info.image_shape}"
             )
-        return Source(info.name, split, images, labels, None if path is None else str(path))
+        arrays = _arrays(images, labels)
+        return Source(info.name, split, arrays, None if path is None else str(path))
     tried = f" ({'; '.join(reasons)})" if reasons else ""
     raise DataError(
         f"the {split!r} split of {info.name} was not found{tried}: put it at "
         f"{_advised_path(info, folder)}, or name its folder with --data_dir"
         + (f". {info.note}" if info.note else "")
     )
+
+
+def _arrays(images, labels):
+    return {"images": images} if labels is None else {"images": images, "labels": labels}
 
 
 def _local_candidates(info, split, folder) -> Iterator[tuple[Path, Reader]]:

@@ -1,7 +1,8 @@
-"""One split of a data set: 8-bit images that were looked at before anything trusts them."""
+"""One split of a data set: named arrays, looked at before anything trusts them."""
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,8 +14,8 @@ MEMORY_LIMIT_BYTES = 2**30
 
 
 @runtime_checkable
-class ImageArray(Protocol):
-    """What a `Source` asks of its images: a NumPy array, a memory map, or files read lazily."""
+class Array(Protocol):
+    """What a `Source` asks of its arrays: a NumPy array, a memory map, or files read lazily."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -26,25 +27,54 @@ class ImageArray(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """Images of one split, with what is known about them.
+    """Examples of one split as named arrays, with what is known about them.
+
+    The names that the library knows: "images" are uint8 `[N, H, W, C]`, "labels" integers `[N]`.
+    Others are as a system defines them: a table, bags of words, captions, features of regions.
 
     Attributes:
         name: as given to `load`.
         split: as given to `load`.
-        images: uint8 `[N, H, W, C]`; a NumPy array, or for large sets something that is indexed
-            like one (`ImageArray`).
-        labels: integer `[N]`, or None when the set has none.
+        arrays: name -> `[N, ...]`: a NumPy array, or for large sets something that is indexed like
+            one (`Array`); all of one length.
         path: the file or folder they came from, or None when a library made them.
+
+    Raises:
+        DataError: there are no arrays, or their lengths differ.
     """
 
     name: str
     split: str
-    images: ImageArray
-    labels: np.ndarray | None = None
+    arrays: Mapping[str, Array]
     path: str | None = None
 
+    def __post_init__(self):
+        lengths = {name: len(array) for name, array in self.arrays.items()}
+        if len(set(lengths.values())) != 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(
+                f"{self.name!r} has arrays of lengths {found or 'none'}; expected at least one "
+                "array, and one row for each example in all of them"
+            )
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def images(self) -> Array:
+        """uint8 `[N, H, W, C]`.
+
+        Raises:
+            DataError: the set has none.
+        """
+        if "images" not in self.arrays:
+            raise DataError(f"{self.name!r} has no images; it has {', '.join(self.arrays)}")
+        return self.arrays["images"]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Integers `[N]`, or None when the set has none."""
+        return self.arrays.get("labels")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -52,44 +82,43 @@ class Source:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the images are a plain array of moderate size."""
-        return is_in_memory(self.images)
+        """Whether all arrays are plain ones of moderate size."""
+        return all(map(is_in_memory, self.arrays.values()))
 
-    def take(self, num_images: int | None) -> "Source":
-        """The first `num_images` images, or all of them for None.
+    def take(self, num_examples: int | None) -> "Source":
+        """The first `num_examples` examples, or all of them for None.
 
         Raises:
             DataError: there are fewer.
         """
-        if num_images is None or num_images == len(self):
+        if num_examples is None or num_examples == len(self):
             return self
-        if not 0 < num_images <= len(self):
+        if not 0 < num_examples <= len(self):
             raise DataError(
-                f"{num_images} images of {self.name!r} were asked for; "
+                f"{num_examples} images of {self.name!r} were asked for; "
                 f"its {self.split!r} split has {len(self)}"
             )
-        labels = None if self.labels is None else self.labels[:num_images]
-        return dataclasses.replace(self, images=self.images[:num_images], labels=labels)
+        return self._part(slice(num_examples))
 
-    def split_off(self, num_images: int) -> tuple["Source", "Source"]:
-        """All but the last `num_images` images, and those.
+    def split_off(self, num_examples: int) -> tuple["Source", "Source"]:
+        """All but the last `num_examples` examples, and those.
 
         Raises:
             DataError: nothing would be left on one side.
         """
-        if not 0 < num_images < len(self):
+        if not 0 < num_examples < len(self):
             raise DataError(
-                f"{num_images} of the {len(self)} images of {self.name!r} cannot be set aside; "
+                f"{num_examples} of the {len(self)} images of {self.name!r} cannot be set aside; "
                 "expected at least 1, and fewer than all"
             )
-        parts = []
-        for part in (slice(None, -num_images), slice(-num_images, None)):
-            labels = None if self.labels is None else self.labels[part]
-            parts.append(dataclasses.replace(self, images=self.images[part], labels=labels))
-        return tuple(parts)
+        return self._part(slice(None, -num_examples)), self._part(slice(-num_examples, None))
+
+    def _part(self, rows) -> "Source":
+        arrays = {name: array[rows] for name, array in self.arrays.items()}
+        return dataclasses.replace(self, arrays=arrays)
 
 
-def is_in_memory(images: ImageArray) -> bool:
+def is_in_memory(images: Array) -> bool:
     """Whether images are a plain array of at most `MEMORY_LIMIT_BYTES`."""
     plain = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
     return plain and images.nbytes <= MEMORY_LIMIT_BYTES

@@ -1,24 +1,99 @@
-"""What happens to a batch of uint8 images on its way to a model: stateless, vectorised, seeded.
+"""What happens to a batch on its way to a model: small objects `(batch, key, first_row) -> batch`.
 
-Random numbers come from tables without end: row n of the table of a key is the same however many
-rows are drawn at once. So images, batch sizes and shards can be counted out in any way.
+A batch is a dict of tensors. `key` names the transform's own table of random numbers
+(`tfgen.data.random_tables`), and row `first_row + b` of it belongs to example b: what a transform
+draws does not depend on how the data are cut into batches.
 """
 
-import hashlib
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.random_tables import bernoulli, random_flip
 from tfgen.errors import ConfigError
-from tfgen.ops.random_streams import DATA_NAMES
 
-_PHILOX = 1  # The algorithm's number in TensorFlow; a counter of 128 bits yields 4 words at a time.
-_WORDS_PER_COUNT = 4
-# The default of 4 rounds leaves the orders of successive epochs correlated (0.9 at 60,000 images);
-# at 16 no statistic that was tried tells them from random.
-_SHUFFLE_ROUNDS = 16
-# Up to here sorting random words is faster: the cipher behind the operation walks 65,536 places.
-_SORT_LIMIT = 1024
+Batch = dict[str, tf.Tensor]
+
+BINARIZATIONS = ("dynamic", "fixed", "threshold")
+
+
+class Transform(Protocol):
+    """What a `Pipeline` asks of each of its transforms."""
+
+    def stream(self, split: str) -> tuple[str, ...]:
+        """The purpose of its random numbers, which with the seed gives the key."""
+
+    def __call__(self, batch: Batch, key: int, first_row: tf.Tensor) -> Batch:
+        """The batch with some of its arrays replaced.
+
+        Args:
+            batch: tensors `[B, ...]`; "images" are uint8 until a transform makes them float32.
+            key: of the table of random numbers.
+            first_row: int64 scalar, the row of the first example.
+        """
+
+
+class Quantize:
+    """Reduces the images to fewer bits: `quantize`.
+
+    Args:
+        num_bits: 1 to 8. Default 8.
+
+    Raises:
+        ConfigError: `num_bits` is out of range.
+    """
+
+    def __init__(self, num_bits: int = 8):
+        self.num_bits = _checked_bits(num_bits)
+
+    def stream(self, split: str) -> tuple[str, ...]:
+        return ("quantize",)
+
+    def __call__(self, batch: Batch, key: int, first_row) -> Batch:
+        return batch | {"images": quantize(batch["images"], self.num_bits)}
+
+
+class Binarize:
+    """Makes the images 0 and 1, for data that are Bernoulli intensities.
+
+    Args:
+        how: "dynamic" draws anew at every access (the papers' protocol of training); "fixed" draws
+            by the split and the row alone, which in evaluation is each image's own; "threshold"
+            gives 1 above half intensity. Default "dynamic".
+
+    Raises:
+        ConfigError: another `how`, or images that are no longer uint8.
+    """
+
+    def __init__(self, how: str = "dynamic"):
+        if how not in BINARIZATIONS:
+            expected = ", ".join(map(repr, BINARIZATIONS))
+            raise ConfigError(f"binarize is {how!r}; expected None or one of {expected}")
+        self.how = how
+
+    def stream(self, split: str) -> tuple[str, ...]:
+        return ("fixed", split) if self.how == "fixed" else ("dynamic",)
+
+    def __call__(self, batch: Batch, key: int, first_row) -> Batch:
+        images = batch["images"]
+        if images.dtype != tf.uint8:
+            raise ConfigError(
+                f"Binarize got images of type {images.dtype.name}; expected 8-bit intensities: "
+                "put it before transforms that make them floating point"
+            )
+        ones = images > 127 if self.how == "threshold" else bernoulli(key, first_row, images)
+        return batch | {"images": tf.cast(ones, tf.float32)}
+
+
+class Flip:
+    """Mirrors each image left to right with probability one half."""
+
+    def stream(self, split: str) -> tuple[str, ...]:
+        return ("flip",)
+
+    def __call__(self, batch: Batch, key: int, first_row) -> Batch:
+        return batch | {"images": random_flip(key, first_row, batch["images"])}
 
 
 def quantize(images, num_bits: int) -> tf.Tensor:
@@ -34,8 +109,7 @@ def quantize(images, num_bits: int) -> tf.Tensor:
     Raises:
         ConfigError: `num_bits` is out of range.
     """
-    if num_bits not in range(1, 9):
-        raise ConfigError(f"num_bits is {num_bits!r}; expected a whole number from 1 to 8")
+    num_bits = _checked_bits(num_bits)
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.uint8:
         levels = tf.cast(tf.bitwise.right_shift(images, np.uint8(8 - num_bits)), tf.float32)
@@ -46,96 +120,7 @@ def quantize(images, num_bits: int) -> tf.Tensor:
     return levels / (2.0**num_bits - 1.0)
 
 
-def stream_key(seed: int, *purpose: str) -> int:
-    """A 64-bit key for one use of a seed; different purposes give unrelated tables.
-
-    Args:
-        seed: of the pipeline.
-        *purpose: one of `tfgen.ops.random_streams.DATA_NAMES`, and what narrows it down.
-    """
-    if purpose[0] not in DATA_NAMES:
-        raise KeyError(f"{purpose[0]!r} has no row in tfgen.ops.random_streams")
-    text = "/".join((str(seed), *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-
-
-def random_rows(key: int, first_row, num_rows, num_words: int) -> tf.Tensor:
-    """Rows `first_row`, `first_row + 1`, … of the random table of `key`.
-
-    Args:
-        key: from `stream_key`.
-        first_row: int64 scalar.
-        num_rows: int scalar.
-        num_words: width of the table.
-
-    Returns:
-        uint32 `[num_rows, num_words]`, uniform.
-    """
-    counts = -(-num_words // _WORDS_PER_COUNT)
-    counter = tf.stack([tf.cast(first_row, tf.int64) * counts, tf.zeros([], tf.int64)])
-    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=tf.stack([num_rows * counts * _WORDS_PER_COUNT]),
-        key=tf.constant([key], tf.uint64),
-        counter=tf.bitcast(counter, tf.uint64),
-        alg=_PHILOX,
-        dtype=tf.uint32,
-    )
-    return tf.reshape(words, [num_rows, counts * _WORDS_PER_COUNT])[:, :num_words]
-
-
-def shuffled(key: int, epoch, positions, num_images: int) -> tf.Tensor:
-    """Which image stands at each position of an epoch: a random permutation, found pointwise.
-
-    Args:
-        key: from `stream_key`.
-        epoch: int64 scalar.
-        positions: int64 `[B]` in 0..num_images-1.
-        num_images: length of the permutation.
-
-    Returns:
-        int64 `[B]`.
-    """
-    if num_images <= _SORT_LIMIT:
-        order = tf.argsort(random_rows(key, epoch, 1, num_images)[0], stable=True)
-        return tf.gather(tf.cast(order, tf.int64), positions)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions,
-        seed=random_rows(key, epoch, 1, 3)[0],
-        max_index=tf.constant(num_images - 1, tf.int64),
-        rounds=_SHUFFLE_ROUNDS,
-    )
-
-
-def bernoulli(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
-    """Draws every pixel as 1 with the probability of its intensity x / 255.
-
-    Sixteen random bits a pixel: the probability is exact for 0 and 255, else within 2^-16.
-
-    Args:
-        key: from `stream_key`.
-        first_row: int64 scalar; image b of the batch uses row `first_row + b` of the table.
-        images: uint8 `[B, H, W, C]`.
-
-    Returns:
-        bool, like `images`.
-    """
-    num_pixels = int(np.prod(images.shape[1:]))
-    words = random_rows(key, first_row, tf.shape(images)[0], -(-num_pixels // 2))
-    halves = tf.reshape(tf.bitcast(words, tf.uint16), [tf.shape(images)[0], -1])[:, :num_pixels]
-    noise = tf.reshape(halves, tf.shape(images))
-    return tf.cast(noise, tf.float32) < tf.cast(images, tf.float32) * (65536.0 / 255.0)
-
-
-def random_flip(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
-    """Mirrors each image left to right with probability one half.
-
-    Args:
-        key: from `stream_key`.
-        first_row: int64 scalar, as for `bernoulli`.
-        images: `[B, H, W, C]`.
-    """
-    num_images = tf.shape(images)[0]
-    mirrored = tf.cast(random_rows(key, first_row, num_images, 1)[:, 0] & np.uint32(1), tf.int32)
-    # Whole images are picked from both versions: several times faster than selecting pixels.
-    versions = tf.concat([images, tf.reverse(images, [2])], axis=0)
-    return tf.gather(versions, tf.range(num_images) + num_images * mirrored)
+def _checked_bits(num_bits):
+    if num_bits not in range(1, 9):
+        raise ConfigError(f"num_bits is {num_bits!r}; expected a whole number from 1 to 8")
+    return int(num_bits)

@@ -57,7 +57,7 @@ STREAMS = {
 }
 # Of training steps, by name and perhaps a latent group: see `Model.step_seed`.
 STEP_NAMES = ("posterior", "negatives", "dropout", "smoothing", "chain", "start", "replay")
-DATA_NAMES = ("order", "flip", "dynamic", "fixed")
+DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
 
 
 def number(name: str, index=0):

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgen.runs.config import to_plain
 from tfgen.data import load
 from tfgen.errors import ConfigError, DataError
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.defence import defence_from_config
+from tfgen.runs.config import to_plain
 
 # Every field with its default; REQUIRED has none.
 REQUIRED = object()

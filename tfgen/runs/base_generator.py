@@ -12,9 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgen.runs.config import to_plain
 from tfgen.errors import CheckpointError, ConfigError
+from tfgen.runs.config import to_plain
 from tfgen.systems import presets
+from tfgen.systems.registry import SYSTEMS
 from tfgen.training import load_weights_only
 
 # Fields of the data that the generator's own run decides unless they are given.
@@ -38,10 +39,10 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     config = to_plain(config)
     model = config.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    if name not in presets.GENERATORS:
+    if name not in SYSTEMS:
         return config  # `complete` says so
     path = config.get("vae")
-    if not presets.stands_on_generator(name):
+    if SYSTEMS[name].base is None:
         if path is not None:
             raise ConfigError(f"config.vae is {path!r}, but {name!r} stands on no other generator")
         return config

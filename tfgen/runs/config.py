@@ -2,11 +2,11 @@
 
 import copy
 import difflib
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
+from tfgen.systems.registry import arguments_of, find_system
 
 # Every field of the sections that are not the model's, with its default.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -56,13 +56,12 @@ _COUNTS = {
 _POSITIVE = {"optimizer": ("learning_rate", "epsilon"), "training": ("max_minutes",)}
 
 
-def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[str, dict]:
+def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     """Checks a configuration and fills in what it leaves out.
 
     Args:
         config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
             optional in whole or in part; and `vae`, see `tfgen.runs.base_generator`.
-        generators: the classes that `model.name` may name; their arguments are its fields.
 
     Returns:
         A plain dict of the same form with every field of the four sections, and those of the
@@ -78,10 +77,7 @@ def complete(config: Mapping[str, Any], generators: Mapping[str, type]) -> dict[
         if not isinstance(fields, dict):
             raise ConfigError(f"config.{section} is {fields!r}; expected named fields")
     model = config.get("model", {})
-    name = model.get("name")
-    if name not in generators:
-        raise ConfigError(f"config.model.name is {name!r}; expected one of {sorted(generators)}")
-    accepted = _arguments(generators[name])
+    accepted = arguments_of(find_system(model.get("name")).load())
     for field in model:
         _known(field, ["name", *accepted], "config.model")
 
@@ -121,13 +117,6 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     return value
-
-
-def _arguments(generator):
-    """Names that a class takes, but for those every Keras model takes."""
-    parameters = inspect.signature(generator.__init__).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name not in ("self", "name")]
 
 
 def _known(name, known, where):

@@ -27,7 +27,7 @@ def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int)
         )
     source = source.take(min(num_images, len(source)))
     section = config["data"]
-    pipeline = data.Pipeline(
+    pipeline = data.image_pipeline(
         source,
         100,
         training=False,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgen.runs.pictures import save_kl_per_group
+from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
-from tfgen.files import save_grid
+from tfgen.runs.pictures import save_kl_per_group
 
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (paper, section 4)
 

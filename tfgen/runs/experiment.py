@@ -1,7 +1,6 @@
 """From a configuration to a compiled model and its data, in the right order and scope."""
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +8,12 @@ import keras
 import tensorflow as tf
 
 from tfgen import data
+from tfgen.errors import ConfigError, DataError
+from tfgen.optimizers import Adamax, ClippedAdam, Fromage
 from tfgen.runs.base_generator import fingerprint, load_base, resolve
 from tfgen.runs.config import complete
-from tfgen.errors import ConfigError, DataError
-from tfgen.systems.presets import GENERATORS, make_generator
-from tfgen.optimizers import Adamax, ClippedAdam, Fromage
+from tfgen.systems.presets import make_model
+from tfgen.systems.registry import arguments_of, find_system
 from tfgen.training import WarmupCosine, distribute, strategy_from_name
 
 OPTIMIZERS = {
@@ -91,7 +91,7 @@ def build_experiment(
     Raises:
         ConfigError, DataError: the user's mistakes, each with the field and the remedy.
     """
-    config = complete(resolve(config), GENERATORS)
+    config = complete(resolve(config))
     # First of all: a cluster has to be joined before TensorFlow runs anything else.
     scope = strategy_from_name(strategy, precision)
     source = None if describe_only else load_source(config, data_dir)
@@ -119,7 +119,7 @@ def build_experiment(
 def build_model(config: Mapping[str, Any], with_variables: bool = True) -> keras.Model:
     """The model of a complete configuration."""
     try:
-        return make_generator(config["model"], with_variables)
+        return make_model(config["model"], with_variables)
     except (TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -193,7 +193,7 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
             f"config.data.batch_size is {section['batch_size']}; "
             f"expected a multiple of the {num_shards} workers"
         )
-    return data.Pipeline(
+    return data.image_pipeline(
         source,
         section["batch_size"] // num_shards,
         seed=config["training"]["seed"],
@@ -216,7 +216,7 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int, bina
         binarized: from a seed, where the configuration binarises; otherwise as in the data set.
     """
     section = config["data"]
-    return data.Pipeline(
+    return data.image_pipeline(
         source,
         batch_size,
         seed=config["training"]["seed"],
@@ -250,7 +250,7 @@ def _published_steps(config):
 
 def _resolve_total_steps(config, steps_per_epoch):
     """The KL warm-up is a part of the whole run, so its length follows from data and epochs."""
-    takes_it = "total_steps" in inspect.signature(GENERATORS[config["model"]["name"]]).parameters
+    takes_it = "total_steps" in arguments_of(find_system(config["model"]["name"]).load())
     if takes_it and config["model"].get("total_steps") is None:
         config["model"]["total_steps"] = steps_per_epoch * config["training"]["epochs"]
 

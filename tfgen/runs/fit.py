@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from tfgen.errors import ConfigError
 from tfgen.runs import plan as plans
 from tfgen.runs.base_generator import check_unchanged
 from tfgen.runs.experiment import Experiment
 from tfgen.runs.stopping import stopping_on_signals
 from tfgen.runs.workdir import Workdir
-from tfgen.errors import ConfigError
 from tfgen.training import (
     Checkpointing,
     CheckpointManager,

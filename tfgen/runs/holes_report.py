@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tfgen.files.images import grid
+from tfgen.files.replacing import replace_file
 from tfgen.generative.ncp.holes import find_holes
 from tfgen.metrics import nearest_neighbours
-from tfgen.files.replacing import replace_file
-from tfgen.files.images import grid
 
 COLUMNS = 8
 

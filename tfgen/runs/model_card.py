@@ -4,20 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfgen.data import CATALOGUE
+from tfgen.systems.registry import find_system
 
-SYSTEMS = {
-    "ncp": "NCP-VAE, a noise-contrastive prior over a trained VAE "
-    "([Aneja et al., 2021](https://arxiv.org/abs/2010.02917))",
-    "nvae": "NVAE, a deep hierarchical variational autoencoder "
-    "([Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898))",
-}
-# Terms of the data, as their makers state them.
-DATA_LICENCES = {
-    "digits": "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository)",
-    "mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes and C. J. C. Burges)",
-    "fashion_mnist": "MIT (Zalando SE)",
-    "omniglot": "MIT (B. Lake, R. Salakhutdinov and J. Tenenbaum)",
-}
 _BINARIZE = {
     None: "as they are",
     "dynamic": "binarised anew at every access, a pixel's intensity being its probability",
@@ -115,7 +103,7 @@ def write(
     grids = [f"{h}x{w}" for h, w, _ in described["latent_shapes"].values()]
     return _CARD.format(
         name=name,
-        system=SYSTEMS.get(section["name"], section["name"]),
+        system=_system(section["name"]),
         data=data["name"],
         parameters=described["parameters"],
         groups=described["groups"],
@@ -132,10 +120,15 @@ def write(
         binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
         options=_options(config),
         making=_making(name, model, config, recipe, notes),
-        licence=f"{data['name']} is under {DATA_LICENCES[data['name']]}"
-        if data["name"] in DATA_LICENCES
+        licence=f"{data['name']} is under {info.licence}"
+        if info is not None
         else f"see the terms of {data['name']}",
     )
+
+
+def _system(name):
+    system = find_system(name)
+    return f"{system.title} ({system.paper})"
 
 
 def _splits(info):
@@ -195,7 +188,8 @@ def _making(name, model, config, recipe, notes):
     text = f"{steps:,} training steps of {batch} images, {steps * batch:,} in all."
     for note in notes:
         text += f" {note}"
-    base = " --config.vae=VAE" if hasattr(model, "vae") else ""
+    row = find_system(config["model"]["name"]).base
+    base = "" if row is None else f" --config.{row.argument}={row.argument.upper()}"
     commands = [
         f"tfgen-train --config={recipe or 'RECIPE'}{base} --workdir=runs/{name}",
         f"tfgen-evaluate --workdir=runs/{name}",
@@ -204,5 +198,7 @@ def _making(name, model, config, recipe, notes):
     if recipe is None:
         text += "\n`RECIPE` stands for a config file with the values of `config.json`."
     if base:
-        text += "\n`VAE` stands for the workdir or preset of the generator underneath."
+        text += (
+            f"\n`{row.argument.upper()}` stands for the workdir or preset of the model underneath."
+        )
     return "\n".join([text, "", *(f"    {command}" for command in commands)])

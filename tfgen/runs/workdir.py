@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfgen.runs.config import differences
 from tfgen.errors import ConfigError
 from tfgen.files.replacing import replace_file
+from tfgen.runs.config import differences
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
 # said and then obeyed.

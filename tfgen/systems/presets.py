@@ -1,4 +1,4 @@
-"""Trained generators by name or path.
+"""Trained models by name or path.
 
 A preset is a folder of this form; the workdir of `tfgen-train` is one too.
 
@@ -6,7 +6,6 @@ config.json     at least `{"model": {"name": system, **constructor arguments}}`
 checkpoints/    the weights, in a file of `tfgen.training.CheckpointManager`
 """
 
-import inspect
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,8 @@ from typing import Any
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
 from tfgen.files.replacing import replace_dir, replace_file
-from tfgen.generative.ncp import NCPVAE
-from tfgen.generative.nvae import NVAE
-from tfgen.generative.vaebm import VAEBM
+from tfgen.systems.registry import arguments_of, find_system, name_of
 from tfgen.training import CheckpointManager, Model, load_weights_only
-
-# What `config.model.name` may say. A new system adds its row. One whose constructor takes a `vae`
-# stands on a trained generator: the `vae` of its section is that generator's own section.
-GENERATORS: dict[str, type[Model]] = {"nvae": NVAE, "ncp": NCPVAE, "vaebm": VAEBM}
 
 PRESETS_DIR = "TFGEN_PRESETS_DIR"
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
@@ -62,7 +55,7 @@ def save_preset(
     """Writes a generator as a folder that `from_preset` reads, whole or not at all.
 
     Args:
-        model: built, and of a class in `GENERATORS`. If it is compiled, the state of its optimizer
+        model: built, and of a class in the registry. If it is compiled, the state of its optimizer
             goes along, moving averages included.
         path: of the folder.
         config: the full configuration, if there is one; by default only the model's section.
@@ -148,35 +141,27 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as JSON ({error}); restore it") from error
     model = config.get("model") if isinstance(config, dict) else None
     name = model.get("name") if isinstance(model, dict) else None
-    if name not in GENERATORS:
-        raise ConfigError(f"{path}: model.name is {name!r}; expected one of {sorted(GENERATORS)}")
-    if stands_on_generator(name) and not isinstance(model.get("vae"), dict):
-        raise ConfigError(f"{path}: model.vae does not describe the generator under {name!r}")
+    base = find_system(name, f"{path}: model.name").base
+    if base is not None and not isinstance(model.get(base.argument), dict):
+        raise ConfigError(
+            f"{path}: model.{base.argument} does not describe the model under {name!r}"
+        )
     return config
 
 
 def model_section(model: Model) -> dict[str, Any]:
     """The configuration's `model` section of a live model: its system and arguments."""
-    names = [name for name, kind in GENERATORS.items() if type(model) is kind]
-    if not names:
-        raise ConfigError(
-            f"{type(model).__name__} is no preset's class; expected one of "
-            f"{', '.join(kind.__name__ for kind in GENERATORS.values())}"
-        )
-    accepted = inspect.signature(type(model).__init__).parameters
-    options = {k: v for k, v in model.get_config().items() if k in accepted and k != "name"}
-    if "vae" in options:
-        options["vae"] = model_section(model.vae)
-    return {"name": names[0], **options}
+    name = name_of(model)
+    accepted = arguments_of(type(model))
+    options = {k: v for k, v in model.get_config().items() if k in accepted}
+    base = find_system(name).base
+    if base is not None:
+        options[base.argument] = model_section(getattr(model, base.argument))
+    return {"name": name, **options}
 
 
-def stands_on_generator(name: str) -> bool:
-    """Whether models of a system are made over a trained generator."""
-    return "vae" in inspect.signature(GENERATORS[name].__init__).parameters
-
-
-def make_generator(section: Mapping[str, Any], with_variables: bool = True) -> Model:
-    """The untrained model that a `model` section describes, over the generator within it if any.
+def make_model(section: Mapping[str, Any], with_variables: bool = True) -> Model:
+    """The untrained model that a `model` section describes, over the one within it if any.
 
     Args:
         section: `name` of the system and its constructor arguments.
@@ -186,9 +171,11 @@ def make_generator(section: Mapping[str, Any], with_variables: bool = True) -> M
         TypeError, ValueError: of the constructor.
     """
     options = {key: value for key, value in section.items() if key != "name"}
-    if isinstance(options.get("vae"), Mapping):
-        options["vae"] = make_generator(options["vae"], with_variables)
-    model = GENERATORS[section["name"]](**options)
+    system = find_system(section["name"])
+    argument = None if system.base is None else system.base.argument
+    if isinstance(options.get(argument), Mapping):
+        options[argument] = make_model(options[argument], with_variables)
+    model = system.load()(**options)
     if with_variables:
         model.build()
     return model
@@ -205,7 +192,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _build(folder, config):
     try:
-        return make_generator(config["model"])
+        return make_model(config["model"])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{folder / CONFIG} does not describe a model: {error}") from error
 

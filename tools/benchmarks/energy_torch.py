@@ -7,11 +7,12 @@ compared (tests/benchmarks).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from nvae_torch import NVAE, scale_from_raw, soft_clamp
+from nvae_torch import NVAE, Architecture, scale_from_raw, soft_clamp
 from nvae_torch_layers import WeightNormConv
 from torch import Tensor, nn
 
@@ -100,3 +101,62 @@ def langevin(
                 for eps, g in zip(state, gradients)
             ]
     return [eps.detach() for eps in state]
+
+
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Peer:
+    """VAE and energy of a configuration of `langevin.py`, and a chain's state."""
+
+    def __init__(self, config: dict, batch_size: int, threads: int, step_size: float) -> None:
+        torch.set_num_threads(threads)
+        self._step_size, self._compiled = step_size, None
+        size, image_channels = config["image"]
+        self._vae = NVAE(
+            Architecture(
+                groups=(config["groups"],),
+                num_channels=config["channels"],
+                image_size=size,
+                image_channels=image_channels,
+                head_channels=2 * image_channels,
+                padding=0,
+                preprocess_blocks=1,
+                preprocess_cells=2,
+                postprocess_blocks=1,
+                postprocess_cells=2,
+            )
+        )
+        self._energy = Energy(image_channels, config["energy"])
+        for module in (self._vae, self._energy):
+            module.eval()
+            module.requires_grad_(False)
+        side = size // self._vae.architecture.top_factor
+        shapes = [(batch_size, 20, side, side)] * config["groups"]
+        shapes.append((batch_size, image_channels, size, size))
+        self._state = [torch.randn(shape) for shape in shapes]
+
+    def variants(self, compile_too: bool) -> list[str]:
+        """Names of what `seconds` can run: layout, whether kernels are fixed, whether compiled."""
+        names = [f"{layout}{fixed}" for layout in LAYOUTS for fixed in ("", ", kernels fixed")]
+        return names + ["channels_last, kernels fixed, compiled"] * compile_too
+
+    def seconds(self, variant: str, num_steps: int) -> float:
+        """How long a chain takes in one of the variants."""
+        begin = time.perf_counter()
+        self._run(variant.split(", "), num_steps)
+        return time.perf_counter() - begin
+
+    def _run(self, words: list[str], num_steps: int) -> None:
+        layout = LAYOUTS[words[0]]
+        for module in (self._vae, self._energy):
+            module.to(memory_format=layout)
+            module.freeze_kernels("kernels fixed" in words)
+        moved = [eps.contiguous(memory_format=layout) for eps in self._state]
+        function = self._potential() if "compiled" in words else potential
+        langevin(self._vae, self._energy, moved, num_steps, self._step_size, function)
+
+    def _potential(self) -> Callable[..., Tensor]:
+        if self._compiled is None:
+            self._compiled = torch.compile(potential, dynamic=False)
+        return self._compiled

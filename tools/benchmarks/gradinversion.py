@@ -12,21 +12,19 @@ both compute the same objective is tested in tests/benchmarks.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from process import Process, require_torch
 
 NETWORKS = {"batch_norm_cnn": 32, "resnet18": 16}  # and their widths
 BATCH_SIZE = 4
 PROMISE = 1.3
-HERE = Path(__file__).resolve().parent
 
 
 def inputs() -> tuple[Any, Any, Any]:
@@ -90,38 +88,39 @@ class TfgenSide:
 SIDES = {"torch": TorchSide, "tfgen": TfgenSide}
 
 
-def serve(connection: Connection, side: str, network: str, threads: int, options: dict) -> None:
-    """A side in its own process: runs as many steps as it is asked for, and says the seconds."""
-    built = SIDES[side](network, threads, **options)
-    connection.send(built.version)
-    while (count := connection.recv()) is not None:
+class Timed:
+    """A side in its process: runs as many steps as it is asked for, and says the seconds."""
+
+    def __init__(self, side: str, network: str, threads: int, **options: Any) -> None:
+        self._side = SIDES[side](network, threads, **options)
+
+    def version(self) -> str:
+        return self._side.version
+
+    def seconds(self, count: int) -> float:
         start = time.perf_counter()
-        built.run(count)
-        connection.send(time.perf_counter() - start)
+        self._side.run(count)
+        return time.perf_counter() - start
 
 
 class Worker:
-    """A side as the parent sees it."""
+    """A side in its own process, as the parent sees it."""
 
     def __init__(self, side: str, network: str, threads: int, **options: Any) -> None:
         self.label = " ".join([side, *(f"{k}={v}" for k, v in options.items())])
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(theirs, side, network, threads, options), daemon=True
+        python = sys.executable if side == "tfgen" else None
+        self._process = Process(
+            Path(__file__).resolve(), "Timed", side, network, threads, python=python, **options
         )
-        self._process.start()
-        theirs.close()
-        self.version = self._connection.recv()
+        self.version = self._process.call("version")
 
     def seconds(self, count: int) -> float:
         """Seconds a step, over `count` steps."""
-        self._connection.send(count)
-        return self._connection.recv() / count
+        return self._process.call("seconds", count) / count
 
     def close(self) -> None:
-        self._connection.send(None)
-        self._process.join()
+        """Ends the process."""
+        self._process.close()
 
 
 def take_turns(workers: list[Worker], rounds: int, count: int) -> dict[str, float]:
@@ -192,11 +191,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
-    if importlib.util.find_spec("torch") is None:
-        sys.exit("gradinversion.py compares with PyTorch, which is not installed")
+    require_torch("gradinversion.py")
     # Inherited by both sides, and read when their libraries load.
     os.environ.update(OMP_NUM_THREADS=str(arguments.threads), TF_CPP_MIN_LOG_LEVEL="2")
-    sys.path[:0] = [str(HERE), str(HERE.parents[1])]
     networks = NETWORKS if arguments.network == "both" else [arguments.network]
     results = []
     for network in networks:

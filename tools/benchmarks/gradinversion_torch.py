@@ -177,6 +177,12 @@ class Attack:
             + self.BATCH_NORM * statistics
         )
 
+    def value_and_gradient(self) -> tuple[float, np.ndarray]:
+        """The objective, and its gradient in Keras' layout."""
+        value = self.objective()
+        (gradient,) = torch.autograd.grad(value, [self.x])
+        return value.item(), gradient.numpy().transpose(0, 2, 3, 1)
+
     def step(self) -> None:
         """One update: gradient, Adam, Langevin noise, box."""
         (gradient,) = torch.autograd.grad(self.objective(), [self.x])

@@ -2,7 +2,7 @@
 
     python tools/benchmarks/langevin.py --config cifar10 --threads 2 --rounds 3
 
-Same networks, same batch, same number of threads, float32. Both sides live in one process and take
+Same networks, same batch, same number of threads, float32. Each side has its own process; they take
 turns, so that whatever else the machine does disturbs both alike; medians are compared. PyTorch
 runs in both memory layouts, normalising its kernels in every step as one writes it, and with
 kernels computed once (its fastest is the one compared with). tfgen runs as a plain graph, through
@@ -12,13 +12,18 @@ XLA, and eagerly. Initial weights: the time does not depend on them.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from machine import as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from process import Process, require_torch
+
+HERE = Path(__file__).resolve().parent
 
 # NVAE and energy of the comparison; the first is that of the authors' recipe at a width that two
 # cores can carry.
@@ -35,65 +40,25 @@ STEP_SIZE = 8e-5
 
 def torch_side(
     config: dict, batch_size: int, threads: int, compile_too: bool = False
-) -> dict[str, Callable[[int], None]]:
-    """Variants of the peer by name: functions of the number of steps."""
-    import torch
-
-    torch.set_num_threads(threads)
-    from energy_torch import Energy, langevin, potential
-    from nvae_torch import NVAE, Architecture
-
-    size, image_channels = config["image"]
-    vae = NVAE(
-        Architecture(
-            groups=(config["groups"],),
-            num_channels=config["channels"],
-            image_size=size,
-            image_channels=image_channels,
-            head_channels=2 * image_channels,
-            padding=0,
-            preprocess_blocks=1,
-            preprocess_cells=2,
-            postprocess_blocks=1,
-            postprocess_cells=2,
-        )
+) -> dict[str, Callable[[int], float]]:
+    """Variants of the peer by name: functions of the number of steps, which say the seconds."""
+    peer = Process(
+        HERE / "energy_torch.py",
+        "Peer",
+        config,
+        batch_size,
+        threads,
+        STEP_SIZE,
+        environment=KEEP_FREED_MEMORY,
     )
-    energy = Energy(image_channels, config["energy"])
-    for module in (vae, energy):
-        module.eval()
-        module.requires_grad_(False)
-    side = size // vae.architecture.top_factor
-    shapes = [(batch_size, 20, side, side)] * config["groups"]
-    state = [torch.randn(shape) for shape in (*shapes, (batch_size, image_channels, size, size))]
-
-    compiled = torch.compile(potential, dynamic=False) if compile_too else None
-
-    def variant(layout, fixed, potential=potential):
-        def run(num_steps):
-            for module in (vae, energy):
-                module.to(memory_format=layout)
-                module.freeze_kernels(fixed)
-            moved = [eps.contiguous(memory_format=layout) for eps in state]
-            langevin(vae, energy, moved, num_steps, STEP_SIZE, potential)
-
-        return run
-
-    layouts = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
-    variants = {
-        f"torch {name}{', kernels fixed' if fixed else ''}": variant(layout, fixed)
-        for name, layout in layouts.items()
-        for fixed in (False, True)
-    }
-    if compile_too:
-        layout = layouts["channels_last"]
-        variants["torch channels_last, kernels fixed, compiled"] = variant(layout, True, compiled)
-    return variants
+    names = peer.call("variants", compile_too)
+    return {f"torch {name}": functools.partial(peer.call, "seconds", name) for name in names}
 
 
 def tfgen_side(
     config: dict, batch_size: int, threads: int, xla: bool
-) -> dict[str, Callable[[int], None]]:
-    """Variants of tfgen by name: plain graph, XLA and eager."""
+) -> dict[str, Callable[[int], float]]:
+    """Variants of tfgen by name: plain graph, XLA and eager, likewise."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -142,19 +107,28 @@ def tfgen_side(
         tfgen.samplers.langevin(potential, start, num_steps, STEP_SIZE, seed=(0, 1))
 
     variants = {"tfgen plain graph": compiled(False), "tfgen eager": eager}
-    return {**variants, "tfgen XLA": compiled(True)} if xla else variants
+    if xla:
+        variants["tfgen XLA"] = compiled(True)
+    return {name: functools.partial(seconds, run) for name, run in variants.items()}
+
+
+def seconds(run: Callable[[int], None], num_steps: int) -> float:
+    """How long `run(num_steps)` takes."""
+    begin = time.perf_counter()
+    run(num_steps)
+    return time.perf_counter() - begin
 
 
 def measure(variants: dict, num_steps: int, rounds: int) -> dict[str, float]:
     """Median seconds of a step, taking turns after one unmeasured turn each."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    found: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name, run in variants.items():
-            begin = time.perf_counter()
-            run(num_steps)
+            time.sleep(0.05)  # idle threads of the other side stop spinning
+            taken = run(num_steps) / num_steps
             if turn:
-                seconds[name].append((time.perf_counter() - begin) / num_steps)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                found[name].append(taken)
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def main() -> None:
@@ -167,12 +141,12 @@ def main() -> None:
     parser.add_argument("--no_xla", action="store_true")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (minutes)")
     options = parser.parse_args()
+    require_torch("langevin.py")
     as_the_binaries_do()
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()  # both sides gain, PyTorch more
     arguments = CONFIGS[options.config], options.batch_size, options.threads
-    # TensorFlow first: its threads are set before it starts.
     variants = tfgen_side(*arguments, not options.no_xla)
     variants.update(torch_side(*arguments, options.compile))
     medians = measure(variants, options.steps, options.rounds)

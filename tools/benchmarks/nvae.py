@@ -11,7 +11,6 @@ keeps the fastest. That the PyTorch model is the published one is tested in test
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nvae_workers import BATCH_SIZE, CONFIGS, HERE, Worker, take_turns
+from process import require_torch
 
 PARAMETERS = {"mnist": 33_363_134, "cpu": 2_978_110}
 # What tfgen promises: (smallest ratio of training, of sampling; largest ratio of memory).
@@ -76,7 +76,7 @@ def compare(
         "threads": threads,
         "steps": steps,
         "peer_variants": variants,
-        "gflop": peer.ask("count_convolutions", config=config)["gflop"],
+        "gflop": peer.ask("count_convolutions")["gflop"],
     }
     workers = [peer] if peer_only else [peer, Worker("tfgen", config, threads, recompute=recompute)]
     chunk = max(1, min(5, steps // 4))
@@ -197,8 +197,7 @@ def main() -> None:
     parser.add_argument("--peer_only", action="store_true", help="measure PyTorch alone")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
-    if importlib.util.find_spec("torch") is None:
-        sys.exit("nvae.py compares with PyTorch, which is not installed: pip install torch")
+    require_torch("nvae.py")
     if arguments.steps < 1:
         sys.exit(f"--steps is {arguments.steps}; expected at least 1")
     limits = measured_limits(arguments.threads)

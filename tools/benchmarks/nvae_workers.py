@@ -1,14 +1,11 @@
 """The two sides of `nvae.py`, each a process of its own that times what its parent asks for.
 
 Separate processes make peak memory attributable, and because a worker sleeps on its pipe until
-asked, the parent can let the two take turns. Requests and answers are JSON, one per line.
+asked, the parent can let the two take turns.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from process import Process
 
 HERE = Path(__file__).resolve().parent
 BATCH_SIZE = 16
@@ -189,27 +187,28 @@ def _timed(run: Callable[[], Any], count: int) -> tuple[list[float], Any]:
     return seconds, result
 
 
-def serve(side_name: str) -> None:
-    """Answers requests from standard input until it closes; nothing else reaches the answers."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    side = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer: dict[str, Any] = {}
-        if request["do"] == "build":
-            side = SIDES[side_name](request["config"], request["options"])
+class Measured:
+    """A side in its process: does what it is asked, and says how long it took and its peak."""
+
+    def __init__(self, side: str, config: str, options: dict[str, Any]) -> None:
+        self._config = config
+        self._side = SIDES[side](config, options)
+
+    def ask(self, what: str, count: int = 1, fixed: bool = False) -> dict[str, Any]:
+        """Answers "info", "train", "count_convolutions", "prepare_sampling", "sample", "peak"."""
+        side, answer = self._side, {}
+        if what == "info":
             answer = {"baseline_gib": side.baseline_gib, **side.info}
-        elif request["do"] == "train":
-            answer["seconds"], answer["loss"] = _timed(side.train, request["count"])
+        elif what == "train":
+            answer["seconds"], answer["loss"] = _timed(side.train, count)
             answer["parameters"] = side.parameters
-        elif request["do"] == "count_convolutions":
-            answer["gflop"] = convolution_gflop(request["config"])
-        elif request["do"] == "prepare_sampling":
-            side.prepare_sampling(request["fixed"])
-        elif request["do"] == "sample":
-            answer["seconds"], _ = _timed(side.sample, request["count"])
-        print(json.dumps({**answer, "peak_gib": peak_gib()}), file=answers)
+        elif what == "count_convolutions":
+            answer["gflop"] = convolution_gflop(self._config)
+        elif what == "prepare_sampling":
+            side.prepare_sampling(fixed)
+        elif what == "sample":
+            answer["seconds"], _ = _timed(side.sample, count)
+        return {**answer, "peak_gib": peak_gib()}
 
 
 class Worker:
@@ -220,51 +219,29 @@ class Worker:
     ) -> None:
         self.side, self.label = side, label or side
         as_the_binaries_do()
-        environment = dict(
-            os.environ,
-            CUDA_VISIBLE_DEVICES="",
-            OMP_NUM_THREADS=str(threads),
+        environment = {
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": str(threads),
             **KEEP_FREED_MEMORY,
+        }
+        self._process = Process(
+            Path(__file__).resolve(),
+            "Measured",
+            side,
+            config,
+            {"threads": threads, **options},
+            python=sys.executable if side == "tfgen" else None,
+            environment=environment,
         )
-        paths = [str(HERE), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.info = self.ask("build", config=config, options={"threads": threads, **options})
+        self.info = self.ask("info")
 
     def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Sends one request and waits for its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise RuntimeError(
-                f"the {self.side} worker ended with code {self._process.wait()} when asked to "
-                f"{what}; any error of its own is printed above"
-            )
-        return json.loads(line)
+        return self._process.call("ask", what, **arguments)
 
     def close(self) -> None:
         """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._process.close()
 
 
 def take_turns(workers: list[Worker], what: str, rounds: int, count: int) -> dict[str, list[float]]:
@@ -275,7 +252,3 @@ def take_turns(workers: list[Worker], what: str, rounds: int, count: int) -> dic
             time.sleep(0.05)  # idle threads of the other side stop spinning
             seconds[worker.label] += worker.ask(what, count=count)["seconds"]
     return seconds
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

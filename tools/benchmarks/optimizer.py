@@ -2,9 +2,9 @@
 
     python tools/benchmarks/optimizer.py --threads 2
 
-All sides update the same parameters with the same fixed gradients, taking turns in one process, and
-the three Fromages are compared with each other first. Wall time on a busy machine says little; the
-processor time of the step is given beside it. Needs the extra `benchmark`.
+All sides update the same parameters with the same fixed gradients, taking turns (PyTorch in a
+process of its own), and the three Fromages are compared with each other first. Wall time on a busy
+machine says little; the processor time of the step is given beside it. Needs the extra `benchmark`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from machine import as_the_binaries_do
+from process import Process, require_torch
+from timing import Timed
+
+HERE = Path(__file__).resolve().parent
 
 RATE = 0.01
 SHAPES = {
@@ -28,10 +31,9 @@ SHAPES = {
     # Few large ones; 50.3 M parameters.
     "large": 3 * [(4096, 4096), (4096,)],
 }
-Step = Callable[[], object]
 
 
-class KerasSide:
+class KerasSide(Timed):
     """A Keras optimizer, its step in one graph as `fit` would have it."""
 
     def __init__(self, optimizer, parameters, gradients) -> None:
@@ -52,7 +54,7 @@ class KerasSide:
         return [v.numpy() for v in self.variables]
 
 
-class OptaxSide:
+class OptaxSide(Timed):
     """`optax.fromage` in one compiled function that gives its parameters' memory back."""
 
     state_bytes = 0
@@ -83,33 +85,26 @@ class OptaxSide:
 
 
 class TorchSide:
-    """Fromage by PyTorch's multi-tensor operations."""
+    """The peer, which lives in a process of its own."""
 
     state_bytes = 0
 
-    def __init__(self, parameters, gradients) -> None:
-        import torch
+    def __init__(self, parameters, gradients, threads) -> None:
+        self._peer = Process(
+            HERE / "optimizer_torch.py", "Peer", RATE, parameters, gradients, threads
+        )
 
-        self._parameters = [torch.tensor(p) for p in parameters]
-        self._gradients = [torch.tensor(g) for g in gradients]
-
-    def step(self) -> None:
-        import torch
-
-        keep = 1.0 / (1.0 + RATE**2) ** 0.5
-        parameter_norms = torch.stack(torch._foreach_norm(self._parameters))
-        gradient_norms = torch.stack(torch._foreach_norm(self._gradients))
-        both = (parameter_norms > 0) & (gradient_norms > 0)
-        ratios = torch.where(both, parameter_norms / gradient_norms, 1.0)
-        steps = torch._foreach_mul(self._gradients, (-RATE * keep * ratios).tolist())
-        torch._foreach_mul_(self._parameters, keep)
-        torch._foreach_add_(self._parameters, steps)
+    def timed(self, count):
+        return self._peer.call("timed", count)
 
     def values(self):
-        return [p.numpy() for p in self._parameters]
+        return self._peer.call("values")
+
+    def close(self) -> None:
+        self._peer.close()
 
 
-def build_sides(model: str) -> dict[str, KerasSide | OptaxSide | TorchSide]:
+def build_sides(model: str, threads: int) -> dict[str, KerasSide | OptaxSide | TorchSide]:
     """Every side on the same parameters and gradients, after one step; Fromages agree."""
     import keras
     import numpy as np
@@ -124,13 +119,13 @@ def build_sides(model: str) -> dict[str, KerasSide | OptaxSide | TorchSide]:
         "tfgen Fromage": lambda *a: KerasSide(Fromage(RATE), *a),
         "Keras Adam": lambda *a: KerasSide(keras.optimizers.Adam(1e-4), *a),
         "optax.fromage, jit": OptaxSide,
-        "PyTorch foreach Fromage": TorchSide,
+        "PyTorch foreach Fromage": lambda *a: TorchSide(*a, threads),
     }
     sides = {}
     for name, make in makers.items():
         began = time.perf_counter()
         sides[name] = make(parameters, gradients)
-        sides[name].step()
+        sides[name].timed(1)
         sides[name].first_seconds = time.perf_counter() - began
     reference = sides["tfgen Fromage"].values()
     for name, side in sides.items():
@@ -145,11 +140,8 @@ def take_turns(sides: dict[str, object], rounds: int, count: int) -> dict[str, d
     seconds = {name: {"wall": [], "cpu": []} for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            for _ in range(count):
-                wall, cpu = time.perf_counter(), time.process_time()
-                side.step()
-                seconds[name]["cpu"].append(time.process_time() - cpu)
-                seconds[name]["wall"].append(time.perf_counter() - wall)
+            for kind, values in side.timed(count).items():
+                seconds[name][kind] += values
     return seconds
 
 
@@ -192,22 +184,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
-    for name in ("torch", "optax"):
-        if importlib.util.find_spec(name) is None:
-            sys.exit(f"optimizer.py compares with {name}, which is missing: pip install {name}")
+    require_torch("optimizer.py")
+    if importlib.util.find_spec("optax") is None:
+        sys.exit("optimizer.py compares with optax, which is missing: pip install optax")
     _limit_threads(arguments.threads)
     results = {}
     for model in SHAPES if arguments.model == "both" else [arguments.model]:
-        sides = build_sides(model)
+        sides = build_sides(model, arguments.threads)
         seconds = take_turns(sides, arguments.rounds, arguments.steps)
         results[model] = seconds
         print(report(model, sides, seconds, arguments.threads), flush=True)
+        sides["PyTorch foreach Fromage"].close()
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 
 
 def _limit_threads(threads: int) -> None:
-    """For all three libraries; before any is imported."""
+    """Of all three libraries; before any is imported."""
     as_the_binaries_do()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     multi = str(threads > 1).lower()
@@ -215,11 +208,9 @@ def _limit_threads(threads: int) -> None:
         f"--xla_cpu_multi_thread_eigen={multi} intra_op_parallelism_threads={threads}"
     )
     import tensorflow as tf
-    import torch
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python tools/benchmarks/sir.py --threads 2 --rounds 7
 
 Batch 64, M proposals on an 8 x 8 x 20 group with an 8 x 8 x 32 context, in chunks; the same weights
-and the same noise on both sides, whose choices are compared first. The variants take turns in one
-process, so that whatever else the machine does disturbs all alike, and medians are compared. The
-peer runs in both memory layouts, with `--compile` also under torch.compile, which needs a C++
-compiler. Prints one JSON object.
+and the same noise on both sides, whose choices are compared first. The variants take turns (PyTorch
+in a process of its own), so that whatever else the machine does disturbs all alike, and medians are
+compared. The peer runs in both memory layouts, with `--compile` also under torch.compile, which
+needs a C++ compiler. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from machine import as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from process import Process, require_torch
+
+HERE = Path(__file__).resolve().parent
 
 BATCH, GRID, LATENT, CONTEXT = 64, 8, 20, 32
 
@@ -34,6 +39,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
+    require_torch("sir.py")
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(arguments.threads)
     as_the_binaries_do()
@@ -48,15 +54,14 @@ def compare(arguments) -> dict:
     """Medians of every variant, in seconds per call and images per second."""
     variants = {**tfgen_variants(arguments), **torch_variants(arguments)}
     variants = {k: run for k, run in variants.items() if k not in arguments.skip}
-    chosen = {name: run() for name, run in variants.items()}  # traces, and compares
+    chosen = {name: run()[1] for name, run in variants.items()}  # traces, and compares
     reference = next(iter(chosen.values()))
     agreement = {k: float((abs(v - reference) < 1e-3).mean()) for k, v in chosen.items()}
     seconds = {name: [] for name in variants}
     for _ in range(arguments.rounds):
         for name, run in variants.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+            time.sleep(0.05)  # idle threads of the other side stop spinning
+            seconds[name].append(run()[0])
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     peer = min(medians[k] for k in medians if k.startswith("torch"))
     return {
@@ -102,7 +107,7 @@ def make_classifier_of(arguments):
 
 
 def tfgen_variants(arguments) -> dict:
-    """Folded weights in the plain graph, under XLA, and eagerly."""
+    """Folded weights in the plain graph, under XLA, and eagerly: functions like `timed`."""
     import tensorflow as tf
 
     from tfgen.generative import GroupPrior
@@ -134,40 +139,69 @@ def tfgen_variants(arguments) -> dict:
         "tfgen eager": run_folded,
     }
     inputs = (eps, uniforms, context, loc, scale)
-    return {name: lambda f=f: f(*inputs).numpy() for name, f in functions.items()}
+    return {name: functools.partial(timed, f, *inputs) for name, f in functions.items()}
+
+
+def timed(function: Callable, *inputs):
+    """Seconds of one call, and the noise it chose `[B, H, W, C]`."""
+    start = time.perf_counter()
+    chosen = function(*inputs).numpy()
+    return time.perf_counter() - start, chosen
+
+
+def classifier_weights(arguments) -> dict:
+    """Effective weights of the classifier by what they are for, arrays in Keras' layouts."""
+    from tfgen.layers import LiveWeights
+
+    bank, classifier = make_classifier_of(arguments)
+    w = LiveWeights(bank)
+
+    def conv(c):
+        return {"kernel": w.kernel(c).numpy(), "bias": w.bias(c).numpy(), "stride": c.stride}
+
+    def norm(n):
+        kinds = ("scales", "offsets", "means", "variances")
+        values = (getattr(bank, kind)[n.channels].numpy()[n.row] for kind in kinds)
+        return dict(zip(("scale", "offset", "mean", "variance"), values))
+
+    def dense(d):
+        kernel = w._row("kernels", d.stack, d.row).numpy()
+        return {"kernel": kernel, "bias": w._row("biases", d.units, d.bias_row).numpy()}
+
+    def cell(c):
+        return {
+            "norms": [norm(n) for n in c.body.norms],
+            "convs": [conv(k) for k in c.body.convs],
+            "reduce": dense(c.squeeze_excite.reduce),
+            "expand": dense(c.squeeze_excite.expand),
+            "skips": [conv(k) for k in getattr(c.skip, "convs", [])],
+        }
+
+    trunk = classifier.trunk
+    return {
+        "project_z": conv(classifier.project_z),
+        "project_context": conv(classifier.project_context),
+        "cells": [cell(c) for c in trunk.cells],
+        "norm": norm(trunk.norm),
+        "head": dense(trunk.head),
+        "quadratic": dense(classifier.quadratic),
+    }
 
 
 def torch_variants(arguments) -> dict:
-    """The PyTorch loop in both memory layouts."""
-    import numpy as np
-    import sir_torch
-    import torch
-
-    from tfgen.layers import LiveWeights
-
-    torch.set_num_threads(arguments.threads)
-    bank, declared = make_classifier_of(arguments)
-    eps, uniforms, *rest = make_inputs(arguments.num_proposals)
-    eps = torch.from_numpy(np.moveaxis(eps, -1, 2).copy())
-    uniforms = torch.from_numpy(uniforms)
-    rest = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in rest]
-    variants = {}
-    for layout in ("contiguous", "channels_last"):
-        model = sir_torch.Classifier(LiveWeights(bank), bank, declared).eval()
-        inputs = rest
-        if layout == "channels_last":
-            model = model.to(memory_format=torch.channels_last)
-            inputs = [x.contiguous(memory_format=torch.channels_last) for x in rest]
-
-        def run(model=model, inputs=inputs):
-            chosen = sir_torch.resample(model, eps, uniforms, *inputs, arguments.chunk_size)
-            return np.moveaxis(chosen.numpy(), 1, -1)
-
-        variants[f"torch {layout}"] = run
-        if arguments.compile:
-            compiled = torch.compile(model, dynamic=False)
-            variants[f"torch {layout}, compiled"] = functools.partial(run, compiled)
-    return variants
+    """The PyTorch loop in both memory layouts, in a process of its own."""
+    peer = Process(
+        HERE / "sir_torch.py",
+        "Peer",
+        classifier_weights(arguments),
+        make_inputs(arguments.num_proposals),
+        arguments.chunk_size,
+        arguments.threads,
+        arguments.compile,
+        environment=KEEP_FREED_MEMORY,
+    )
+    names = peer.call("variants")
+    return {f"torch {name}": functools.partial(peer.call, "timed", name) for name in names}
 
 
 if __name__ == "__main__":

@@ -6,56 +6,50 @@ effective kernels of the tfgen model (weight norm is computed once, as a PyTorch
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def _conv(w, conv, stride: int = 1) -> nn.Conv2d:
-    kernel = np.transpose(w.kernel(conv).numpy(), (3, 2, 0, 1)).copy()
-    size = kernel.shape[-1]
+def _conv(weights: dict[str, Any]) -> nn.Conv2d:
+    kernel = np.transpose(weights["kernel"], (3, 2, 0, 1)).copy()
+    size, stride = kernel.shape[-1], weights["stride"]
     module = nn.Conv2d(kernel.shape[1], kernel.shape[0], size, stride, padding=(size - 1) // 2)
     module.weight.data = torch.from_numpy(kernel)
-    module.bias.data = torch.from_numpy(w.bias(conv).numpy().copy())
+    module.bias.data = torch.from_numpy(weights["bias"])
     return module
 
 
-def _norm(bank, norm) -> nn.BatchNorm2d:
-    module = nn.BatchNorm2d(norm.channels)
-    pairs = (
-        (module.weight.data, bank.scales),
-        (module.bias.data, bank.offsets),
-        (module.running_mean, bank.means),
-        (module.running_var, bank.variances),
-    )
-    for target, source in pairs:
-        target.copy_(torch.from_numpy(source[norm.channels].numpy()[norm.row].copy()))
+def _norm(weights: dict[str, np.ndarray]) -> nn.BatchNorm2d:
+    module = nn.BatchNorm2d(len(weights["scale"]))
+    targets = (module.weight.data, module.bias.data, module.running_mean, module.running_var)
+    for target, name in zip(targets, ("scale", "offset", "mean", "variance")):
+        target.copy_(torch.from_numpy(weights[name]))
     return module
 
 
-def _dense(w, dense) -> nn.Linear:
-    kernel = w._row("kernels", dense.stack, dense.row).numpy()
-    module = nn.Linear(*kernel.shape)
-    module.weight.data = torch.from_numpy(kernel.T.copy())
-    module.bias.data = torch.from_numpy(
-        w._row("biases", dense.units, dense.bias_row).numpy().copy()
-    )
+def _dense(weights: dict[str, np.ndarray]) -> nn.Linear:
+    module = nn.Linear(*weights["kernel"].shape)
+    module.weight.data = torch.from_numpy(weights["kernel"].T.copy())
+    module.bias.data = torch.from_numpy(weights["bias"])
     return module
 
 
 class Cell(nn.Module):
     """BN, swish, 3x3, BN, swish, 3x3, squeeze and excite, added to the skip with factor 0.1."""
 
-    def __init__(self, w, bank, cell):
+    def __init__(self, weights: dict[str, Any]) -> None:
         super().__init__()
-        body = cell.body
-        self.norms = nn.ModuleList(_norm(bank, n) for n in body.norms)
-        self.convs = nn.ModuleList(_conv(w, c, c.stride) for c in body.convs)
-        self.reduce = _dense(w, cell.squeeze_excite.reduce)
-        self.expand = _dense(w, cell.squeeze_excite.expand)
-        parts = getattr(cell.skip, "convs", [])
-        self.skips = nn.ModuleList(_conv(w, c) for c in parts)
+        self.norms = nn.ModuleList(map(_norm, weights["norms"]))
+        self.convs = nn.ModuleList(map(_conv, weights["convs"]))
+        self.reduce = _dense(weights["reduce"])
+        self.expand = _dense(weights["expand"])
+        self.skips = nn.ModuleList(map(_conv, weights["skips"]))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -75,14 +69,14 @@ class Cell(nn.Module):
 class Classifier(nn.Module):
     """As `tfgen.generative.ncp.classifier.GridClassifier`."""
 
-    def __init__(self, w, bank, classifier):
+    def __init__(self, weights: dict[str, Any]) -> None:
         super().__init__()
-        self.project_z = _conv(w, classifier.project_z)
-        self.project_context = _conv(w, classifier.project_context)
-        self.cells = nn.ModuleList(Cell(w, bank, cell) for cell in classifier.trunk.cells)
-        self.norm = _norm(bank, classifier.trunk.norm)
-        self.head = _dense(w, classifier.trunk.head)
-        self.quadratic = _dense(w, classifier.quadratic)
+        self.project_z = _conv(weights["project_z"])
+        self.project_context = _conv(weights["project_context"])
+        self.cells = nn.ModuleList(map(Cell, weights["cells"]))
+        self.norm = _norm(weights["norm"])
+        self.head = _dense(weights["head"])
+        self.quadratic = _dense(weights["quadratic"])
 
     def context(self, context: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         return self.project_context(torch.cat([context, loc, scale.log()], 1))
@@ -120,3 +114,51 @@ def resample(classifier, eps, uniforms, context, loc, scale, chunk: int) -> Tens
         candidate = part[torch.arange(len(part)), index]
         chosen = torch.where(better[:, None, None, None], candidate, chosen)
     return chosen
+
+
+class Peer:
+    """The loop in both memory layouts.
+
+    Args:
+        weights: of the classifier, see `sir.classifier_weights`.
+        inputs: noise `[B, M, H, W, C]`, uniforms, context, mean and deviation.
+        chunk: proposals at a time.
+        threads: of PyTorch.
+        compile_too: also under torch.compile.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Any],
+        inputs: Sequence[np.ndarray],
+        chunk: int,
+        threads: int,
+        compile_too: bool,
+    ) -> None:
+        torch.set_num_threads(threads)
+        eps, uniforms, *rest = inputs
+        self._noise = torch.from_numpy(np.moveaxis(eps, -1, 2).copy()), torch.from_numpy(uniforms)
+        rest = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in rest]
+        last = [x.contiguous(memory_format=torch.channels_last) for x in rest]
+        self._chunk = chunk
+        self._variants = {
+            "contiguous": (Classifier(weights).eval(), rest),
+            "channels_last": (
+                Classifier(weights).eval().to(memory_format=torch.channels_last),
+                last,
+            ),
+        }
+        for name, (model, values) in list(self._variants.items()) if compile_too else ():
+            compiled = torch.compile(model, dynamic=False)
+            # `context` is called beside `forward`, and runs as it is.
+            self._variants[f"{name}, compiled"] = (compiled, values)
+
+    def variants(self) -> list[str]:
+        return list(self._variants)
+
+    def timed(self, variant: str) -> tuple[float, np.ndarray]:
+        """Seconds of one call, and the chosen noise `[B, H, W, C]`."""
+        model, values = self._variants[variant]
+        start = time.perf_counter()
+        chosen = resample(model, *self._noise, *values, self._chunk)
+        return time.perf_counter() - start, np.moveaxis(chosen.numpy(), 1, -1)

@@ -1,0 +1,112 @@
+"""Which systems there are: one row each, and everything else asks here.
+
+A system is a class that trains by `fit` (a `tfgen.training.Model`). Its row names the class, which
+is imported when it is first needed, and says what programs and model cards have to know about it.
+"""
+
+import dataclasses
+import importlib
+import inspect
+from typing import Any
+
+from tfgen.errors import ConfigError
+from tfgen.training import Model
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """The trained model that a system stands on.
+
+    Attributes:
+        argument: of the system's constructor, and the field of a configuration that names the
+            preset or workdir of the base.
+        frozen: whether training leaves the base as it is, to the last bit.
+    """
+
+    argument: str = "vae"
+    frozen: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """One row of the registry.
+
+    Attributes:
+        path: `module:Class`.
+        title: what it is, in a few words.
+        paper: authors and year, as a Markdown link.
+        base: what it stands on, or None.
+        evaluators: what `tfgen-evaluate` measures, names of `tfgen.runs.evaluators`.
+    """
+
+    path: str
+    title: str
+    paper: str
+    base: Base | None = None
+    evaluators: tuple[str, ...] = ("likelihood", "sample_quality", "pictures")
+
+    def load(self) -> type[Model]:
+        """The class."""
+        module, _, name = self.path.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+SYSTEMS: dict[str, System] = {
+    "nvae": System(
+        "tfgen.generative.nvae:NVAE",
+        title="NVAE, a deep hierarchical variational autoencoder",
+        paper="[Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898)",
+    ),
+    "ncp": System(
+        "tfgen.generative.ncp:NCPVAE",
+        title="NCP-VAE, a noise-contrastive prior over a trained VAE",
+        paper="[Aneja et al., 2021](https://arxiv.org/abs/2010.02917)",
+        base=Base("vae"),
+        evaluators=("likelihood", "sample_quality", "pictures", "holes"),
+    ),
+    "vaebm": System(
+        "tfgen.generative.vaebm:VAEBM",
+        title="VAEBM, an energy network over a trained VAE",
+        paper="[Xiao et al., 2021](https://arxiv.org/abs/2010.00654)",
+        base=Base("vae"),
+        evaluators=("partition", "likelihood", "sample_quality", "pictures"),
+    ),
+}
+
+
+def find_system(name: Any, where: str = "config.model.name") -> System:
+    """The row of a system.
+
+    Args:
+        name: its key in `SYSTEMS`.
+        where: what named it, for the message.
+
+    Raises:
+        ConfigError: there is no such system; the message lists those there are.
+    """
+    if not isinstance(name, str) or name not in SYSTEMS:
+        raise ConfigError(f"{where} is {name!r}; expected one of {sorted(SYSTEMS)}")
+    return SYSTEMS[name]
+
+
+def name_of(model: Model) -> str:
+    """The key in `SYSTEMS` of a model's class.
+
+    Raises:
+        ConfigError: no row names it.
+    """
+    kind = type(model)
+    for name, system in SYSTEMS.items():
+        if system.path.rpartition(":")[2] == kind.__name__ and system.load() is kind:
+            return name
+    raise ConfigError(
+        f"{kind.__name__} is no system of the registry (tfgen.systems.registry); there are "
+        f"{', '.join(SYSTEMS)}"
+    )
+
+
+def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
+    """What a class's constructor takes by name, but for those every Keras model takes."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {p.name: p for p in named if p.name not in ("self", "name")}
