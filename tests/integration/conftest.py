@@ -58,6 +58,12 @@ def call(name: str, *argv: object) -> int:
             keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(scope="session")
+def exit_code():
+    """`exit_code("train", "--workdir=...")`: what the binary returns, for fixtures of any scope."""
+    return call
+
+
 @pytest.fixture
 def cli(capfd):
     """`cli("train", "--workdir=...")` returns the `Result` of that binary."""

@@ -28,12 +28,10 @@ def flags(root):
 
 
 @pytest.fixture(scope="module")
-def refined(flags, trained, tmp_path_factory):
+def refined(exit_code, flags, trained, tmp_path_factory):
     """The workdir of a finished refinement of the tiny run."""
-    from conftest import call
-
     workdir = tmp_path_factory.mktemp("runs") / "refined"
-    assert call("train", *flags, f"--config.vae={trained}", f"--workdir={workdir}") == 0
+    assert exit_code("train", *flags, f"--config.vae={trained}", f"--workdir={workdir}") == 0
     return workdir
 
 

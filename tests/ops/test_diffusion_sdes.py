@@ -113,11 +113,8 @@ class TestEveryKind:
 
 
 @pytest.mark.parametrize("name", ["vpsde", "sub_vpsde", "geometric_sde"])
-def test_equal_to_the_authors_tables(shared_dir, name):
-    path = shared_dir / "oracles" / "lsgm_sde_tables.npz"
-    if not path.exists():
-        pytest.skip(f"needs {path}")
-    tables = np.load(path)
+def test_equal_to_the_authors_tables(reference_values, name):
+    tables = reference_values("lsgm_sde_tables")
     sde, t = sde_from_config(name), at(tables[f"{name}/t"])
     for key, function in {
         "variance": sde.variance,

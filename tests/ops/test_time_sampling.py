@@ -155,11 +155,8 @@ class TestValues:
 
 class TestAuthorsTables:
     @pytest.fixture(scope="class")
-    def tables(self, shared_dir):
-        path = shared_dir / "oracles" / "lsgm_sde_tables.npz"
-        if not path.exists():
-            pytest.skip(f"needs {path}")
-        return np.load(path)
+    def tables(self, reference_values):
+        return reference_values("lsgm_sde_tables")
 
     @pytest.mark.parametrize(
         ("sde", "mode", "weighting", "importance"),
