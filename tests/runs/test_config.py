@@ -24,7 +24,7 @@ class Deep:
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch):
-    for name, kind in (("toy", Toy), ("deep", Deep)):
+    for name, kind in (("toy", Toy), ("deep", Deep), ("typed", Typed)):
         row = registry.System(f"{__name__}:{kind.__name__}", title=name, paper="none")
         monkeypatch.setitem(registry.SYSTEMS, name, row)
 
@@ -82,7 +82,7 @@ def test_unknown_field_names_itself_and_the_nearest(config, field, nearest):
         ({"model": 3}, "config.model is 3"),
         (make(data={"batch_size": 0}), "config.data.batch_size is 0"),
         (make(data={"batch_size": 2.5}), "config.data.batch_size is 2.5"),
-        (make(data={"flip": "yes"}), "config.data.flip is 'yes'"),
+        (make(data={"flip": "maybe"}), "config.data.flip is 'maybe'"),
         (make(data={"name": None}), "config.data.name is None"),
         (make(training={"epochs": -1}), "config.training.epochs is -1"),
         (make(training={"steps_per_epoch": 0}), "config.training.steps_per_epoch is 0"),
@@ -96,9 +96,81 @@ def test_impossible_value_names_its_field(config, words):
     assert words in str(error.value)
 
 
+def test_words_of_the_command_line_are_understood_or_refused():
+    assert complete(make(data={"flip": "yes"}))["data"]["flip"] is True
+    assert (
+        complete(make(training={"steps_per_epoch": "None"}))["training"]["steps_per_epoch"] is None
+    )
+
+
 def test_an_integer_is_a_fine_float():
     config = complete(make(optimizer={"learning_rate": 1}))
     assert config["optimizer"]["learning_rate"] == 1
+
+
+class Typed:
+    """One with fields of every type."""
+
+    def __init__(
+        self,
+        squeeze=True,
+        num_mixtures=10,
+        rate=0.1,
+        kind: str | None = "square",
+        steps: int | None = None,
+        counts: int | list[int] = 3,
+        options: dict | None = None,
+        free=None,
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "kept"),
+    [
+        ("squeeze", "no", False),
+        ("squeeze", "On", True),
+        ("rate", 1, 1),
+        ("kind", None, None),
+        ("steps", "None", None),
+        ("steps", 4, 4),
+        ("counts", (1, 2), [1, 2]),
+        ("options", {"a": 1}, {"a": 1}),
+        ("free", "anything", "anything"),
+    ],
+)
+def test_model_fields_are_typed(field, given, kept):
+    assert complete({"model": {"name": "typed", field: given}})["model"][field] == kept
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "words"),
+    [
+        ("squeeze", "maybe", "expected True or False, for example True"),
+        ("squeeze", 1, "expected True or False"),
+        ("num_mixtures", "ten", "'ten'; expected a whole number, for example 10"),
+        ("num_mixtures", 2.5, "expected a whole number"),
+        ("num_mixtures", True, "expected a whole number"),
+        ("num_mixtures", None, "expected a whole number"),
+        ("rate", "fast", "expected a number"),
+        ("rate", float("inf"), "expected a finite number"),
+        ("kind", 3, "expected a name or None"),
+        ("steps", "many", "expected a whole number or None"),
+        ("counts", "all", "expected a whole number or a list"),
+        ("options", [1], "expected named fields or None"),
+    ],
+)
+def test_model_fields_of_another_type_are_refused(field, given, words):
+    with pytest.raises(ConfigError) as error:
+        complete({"model": {"name": "typed", field: given}})
+    assert str(error.value).startswith(f"config.model.{field} is {given!r}; ")
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan")])
+def test_rates_are_finite(rate):
+    with pytest.raises(ConfigError, match=r"learning_rate is .*expected a finite number"):
+        complete(make(optimizer={"learning_rate": rate}))
 
 
 def test_bits_follow_the_model():

@@ -1,7 +1,5 @@
 """What `tfgen-audit` does: a configuration in, a finished audit out."""
 
-import copy
-import difflib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +13,10 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.defence import defence_from_config
-from tfgen.runs.config import to_plain
+from tfgen.runs.config import check_sections, to_plain
+from tfgen.runs.fields import REQUIRED, complete_section
 
 # Every field with its default; REQUIRED has none.
-REQUIRED = object()
 DEFAULTS: dict[str, dict[str, Any]] = {
     "model": dict(
         name=REQUIRED,
@@ -50,6 +48,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         utility_learning_rate=0.05,
     ),
 }
+# The types of fields whose default does not say it.
+KINDS: dict[str, dict[str, Any]] = {
+    "model": dict(name=str, weights=str | None, pixel_mean=float | list, pixel_std=float | list),
+    "data": dict(name=str, image_size=int | list | None),
+    "threat_model": dict.fromkeys(DEFAULTS["threat_model"], str),
+    "audit": {},
+}
 # Sections whose fields are names of the user's choice.
 _FREE = ("attacks", "defences")
 
@@ -58,20 +63,14 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """Checks a configuration of an audit and fills in what it leaves out.
 
     Raises:
-        ConfigError: a section or field that does not exist or is missing.
+        ConfigError: a section or field that does not exist, is missing or of another type.
     """
     config = to_plain(config)
-    for section in config:
-        _known(section, [*DEFAULTS, *_FREE], "config")
+    check_sections(config, [*DEFAULTS, *_FREE])
     completed = {name: dict(config.get(name) or {}) for name in _FREE}
     for section, defaults in DEFAULTS.items():
         given = config.get(section) or {}
-        for field in given:
-            _known(field, defaults, f"config.{section}")
-        completed[section] = {**copy.deepcopy(_optional(defaults)), **given}
-        for field, default in defaults.items():
-            if default is REQUIRED and field not in given:
-                raise ConfigError(f"config.{section}.{field} is missing; it has no default")
+        completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
     if not completed["attacks"]:
         raise ConfigError("config.attacks is empty; name at least one, with its settings")
     completed["defences"] = completed["defences"] or {"none": {"name": "none"}}
@@ -197,15 +196,3 @@ class Auditing:
                     f"{str(error).splitlines()[0]}"
                 ) from error
         return model
-
-
-def _optional(defaults):
-    return {field: value for field, value in defaults.items() if value is not REQUIRED}
-
-
-def _known(name, known, where):
-    if name in known:
-        return
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known)}"
-    raise ConfigError(f"{where} has no field {name!r}; {hint}")

@@ -1,11 +1,11 @@
 """Configurations: completed with defaults, checked field by field, written down and compared."""
 
-import copy
-import difflib
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
+from tfgen.runs.fields import check_known, complete_section, parameter_types, typed
 from tfgen.systems.registry import arguments_of, find_system
 
 # Every field of the sections that are not the model's, with its default.
@@ -44,6 +44,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         batch_size=100,
     ),
 }
+# The types of fields whose default is None.
+KINDS: dict[str, dict[str, Any]] = {
+    "data": dict(num_bits=int | None, binarize=str | None),
+    "optimizer": dict(ema_momentum=float | None),
+    "training": dict(steps_per_epoch=int | None, max_minutes=float | None),
+    "evaluation": dict(num_images=int | None),
+}
 SECTIONS = ("model", *DEFAULTS)
 BASE = "vae"  # not a section: the generator that the model stands on, a name or a path
 
@@ -57,7 +64,7 @@ _POSITIVE = {"optimizer": ("learning_rate", "epsilon"), "training": ("max_minute
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, dict]:
-    """Checks a configuration and fills in what it leaves out.
+    """Checks a configuration of a training and fills in what it leaves out.
 
     Args:
         config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
@@ -72,29 +79,48 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     """
     config = to_plain(config)
     base = config.pop(BASE, None)
-    for section, fields in config.items():
-        _known(section, SECTIONS, "config")
-        if not isinstance(fields, dict):
-            raise ConfigError(f"config.{section} is {fields!r}; expected named fields")
-    model = config.get("model", {})
-    accepted = arguments_of(find_system(model.get("name")).load())
-    for field in model:
-        _known(field, ["name", *accepted], "config.model")
-
-    completed = {"model": model}
+    check_sections(config, SECTIONS)
+    kind = find_system(config.get("model", {}).get("name")).load()
+    completed = {"model": _model_section(kind, config["model"])}
     for section, defaults in DEFAULTS.items():
         given = config.get(section, {})
-        for field, value in given.items():
-            _known(field, defaults, f"config.{section}")
-            _check_type(f"config.{section}.{field}", value, defaults[field])
-        completed[section] = {**copy.deepcopy(defaults), **given}
+        completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
     _check_ranges(completed)
-    if "seed" in accepted:
-        model.setdefault("seed", completed["training"]["seed"])
-    _match_bits(model, completed["data"])
+    if "seed" in arguments_of(kind):
+        completed["model"].setdefault("seed", completed["training"]["seed"])
+    _match_bits(completed["model"], completed["data"])
     if base is not None:
-        completed[BASE] = base
+        completed[BASE] = typed(f"config.{BASE}", base, str)
     return completed
+
+
+def check_sections(config: Mapping[str, Any], sections: Collection[str]) -> None:
+    """Refuses sections that do not exist or hold no fields.
+
+    Raises:
+        ConfigError: of the first that is found.
+    """
+    for section, fields in config.items():
+        check_known(section, sections, "config")
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"config.{section} is {fields!r}; expected named fields")
+
+
+def _model_section(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given arguments of a system's constructor, each of its type."""
+    arguments, kinds = arguments_of(kind), parameter_types(kind)
+    completed = {}
+    for field, value in given.items():
+        check_known(field, ["name", *arguments], "config.model")
+        if field in kinds and field in arguments:
+            default = arguments[field].default
+            value = typed(f"config.model.{field}", value, kinds[field], _example(default))
+        completed[field] = value
+    return completed
+
+
+def _example(default):
+    return None if default is inspect.Parameter.empty else default
 
 
 def differences(old: Mapping, new: Mapping, sections: Iterable[str]) -> list[str]:
@@ -117,27 +143,6 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     return value
-
-
-def _known(name, known, where):
-    if name in known:
-        return
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(sorted(known))}"
-    raise ConfigError(f"{where} has no field {name!r}; {hint}")
-
-
-def _check_type(name, value, default):
-    """A value has its default's type; None is fine where the default is None."""
-    if default is None or value is None:
-        if value is None and default is not None:
-            raise ConfigError(f"{name} is None; expected a value like {default!r}")
-        return
-    kinds = (int, float) if isinstance(default, float) else (type(default),)
-    if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
-        raise ConfigError(
-            f"{name} is {value!r}; expected {type(default).__name__}, for example {default!r}"
-        )
 
 
 def _match_bits(model, data):

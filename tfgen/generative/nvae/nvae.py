@@ -1,6 +1,6 @@
 """NVAE: a deep hierarchical variational autoencoder (Vahdat & Kautz, 2020, arXiv:2007.03898)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -71,7 +71,7 @@ class NVAE(NVAEInference, Model):
 
     def __init__(
         self,
-        image_shape=(28, 28, 1),
+        image_shape: Sequence[int] = (28, 28, 1),
         decoder="bernoulli",
         num_bits=8,
         num_mixtures=10,
@@ -95,13 +95,13 @@ class NVAE(NVAEInference, Model):
         num_flows=0,
         conditional_flow=False,
         spectral_coefficient=1e-2,
-        spectral_initial=None,
-        batch_norm_coefficient=None,
+        spectral_initial: float | None = None,
+        batch_norm_coefficient: float | None = None,
         kl_warmup_fraction=0.3,
         kl_constant_fraction=1e-4,
         kl_minimum=1e-4,
-        kl_balance="square",
-        total_steps=None,
+        kl_balance: str | None = "square",
+        total_steps: int | None = None,
         recompute=False,
         seed=0,
         name="nvae",

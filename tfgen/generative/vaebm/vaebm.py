@@ -65,7 +65,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
     def __init__(
         self,
         vae,
-        energy=None,
+        energy: EnergyNetwork | Mapping | None = None,
         num_steps=10,
         step_size=8e-5,
         noise_scale=1.0,

@@ -1,0 +1,33 @@
+"""Every recipe, in every mode, is a configuration that its program accepts."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+from tfgen.runs import auditing, config
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+# Recipes of studies, which are no system's: tools/optimizer_study reads those.
+PROGRAMS = {"gradinversion": auditing.complete}
+OTHER = ("fromage",)
+
+
+def recipe(path):
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for p in CONFIGS.rglob("*.py") if p.parent.name not in OTHER),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_every_mode_is_accepted(path):
+    module = recipe(path)
+    complete = PROGRAMS.get(path.parent.name, config.complete)
+    for mode in module.MODES:
+        completed = complete(module.get_config(mode))
+        assert completed == complete(completed), mode
