@@ -111,7 +111,7 @@ class TestOneProposalIsThePlainGenerator:
 def test_only_the_groups_at_the_top_are_refined():
     """The others keep their prior; the classifiers there are, are those of a full model."""
     model, full = make(refined_groups=1), make()
-    assert model.num_proposals == [20, 1]
+    assert model.num_proposals == (20, 1)
     assert len(model.banks) == 1
     assert model.num_parameters == full.banks[0].num_parameters
     images, seeds = draw_images(model.vae, 3), tf.range(3)
