@@ -1,12 +1,14 @@
 """Configurations: completed with defaults, checked field by field, written down and compared."""
 
+import dataclasses
 import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
+from tfgen.runs.evaluators import EVALUATORS
 from tfgen.runs.fields import check_known, complete_section, parameter_types, typed
-from tfgen.systems.registry import arguments_of, find_system
+from tfgen.systems.registry import System, arguments_of, find_system
 
 # Every field of the sections that are not the model's, with its default.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -37,10 +39,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         seed=0,
         max_minutes=None,
     ),
-    "evaluation": dict(
+    "evaluation": dict(  # and the fields of the system's evaluators
         split="test",
         num_images=None,
-        num_importance_samples=100,
         batch_size=100,
     ),
 }
@@ -80,9 +81,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     config = to_plain(config)
     base = config.pop(BASE, None)
     check_sections(config, SECTIONS)
-    kind = find_system(config.get("model", {}).get("name")).load()
+    system = find_system(config.get("model", {}).get("name"))
+    kind = system.load()
     completed = {"model": _model_section(kind, config["model"])}
-    for section, defaults in DEFAULTS.items():
+    for section, defaults in section_defaults(system).items():
         given = config.get(section, {})
         completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
     _check_ranges(completed)
@@ -92,6 +94,14 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     if base is not None:
         completed[BASE] = typed(f"config.{BASE}", base, str)
     return completed
+
+
+def section_defaults(system: System) -> dict[str, dict[str, Any]]:
+    """Every field of the sections that are not the model's, with its default, for one system."""
+    fields = {}
+    for name in system.evaluators:
+        fields |= {field.name: field.default for field in dataclasses.fields(EVALUATORS[name])}
+    return {**DEFAULTS, "evaluation": {**DEFAULTS["evaluation"], **fields}}
 
 
 def check_sections(config: Mapping[str, Any], sections: Collection[str]) -> None:
@@ -162,7 +172,7 @@ def _match_bits(model, data):
 def _check_ranges(config):
     for section, fields in _COUNTS.items():
         for field in fields:
-            value = config[section][field]
+            value = config[section].get(field)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"config.{section}.{field} is {value!r}; expected at least 1")
     for section, fields in _POSITIVE.items():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfgen.data import CATALOGUE
+from tfgen.runs.evaluators import EVALUATORS
 from tfgen.systems.registry import find_system
 
 _BINARIZE = {
@@ -114,7 +115,7 @@ def write(
         storage=served["weights"],
         num_images=served.get("num_examples", served.get("num_images")),
         max_difference=served["max_difference"],
-        numbers=_numbers(numbers),
+        numbers=_numbers(section["name"], numbers),
         splits=_splits(info),
         split=data["split"],
         binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
@@ -137,34 +138,10 @@ def _splits(info):
     return ": " + ", ".join(f"{count:,} {split} images" for split, count in info.num_images.items())
 
 
-def _numbers(numbers):
-    if not numbers:
-        return "Not measured yet: `tfgen-evaluate`."
-    rows = [
-        "| Split | Images | NLL (nats) | bits/dim | K | NELBO (nats) | KL (nats) | Active units |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for split, n in numbers.items():
-        rows.append(
-            f"| {split} | {n['num_images']:,} | {_with_error(n, 'nll', 2)} | "
-            f"{n['bits_per_dim']:.4f} | {n['num_importance_samples']} | "
-            f"{_with_error(n, 'nelbo', 2)} | {n['kl']:.2f} | "
-            f"{n['active_units']} of {n['latent_channels']} |"
-        )
-    rates = "; ".join(
-        f"{split}: " + " ".join(f"{rate:.2f}" for rate in n["kl_per_group"])
-        for split, n in numbers.items()
-    )
-    rows += [
-        "",
-        "NLL is the importance-weighted bound with K posterior samples, ± its standard error over "
-        f"the images. Nats per latent group, top first: {rates}.",
-    ]
-    return "\n".join(rows)
-
-
-def _with_error(numbers, key, digits):
-    return f"{numbers[key]:.{digits}f} ± {numbers[key + '_standard_error']:.{digits}f}"
+def _numbers(system, numbers):
+    tables = (EVALUATORS[name].table(numbers) for name in find_system(system).evaluators)
+    text = "\n\n".join(filter(None, ("\n".join(lines) for lines in tables)))
+    return text or "Not measured yet: `tfgen-evaluate`."
 
 
 def _options(config):

@@ -4,7 +4,8 @@ What a better prior can do lies between the samples of the generator underneath 
 reconstructions (the ceiling of any prior with this decoder): both are measured beside the samples.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tfgen.metrics import (
 Report = Callable[[int], None]
 
 
+@functools.lru_cache(maxsize=1)
 def extractor_from(name: str) -> FeatureExtractor:
     """The feature extractor that a flag names.
 
@@ -49,6 +51,22 @@ def extractor_from(name: str) -> FeatureExtractor:
             "model.save(...) wrote"
         ) from error
     return FeatureExtractor(model, path.stem, value_range=(0.0, 1.0))
+
+
+def try_extractor(extractor: FeatureExtractor, image_shape: Sequence[int]) -> None:
+    """Puts one image through an extractor, which otherwise would fail after all samples are drawn.
+
+    Raises:
+        DataError: it does not take images `[B, *image_shape]`.
+    """
+    try:
+        extractor(np.zeros((1, *image_shape), np.float32))
+    except Exception as error:  # a Keras model raises whatever its layers do
+        reason = str(error).strip().splitlines()
+        raise DataError(
+            f"the extractor {extractor.protocol['extractor']} does not take images of shape "
+            f"{tuple(image_shape)}: {reason[0] if reason else type(error).__name__}"
+        ) from error
 
 
 def measure_quality(

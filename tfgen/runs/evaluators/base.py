@@ -1,0 +1,90 @@
+"""What every evaluator is given, and what it has to say."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A trained model under evaluation, and the data it is measured on.
+
+    Attributes:
+        model: with its weights, live.
+        served: its frozen form, or the model itself where it has none.
+        base: the frozen form of the model underneath, or None.
+        config: complete.
+        split: of the data that are scored.
+        num_images: how many of them are scored.
+        batch_size: examples computed at once; changes no number beyond rounding.
+        seed: of everything that is drawn.
+        folder: where pictures go.
+        load: the data of a split, `load(split)`.
+        batches: a pipeline over such data, prepared as in training but in order,
+            `batches(source, batch_size, binarized)`.
+        progress: `progress(title, total)` shows a bar and yields a function of how much is done.
+    """
+
+    model: Any
+    served: Any
+    base: Any
+    config: Mapping[str, Any]
+    split: str
+    num_images: int
+    batch_size: int
+    seed: int
+    folder: Path
+    load: Callable[[str], Any]
+    batches: Callable[[Any, int, bool], Any]
+    progress: Progress
+
+    def source(self, split: str | None = None):
+        """The data of a split, by default the one that is scored."""
+        return self.load(split or self.split)
+
+    def pipeline(self, source=None, binarized: bool = True):
+        """Evaluation batches of a source, by default of the data that are scored."""
+        source = self.source() if source is None else source
+        return self.batches(source, self.batch_size, binarized)
+
+
+class Evaluator:
+    """Measures something of a `Subject`; a subclass is a frozen dataclass of its options.
+
+    Attributes:
+        record: the name under which `metrics.json` keeps what it measures, beside the split's
+            other numbers; None puts its numbers among them.
+    """
+
+    record: ClassVar[str | None] = None
+
+    def check(self, subject: Subject) -> None:
+        """Refuses options that do not fit, before anything takes time.
+
+        Raises:
+            UserError: what does not fit.
+        """
+
+    def measure(self, subject: Subject, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The numbers, as JSON holds them; empty if there is nothing to measure.
+
+        Args:
+            subject: what is measured.
+            found: what the evaluators before this one measured.
+        """
+        raise NotImplementedError
+
+    def lines(self, found: Mapping[str, Any]) -> Sequence[str]:
+        """The numbers in a few lines for a person."""
+        del found
+        return ()
+
+    @classmethod
+    def table(cls, numbers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+        """Lines of Markdown for a model card, from what was measured by split; none by default."""
+        del numbers
+        return iter(())

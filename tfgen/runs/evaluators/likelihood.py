@@ -1,0 +1,77 @@
+"""Likelihood bounds, the rate of every latent group, and which latents are in use."""
+
+import dataclasses
+
+from tfgen.runs import evaluation
+from tfgen.runs.evaluators.base import Evaluator
+
+_COLUMNS = ("Split", "Images", "NLL (nats)", "bits/dim", "K", "NELBO (nats)", "KL (nats)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood(Evaluator):
+    """See `tfgen.runs.evaluation.measure`.
+
+    Attributes:
+        num_importance_samples: posterior samples of every image, K.
+    """
+
+    num_importance_samples: int = 100
+
+    def measure(self, subject, found):
+        del found
+        with subject.progress("scoring", subject.num_images) as advance:
+            return evaluation.measure(
+                subject.served,
+                subject.pipeline(),
+                num_importance_samples=self.num_importance_samples,
+                num_images=subject.num_images,
+                seed=subject.seed,
+                base=subject.base,
+                report=lambda done, _: advance(done),
+            )
+
+    def lines(self, found):
+        yield (
+            f"NLL   {_with_error(found, 'nll', '+-')} nats ({found['bits_per_dim']:.4f} "
+            f"bits/dim), importance-weighted with K = {found['num_importance_samples']}"
+        )
+        yield (f"NELBO {_with_error(found, 'nelbo', '+-')} nats, of which KL {found['kl']:.3f}")
+        if "base_nelbo" in found:
+            yield (
+                f"the generator underneath: NELBO {_with_error(found, 'base_nelbo', '+-')} nats at "
+                "one posterior draw of each image, on which "
+                f"{_with_error(found, 'nelbo_gain', '+-')} are gained"
+            )
+        rates = " ".join(f"{value:.2f}" for value in found["kl_per_group"])
+        yield f"KL per group, top first: {rates}"
+        yield f"active units: {found['active_units']} of {found['latent_channels']} channels"
+
+    @classmethod
+    def table(cls, numbers):
+        numbers = {split: found for split, found in numbers.items() if "nll" in found}
+        if not numbers:
+            return
+        columns = [*_COLUMNS, "Active units"]
+        yield f"| {' | '.join(columns)} |"
+        yield "|---" * len(columns) + "|"
+        for split, n in numbers.items():
+            yield (
+                f"| {split} | {n['num_images']:,} | {_with_error(n, 'nll', '±', 2)} | "
+                f"{n['bits_per_dim']:.4f} | {n['num_importance_samples']} | "
+                f"{_with_error(n, 'nelbo', '±', 2)} | {n['kl']:.2f} | "
+                f"{n['active_units']} of {n['latent_channels']} |"
+            )
+        rates = "; ".join(
+            f"{split}: " + " ".join(f"{rate:.2f}" for rate in n["kl_per_group"])
+            for split, n in numbers.items()
+        )
+        yield ""
+        yield (
+            "NLL is the importance-weighted bound with K posterior samples, ± its standard error "
+            f"over the images. Nats per latent group, top first: {rates}."
+        )
+
+
+def _with_error(found, key: str, sign: str, digits: int = 3) -> str:
+    return f"{found[key]:.{digits}f} {sign} {found[f'{key}_standard_error']:.{digits}f}"

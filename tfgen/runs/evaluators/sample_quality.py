@@ -1,0 +1,70 @@
+"""How samples compare with real images, beside the samples of the model underneath."""
+
+import dataclasses
+
+from tfgen.runs import quality
+from tfgen.runs.evaluators.base import Evaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleQuality(Evaluator):
+    """See `tfgen.runs.quality.measure_quality`.
+
+    Attributes:
+        num_samples: samples to compare; 0 measures nothing.
+        extractor: of features: "inception_v3", the path of its weights, or of a `.keras` file.
+        quality_temperature: of the samples.
+        reference_split: of the real images to compare with.
+    """
+
+    num_samples: int = 0
+    extractor: str = "inception_v3"
+    quality_temperature: float = 1.0
+    reference_split: str = "train"
+
+    record = "sample_quality"
+
+    def check(self, subject):
+        # What is missing or does not fit is better known before an hour of scoring.
+        if self.num_samples:
+            subject.source(self.reference_split)
+            quality.try_extractor(
+                quality.extractor_from(self.extractor), subject.served.image_shape
+            )
+
+    def measure(self, subject, found):
+        del found
+        if not self.num_samples:
+            return {}
+        source = subject.source(self.reference_split)
+        count = self.num_samples
+        total = (1 + (subject.base is not None)) * count + 2 * min(count, len(source))
+        with subject.progress("comparing samples", total) as advance:
+            measured = quality.measure_quality(
+                subject.served,
+                subject.pipeline(source, binarized=False),
+                subject.pipeline(source),
+                quality.extractor_from(self.extractor),
+                num_samples=count,
+                base=subject.base,
+                temperature=self.quality_temperature,
+                seed=subject.seed,
+                batch_size=subject.batch_size,
+                report=lambda done: advance(min(done, total)),
+            )
+        name = subject.config["data"]["name"]
+        return {**measured, "reference": f"{name} ({self.reference_split})"}
+
+    def lines(self, found):
+        yield f"{_line(found)}; reconstructions {found['reconstruction_fid']:.3f}"
+        if "base" in found:
+            yield f"the prior underneath: {_line(found['base'])}"
+
+
+def _line(found) -> str:
+    return (
+        f"FID {found['fid']:.3f}, KID {found['kid']:.5f} +- {found['kid_standard_error']:.5f}, "
+        f"precision {found['precision']:.3f}, recall {found['recall']:.3f} "
+        f"({found['num_fake']:,} samples at temperature {found['temperature']:g}, "
+        f"{found['num_real']:,} real images, features of {found['extractor']})"
+    )
