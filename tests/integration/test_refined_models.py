@@ -95,7 +95,7 @@ def test_mistakes(cli, flags, tiny, refined, trained, tmp_path):
     assert "config.vae is missing" in cli("train", *flags, workdir).mistake()
     assert "no folder 'nowhere'" in cli("train", *flags, "--config.vae=nowhere", workdir).mistake()
     result = cli("train", *tiny, f"--config.vae={trained}", workdir)
-    assert "stands on no other generator" in result.mistake()
+    assert "stands on no other model" in result.mistake()
 
 
 def test_another_generator_of_the_same_form_is_refused(cli, flags, tiny, refined, tmp_path):

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.runs.detection import auroc, load_images, mean_of_pairs, scores
 
-        loaded = loading.load()
+        loaded = loading.load_generator()
     config, generator = loaded.config, loaded.generator.frozen()
     if config["data"] is None:
         raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")

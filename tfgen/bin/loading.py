@@ -59,6 +59,22 @@ def load() -> Loaded:
     return Loaded(generator, config if has_data else {**config, "data": None}, workdir, folder.name)
 
 
+def load_generator() -> Loaded:
+    """As `load`, of what draws images.
+
+    Raises:
+        UserError: the model is no generator.
+    """
+    from tfgen.generative import Generator
+
+    loaded = load()
+    if not isinstance(loaded.generator, Generator):
+        raise UserError(
+            f"{loaded.name} is a {type(loaded.generator).__name__}, which draws no images"
+        )
+    return loaded
+
+
 def output_or(default: Path) -> Path:
     """The place named by --output, or the default."""
     return default if OUTPUT.value is None else Path(OUTPUT.value)

@@ -46,12 +46,15 @@ def main(workdir: str, name: str) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.replacing import replace_dir
         from tfgen.runs import model_card
+        from tfgen.runs.base_model import base_of
         from tfgen.runs.workdir import Workdir
         from tfgen.systems import presets
 
         trained = Workdir(workdir)
         config = trained.read_config()
-        config.pop("vae", None)  # a path of this machine; `model.vae` and the weights say it all
+        base, _ = base_of(config)
+        if base is not None:  # a path of this machine; `model` and the weights say it all
+            del config[base.argument]
         *_, folder = presets.preset_folders()
         target = Path(OUTPUT_DIR.value or folder) / name
         presets.refuse_existing(target, OVERWRITE.value)
@@ -65,7 +68,7 @@ def main(workdir: str, name: str) -> None:
             f"largest difference {report['max_difference']:.1e}",
             flush=True,
         )
-        numbers = {key: value for key, value in trained.read_metrics().items() if "nll" in value}
+        numbers = {key: value for key, value in trained.read_metrics().items() if "split" in value}
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.files import save_grid
         from tfgen.runs.pictures import save_pixels
 
-        loaded = loading.load()
+        loaded = loading.load_generator()
     images = loaded.generator.frozen().sample(
         NUM_IMAGES.value or 64,
         temperature=TEMPERATURE.value,

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.runs import fit, plan
-        from tfgen.runs.base_generator import foreign_data, resolve
+        from tfgen.runs.base_model import foreign_data, resolve
         from tfgen.runs.config import complete
         from tfgen.runs.experiment import build_experiment
         from tfgen.runs.workdir import Workdir

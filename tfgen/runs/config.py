@@ -8,7 +8,7 @@ from typing import Any
 from tfgen.errors import ConfigError
 from tfgen.runs.evaluators import EVALUATORS
 from tfgen.runs.fields import check_known, complete_section, parameter_types, typed
-from tfgen.systems.registry import System, arguments_of, find_system
+from tfgen.systems.registry import SYSTEMS, System, arguments_of, find_system
 
 # Every field of the sections that are not the model's, with its default.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -53,7 +53,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "evaluation": dict(num_images=int | None),
 }
 SECTIONS = ("model", *DEFAULTS)
-BASE = "vae"  # not a section: the generator that the model stands on, a name or a path
 
 # Fields that hold a count of at least one.
 _COUNTS = {
@@ -69,7 +68,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
 
     Args:
         config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, the latter four
-            optional in whole or in part; and `vae`, see `tfgen.runs.base_generator`.
+            optional in whole or in part; and `vae`, see `tfgen.runs.base_model`.
 
     Returns:
         A plain dict of the same form with every field of the four sections, and those of the
@@ -79,7 +78,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
         ConfigError: a section, field or value that does not exist, with the nearest that does.
     """
     config = to_plain(config)
-    base = config.pop(BASE, None)
+    base = {field: config.pop(field, None) for field in _base_fields()}
     check_sections(config, SECTIONS)
     system = find_system(config.get("model", {}).get("name"))
     kind = system.load()
@@ -91,9 +90,15 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     if "seed" in arguments_of(kind):
         completed["model"].setdefault("seed", completed["training"]["seed"])
     _match_bits(completed["model"], completed["data"])
-    if base is not None:
-        completed[BASE] = typed(f"config.{BASE}", base, str)
+    for field, path in base.items():
+        if path is not None:
+            completed[field] = typed(f"config.{field}", path, str)
     return completed
+
+
+def _base_fields() -> set[str]:
+    """Names that are no sections: of the model that a system stands on, a preset or a path."""
+    return {row.base.argument for row in SYSTEMS.values() if row.base is not None}
 
 
 def section_defaults(system: System) -> dict[str, dict[str, Any]]:
@@ -157,7 +162,9 @@ def to_plain(value: Any) -> Any:
 
 def _match_bits(model, data):
     """A model of 5-bit images wants 5-bit images, or its likelihood means nothing."""
-    model = model.get("vae", model)  # the images are those of the generator underneath
+    base = find_system(model["name"]).base
+    if base is not None:  # the images are those of the generator underneath
+        model = model.get(base.argument, model)
     if data["num_bits"] is None:
         data["num_bits"] = model.get("num_bits", 8)
     elif (

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tfgen import data
 from tfgen.errors import DataError
 from tfgen.generative import seeds_for
+from tfgen.runs.experiment import image_shape_of
 
 
 def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int) -> np.ndarray:
@@ -18,7 +19,7 @@ def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int)
     Raises:
         DataError: they have another shape.
     """
-    expected = tuple(config["model"].get("vae", config["model"])["image_shape"])
+    expected = image_shape_of(config)
     resized = expected[:2] if name.startswith(("folder:", "tfds:")) else None
     source = data.load(name, config["evaluation"]["split"], data_dir, image_size=resized)
     if source.image_shape != expected:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import data
 from tfgen.errors import ConfigError, DataError
 from tfgen.optimizers import Adamax, ClippedAdam, Fromage
-from tfgen.runs.base_generator import fingerprint, load_base, resolve
+from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
 from tfgen.systems.presets import make_model
 from tfgen.systems.registry import arguments_of, find_system
@@ -105,9 +105,8 @@ def build_experiment(
     base = None
     with scope.scope():
         model = build_model(config, with_variables=not describe_only)
-        if "vae" in config and not describe_only:
-            load_base(model, config["vae"])
-            base = fingerprint(model)
+        if not describe_only:
+            base = load_base(model, config)
         model.compile(
             optimizer=build_optimizer(config, steps_per_epoch or 1),
             jit_compile=_has_accelerator() if jit_compile is None else jit_compile,
@@ -157,20 +156,27 @@ def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | No
         data_dir: looked at first.
         split: instead of the training split.
     """
-    section, model = config["data"], config["model"]
-    expected = tuple(model.get("vae", model)["image_shape"])
+    section, expected = config["data"], image_shape_of(config)
     source = data.load(
         section["name"],
         split=split or section["split"],
         data_dir=data_dir,
         image_size=_resized(section, expected),
     )
-    if source.image_shape != expected:
+    if expected is not None and source.image_shape != expected:
         raise DataError(
             f"images of {section['name']!r} have shape {source.image_shape}, but "
             f"config.model.image_shape is {expected}; set one to the other"
         )
     return source
+
+
+def image_shape_of(config: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """`(H, W, C)` that a configuration's model says it takes, itself or the one underneath."""
+    model, base = config["model"], find_system(config["model"]["name"]).base
+    model = model if base is None else model.get(base.argument, model)
+    shape = model.get("image_shape")
+    return None if shape is None else tuple(shape)
 
 
 def _set_aside(source, share: float):
@@ -182,6 +188,8 @@ def _set_aside(source, share: float):
 
 def _resized(section, image_shape):
     """The size to bring images to that have none of their own."""
+    if image_shape is None:
+        return None
     return image_shape[:2] if section["name"].startswith(("folder:", "tfds:")) else None
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tfgen.errors import ConfigError
+from tfgen.generative import Generator
 from tfgen.runs import plan as plans
-from tfgen.runs.base_generator import check_unchanged
+from tfgen.runs.base_model import check_unchanged
 from tfgen.runs.experiment import Experiment
 from tfgen.runs.stopping import stopping_on_signals
 from tfgen.runs.workdir import Workdir
@@ -71,7 +72,7 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
 def _check_base(experiment: Experiment) -> None:
     """A frozen generator is bitwise the one that was loaded, after restoring and after training."""
     if experiment.base_fingerprint is not None:
-        check_unchanged(experiment.model, experiment.base_fingerprint, experiment.config["vae"])
+        check_unchanged(experiment.model, experiment.base_fingerprint, experiment.config)
 
 
 def _stretches(start: int, steps: int, epochs: int) -> Iterator[tuple[int, int, int]]:
@@ -85,6 +86,13 @@ def _stretches(start: int, steps: int, epochs: int) -> Iterator[tuple[int, int, 
         first_epoch += 1
     if first_epoch < epochs:
         yield first_epoch, epochs, steps
+
+
+def _samples(experiment, workdir):
+    """Grids of images, of what generates any."""
+    if isinstance(experiment.model, Generator):
+        every_epochs = max(1, experiment.epochs // SAMPLE_GRIDS)
+        yield SampleImages(workdir.samples, every_epochs=every_epochs, log_dir=workdir.logs)
 
 
 def _callbacks(experiment, workdir, manager, chief):
@@ -104,11 +112,7 @@ def _callbacks(experiment, workdir, manager, chief):
             Checkpointing(manager, every_minutes=MINUTES_BETWEEN_SAVES),
             CSVLog(workdir.logs / "training.csv", every_steps=report_steps),
             TensorBoard(workdir.logs, every_steps=report_steps),
-            SampleImages(
-                workdir.samples,
-                every_epochs=max(1, experiment.epochs // SAMPLE_GRIDS),
-                log_dir=workdir.logs,
-            ),
+            *_samples(experiment, workdir),
             ProgressBar(
                 experiment.epochs * experiment.steps_per_epoch,
                 names=experiment.model.progress_names,

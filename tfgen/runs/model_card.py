@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfgen.data import CATALOGUE
+from tfgen.generative import Generator
 from tfgen.runs.evaluators import EVALUATORS
+from tfgen.serving import as_servable, default_signature
 from tfgen.systems.registry import find_system
 
 _BINARIZE = {
@@ -18,8 +20,7 @@ _CARD = """\
 # {name}
 
 {system},
-trained on {data} with this repository. {parameters:,} parameters; {groups} latent groups
-({grids}), {latent_dims:,} latent dimensions; images are {shape}, float32 in [0, 1].
+trained on {data} with this repository. {parameters:,} parameters{shapes}.
 
 ## Use
 
@@ -27,7 +28,7 @@ trained on {data} with this repository. {parameters:,} parameters; {groups} late
 import tfgen
 
 model = tfgen.from_preset("{name}")
-images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape_list}]
+{use}
 ```
 
 `1/` is a SavedModel for TF Serving (`--model_base_path` is this folder) or plain TensorFlow,
@@ -36,14 +37,14 @@ without tfgen:
 ```python
 import tensorflow as tf
 
-serve = tf.saved_model.load("saved_models/{name}/1").signatures["sample"]
-images = serve(seeds=tf.range(64), temperature=tf.constant(0.8))["images"]
+serve = tf.saved_model.load("saved_models/{name}/1").signatures["{signature}"]
+{serve}
 ```
 
-Its signatures are `generate`, `sample`, `encode`, `reconstruct` and `log_likelihood`. It keeps its
-weights in {storage} and computes in float32; on {num_images} images no output differed by more than
-{max_difference:.1e} from the Keras model. `tfgen-export --preset={name} --workdir=FOLDER` writes
-the other formats.
+Its signatures are {signatures}. It keeps its
+weights in {storage} and computes in float32; on {num_images} examples no output differed by more
+than {max_difference:.1e} from the Keras model. `tfgen-export --preset={name} --workdir=FOLDER`
+writes the other formats.
 
 ## Numbers
 
@@ -68,8 +69,8 @@ It was trained on the split `{split}`, {binarize}.
 
 ## Limits
 
-It draws images like those it was trained on and nothing else. Likelihoods count for data prepared
-in the same way only.
+It knows data like those it was trained on and nothing else. Its numbers count for data prepared in
+the same way only.
 
 ## Licence
 
@@ -100,18 +101,18 @@ def write(
     """
     section, data = config["model"], config["data"]
     info = CATALOGUE.get(data["name"])
-    described = model.describe()
-    grids = [f"{h}x{w}" for h, w, _ in described["latent_shapes"].values()]
+    signatures = as_servable(model).signatures()
+    default = default_signature(signatures)
     return _CARD.format(
         name=name,
         system=_system(section["name"]),
         data=data["name"],
-        parameters=described["parameters"],
-        groups=described["groups"],
-        grids=", ".join(f"{grids.count(g)} of {g}" for g in dict.fromkeys(grids)),
-        latent_dims=described["latent_dims"],
-        shape="x".join(map(str, described["image_shape"])),
-        shape_list=", ".join(map(str, described["image_shape"])),
+        parameters=model.describe()["parameters"],
+        shapes=_shapes(model.describe()),
+        use=_use(model),
+        signature=default,
+        signatures=_listing(signatures),
+        serve=_serve(signatures[default]),
         storage=served["weights"],
         num_images=served.get("num_examples", served.get("num_images")),
         max_difference=served["max_difference"],
@@ -125,6 +126,42 @@ def write(
         if info is not None
         else f"see the terms of {data['name']}",
     )
+
+
+def _shapes(described) -> str:
+    """What a generator has beside parameters: latent groups, and images."""
+    text = ""
+    if "latent_shapes" in described:
+        grids = [f"{h}x{w}" for h, w, _ in described["latent_shapes"].values()]
+        kinds = ", ".join(f"{grids.count(g)} of {g}" for g in dict.fromkeys(grids))
+        text += f"; {described['groups']} latent groups\n({kinds})"
+        text += f", {described['latent_dims']:,} latent dimensions"
+    if "image_shape" in described:
+        text += f"; images are {'x'.join(map(str, described['image_shape']))}, float32 in [0, 1]"
+    return text
+
+
+def _use(model) -> str:
+    """A line of Python that asks a live model for something."""
+    if isinstance(model, Generator):
+        shape = ", ".join(map(str, model.image_shape))
+        return f"images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape}]"
+    return "answers = model(inputs)"
+
+
+def _serve(signature) -> str:
+    """A line of Python that asks a served signature for something."""
+    values = {"seeds": "tf.range(64)", "temperature": "tf.constant(0.8)"}
+    inputs = {
+        name: values.get(name, f"tf.zeros({[1 if d is None else d for d in spec.shape]})")
+        for name, spec in signature.inputs.items()
+    }
+    return f"answers = serve({', '.join(f'{name}={value}' for name, value in inputs.items())})"
+
+
+def _listing(names) -> str:
+    *others, last = [f"`{name}`" for name in names]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _system(name):
