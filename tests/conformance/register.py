@@ -90,12 +90,12 @@ class System(NamedTuple):
 
     Attributes:
         make: makes a fresh one; takes further keyword arguments of the constructor.
-        capabilities: some of "trainable" and "generator".
+        capabilities: some of "trainable", "servable" and "generator".
         batch: `(model, number of examples)` to a batch of data.
     """
 
     make: Callable
-    capabilities: tuple[str, ...] = ("trainable", "generator")
+    capabilities: tuple[str, ...] = ("trainable", "servable", "generator")
     batch: Callable[..., Any] = image_batch
 
 
