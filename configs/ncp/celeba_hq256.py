@@ -19,27 +19,4 @@ MODES = ("", "runlocal")
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    recipes.check_mode(mode, MODES)
-    config = recipes.over_vae()
-    config.model = dict(
-        name="ncp",
-        width=32,
-        num_cells=2,
-        shared=True,
-        num_proposals=500,
-        chunk_size=64,
-        num_negatives=1,
-    )
-    # What is not said here is as it was for the NVAE.
-    config.data = dict(name="celeba_hq256", batch_size=32, held_out=0.05)
-    config.optimizer = recipes.adamw()
-    config.training = recipes.training(epochs=50)
-    config.evaluation = recipes.evaluation(
-        num_images=1000, num_importance_samples=10, batch_size=20
-    )
-    if mode == "runlocal":
-        config.model.update(width=16, num_cells=1, num_proposals=16)
-        config.data.batch_size = 16
-        config.training.update(epochs=2, steps_per_epoch=5, report_steps=1)
-        config.evaluation.update(num_images=20, num_importance_samples=2, batch_size=10)
-    return config
+    return recipes.colour_ncp(mode, "celeba_hq256", batch_size=32, width=32, num_cells=2)

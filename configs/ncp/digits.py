@@ -17,15 +17,12 @@ MODES = ("", "runlocal")
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
-    config = recipes.over_vae()
-    config.model = dict(
-        name="ncp", width=32, num_cells=1, num_proposals=100, chunk_size=64, num_negatives=1
+    config = recipes.ncp(
+        "digits", batch_size=64, held_out=0.1, width=32, num_cells=1, num_proposals=100
     )
-    # What is not said here is as it was for the NVAE.
-    config.data = dict(name="digits", batch_size=64, held_out=0.1)
     config.optimizer = recipes.adamw(ema_momentum=0.99)
     config.training = recipes.training(epochs=20, report_steps=10)
-    config.evaluation = recipes.evaluation(num_importance_samples=10, batch_size=50)
+    config.evaluation.num_importance_samples = 10
     if mode == "runlocal":
         config.model.update(width=8, num_proposals=16)
         config.training.update(epochs=2, steps_per_epoch=10, report_steps=5)

@@ -24,28 +24,12 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
     config = config_dict.ConfigDict()
-    config.model = dict(
-        name="nvae",
-        image_shape=(32, 32, 3),
-        decoder="logistic_mixture",
-        num_bits=8,
-        num_mixtures=10,
-        padding=0,
+    config.model = recipes.colour_nvae(
+        32,
         num_channels=192,
         num_scales=1,
         num_groups=28,
-        ada_groups=False,
-        latent_channels=20,
-        encoder_cells=2,
-        decoder_cells=2,
-        preprocess_blocks=1,
-        preprocess_cells=2,
-        postprocess_blocks=1,
-        postprocess_cells=2,
-        num_flows=1,
-        spectral_coefficient=1e-2,
-        spectral_initial=1.0,  # annealed to the coefficient above as the KL warms up
-        recompute=False,
+        spectral_initial=1.0,  # annealed to the coefficient as the KL warms up
     )
     config.data = dict(name="imagenet32", batch_size=576, flip=True)
     config.optimizer = recipes.adamax(warmup_epochs=1)
@@ -53,10 +37,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     config.evaluation = recipes.evaluation(
         split="validation", num_importance_samples=1000, batch_size=50
     )
-    if mode == "runlocal":
-        config.model.update(num_channels=16, num_groups=3, encoder_cells=1, decoder_cells=1)
-        config.data.batch_size = 16
-        config.optimizer.warmup_epochs = 1
-        config.training.update(epochs=2, steps_per_epoch=10, report_steps=5)
-        config.evaluation.update(num_images=50, num_importance_samples=5, batch_size=25)
+    recipes.shrink_colour_nvae(config, mode)
     return config

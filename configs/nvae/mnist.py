@@ -21,34 +21,6 @@ MODES = ("", "cpu", "runlocal")
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
-    config = config_dict.ConfigDict()
-    config.model = dict(
-        name="nvae",
-        image_shape=(28, 28, 1),
-        decoder="bernoulli",
-        padding=2,
-        num_channels=32,
-        num_scales=2,
-        num_groups=10,
-        ada_groups=True,
-        latent_channels=20,
-        encoder_cells=2,
-        decoder_cells=2,
-        preprocess_blocks=2,
-        preprocess_cells=3,
-        postprocess_blocks=2,
-        postprocess_cells=3,
-        num_flows=0,
-        spectral_coefficient=1e-2,
-    )
-    config.data = dict(name="mnist", batch_size=400, binarize="dynamic")
-    config.optimizer = recipes.adamax()
-    config.training = recipes.training(epochs=400)
-    config.evaluation = recipes.evaluation(num_importance_samples=1000)
-    if mode:
-        recipes.shrink_binary_nvae(config, epochs=25)
-    if mode == "runlocal":
-        config.training.update(epochs=3, steps_per_epoch=40, report_steps=10)
-        config.optimizer.warmup_epochs = 1
-        config.evaluation.update(num_images=200, num_importance_samples=5)
+    config = recipes.binary_nvae("mnist", batch_size=400, epochs=400)
+    recipes.shrink_binary_nvae(config, mode, epochs=25)
     return config

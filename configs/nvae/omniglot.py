@@ -23,34 +23,20 @@ MODES = ("", "cpu", "runlocal")
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
-    config = config_dict.ConfigDict()
-    config.model = dict(
-        name="nvae",
-        image_shape=(28, 28, 1),
-        decoder="bernoulli",
-        padding=2,
+    config = recipes.binary_nvae(
+        "omniglot",
+        batch_size=128,
+        epochs=200,
         num_channels=64,
         num_scales=1,
         num_groups=3,
         ada_groups=False,
-        latent_channels=20,
         encoder_cells=3,
         decoder_cells=3,
         preprocess_blocks=1,
         preprocess_cells=2,
         postprocess_blocks=1,
         postprocess_cells=2,
-        num_flows=0,
-        spectral_coefficient=1e-2,
     )
-    config.data = dict(name="omniglot", batch_size=128, binarize="dynamic")
-    config.optimizer = recipes.adamax()
-    config.training = recipes.training(epochs=200)
-    config.evaluation = recipes.evaluation(num_importance_samples=1000)
-    if mode:
-        recipes.shrink_binary_nvae(config, epochs=16)
-    if mode == "runlocal":
-        config.training.update(epochs=3, steps_per_epoch=40, report_steps=10)
-        config.optimizer.warmup_epochs = 1
-        config.evaluation.update(num_images=200, num_importance_samples=5)
+    recipes.shrink_binary_nvae(config, mode, epochs=16)
     return config

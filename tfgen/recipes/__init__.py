@@ -1,6 +1,21 @@
 """What the recipes in `configs` share; it loads nothing heavy."""
 
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
+from tfgen.recipes.image_vaebm import (
+    REPLAY,
+    VAEBM_MODES,
+    image_energy,
+    image_vaebm,
+    normal_nvae,
+)
+from tfgen.recipes.ncp import binary_ncp, colour_ncp, ncp
+from tfgen.recipes.nvae import (
+    binary_nvae,
+    colour_nvae,
+    face_nvae,
+    shrink_binary_nvae,
+    shrink_colour_nvae,
+)
 from tfgen.recipes.sections import (
     adamax,
     adamw,
@@ -8,21 +23,32 @@ from tfgen.recipes.sections import (
     clipped_adam,
     evaluation,
     over_vae,
-    shrink_binary_nvae,
-    shrink_vaebm,
+    shorten,
     training,
 )
 
 __all__ = [
     "GREY_MODES",
+    "REPLAY",
+    "VAEBM_MODES",
     "adamax",
     "adamw",
+    "binary_ncp",
+    "binary_nvae",
     "check_mode",
     "clipped_adam",
+    "colour_ncp",
+    "colour_nvae",
     "evaluation",
+    "face_nvae",
     "grey_vaebm",
+    "image_energy",
+    "image_vaebm",
+    "ncp",
+    "normal_nvae",
     "over_vae",
+    "shorten",
     "shrink_binary_nvae",
-    "shrink_vaebm",
+    "shrink_colour_nvae",
     "training",
 ]

@@ -2,7 +2,16 @@
 
 from ml_collections import config_dict
 
-from tfgen.recipes.sections import adamax, check_mode, clipped_adam, evaluation, over_vae, training
+from tfgen.recipes.nvae import PAPER_NVAE
+from tfgen.recipes.sections import (
+    adamax,
+    check_mode,
+    clipped_adam,
+    evaluation,
+    over_vae,
+    shorten,
+    training,
+)
 
 GREY_MODES = ("", "vae", "cpu", "cpu_vae", "runlocal", "runlocal_vae")
 
@@ -27,32 +36,35 @@ def grey_vaebm(mode: str, name: str, smoothing: float, step_size: float) -> conf
         if small:
             shrink_grey_energy(config, smoothing, step_size)
     if mode.startswith("runlocal"):
-        few_steps(config)
+        config.evaluation.batch_size = 32
+        shorten(
+            config,
+            epochs=2,
+            steps=20,
+            report_steps=5,
+            num_images=64,
+            num_samples=2,
+            warmup_epochs=0,
+        )
     return config
 
 
 def grey_nvae(name: str) -> config_dict.ConfigDict:
     """An NVAE with a Normal decoder on the grey levels of the 28 x 28 images called `name`."""
     config = config_dict.ConfigDict()
-    config.model = dict(
-        name="nvae",
-        image_shape=(28, 28, 1),
-        decoder="normal",
-        padding=2,
-        num_channels=32,
-        num_scales=2,
-        num_groups=5,
-        ada_groups=False,
-        latent_channels=20,
-        encoder_cells=2,
-        decoder_cells=2,
-        preprocess_blocks=2,
-        preprocess_cells=2,
-        postprocess_blocks=2,
-        postprocess_cells=2,
-        num_flows=0,
-        spectral_coefficient=1e-2,
-    )
+    config.model = {
+        **PAPER_NVAE,
+        "image_shape": (28, 28, 1),
+        "decoder": "normal",
+        "padding": 2,
+        "num_channels": 32,
+        "num_scales": 2,
+        "num_groups": 5,
+        "ada_groups": False,
+        "preprocess_blocks": 2,
+        "postprocess_blocks": 2,
+        "num_flows": 0,
+    }
     config.data = dict(name=name, batch_size=200)
     config.optimizer = adamax()
     config.training = training(epochs=200)
@@ -120,10 +132,3 @@ def shrink_grey_energy(config: config_dict.ConfigDict, smoothing: float, step_si
     config.optimizer.update(learning_rate=3e-4, final_learning_rate=3e-5, ema_momentum=0.99)
     config.training.epochs = 1
     config.evaluation.num_importance_samples = 10
-
-
-def few_steps(config: config_dict.ConfigDict) -> None:
-    """Shows every step of a VAEBM's programs in a few minutes."""
-    config.training.update(epochs=2, steps_per_epoch=20, report_steps=5)
-    config.optimizer.warmup_epochs = 0
-    config.evaluation.update(num_images=64, num_importance_samples=2, batch_size=32)

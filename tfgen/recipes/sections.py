@@ -95,42 +95,31 @@ def evaluation(**changes: Any) -> dict:
 # -- smaller versions ------------------------------------------------------------------------------
 
 
-def shrink_binary_nvae(config: config_dict.ConfigDict, epochs: int) -> None:
-    """An NVAE of under a million weights for binarised 28 x 28 images, for two cores.
+def shorten(
+    config: config_dict.ConfigDict,
+    epochs: int,
+    steps: int,
+    report_steps: int,
+    num_images: int,
+    num_samples: int,
+    batch_size: int | None = None,
+    warmup_epochs: int | None = 1,
+) -> None:
+    """Changes `config` such that every step of a program is shown in a few minutes.
 
-    Regular residual cells, and few of them at full size: a step costs half of what it does with the
-    paper's depthwise cells.
+    Args:
+        config: a recipe.
+        epochs: of training.
+        steps: of an epoch.
+        report_steps: between two lines of the log.
+        num_images: scored by `tfgen-evaluate`.
+        num_samples: importance samples of each.
+        batch_size: of scoring, in images; none: as it was.
+        warmup_epochs: of the learning rate; none: as it was.
     """
-    config.model.update(
-        architecture="res_bnswish",
-        num_channels=8,
-        num_scales=2,
-        num_groups=5,
-        ada_groups=True,
-        encoder_cells=1,
-        decoder_cells=1,
-        preprocess_blocks=2,
-        preprocess_cells=1,
-        postprocess_blocks=2,
-        postprocess_cells=1,
-        spectral_coefficient=1e-3,
-    )
-    config.data.batch_size = 64
-    config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
-    config.training.update(epochs=epochs)
-    config.evaluation.num_importance_samples = 100
-
-
-def shrink_vaebm(config: config_dict.ConfigDict) -> None:
-    """A few steps of a small energy, or of the NVAE under it."""
-    if config.model.name == "nvae":
-        config.model.update(
-            num_channels=8, num_groups=2, encoder_cells=1, decoder_cells=1, num_flows=0
-        )
-    else:
-        config.model.energy.num_channels = 8
-        config.model.update(num_steps=4, sample_steps=4, buffer_size=64)
-    config.data.batch_size = 16
-    config.optimizer.warmup_epochs = 0
-    config.training.update(epochs=2, steps_per_epoch=10, report_steps=5)
-    config.evaluation.update(num_images=64, num_importance_samples=2, batch_size=32)
+    config.training.update(epochs=epochs, steps_per_epoch=steps, report_steps=report_steps)
+    config.evaluation.update(num_images=num_images, num_importance_samples=num_samples)
+    if batch_size is not None:
+        config.evaluation.batch_size = batch_size
+    if warmup_epochs is not None:
+        config.optimizer.warmup_epochs = warmup_epochs
