@@ -1,5 +1,9 @@
 """What went wrong, said once and in the user's words."""
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 
 class UserError(ValueError):
     """Something the user can mend: the message says what came, what was expected and how to fix it.
@@ -22,3 +26,36 @@ class CheckpointError(UserError):
 
 class ExportError(UserError):
     """An export target that exists already, or an artefact that disagrees with its model."""
+
+
+def user_error_in(error: BaseException) -> UserError | None:
+    """The `UserError` that was raised within a function of TensorFlow's, out of its error.
+
+    TensorFlow hands on as text what a function raises: in a `tf.data` pipeline followed by the
+    traceback, and while tracing a function behind it.
+    """
+    kinds = {kind.__name__: kind for kind in (UserError, *UserError.__subclasses__())}
+    sentence = rf"\b({'|'.join(kinds)}): ([^\n]+)"
+    text = str(error)
+    found = re.search(rf"{sentence}\nTraceback \(most", text)
+    if found is None and text.startswith("in user code:"):
+        found = re.search(rf"{sentence}\s*$", text)
+    return kinds[found[1]](found[2]) if found else None
+
+
+@contextlib.contextmanager
+def plain_user_errors() -> Iterator[None]:
+    """Raises a `UserError` that TensorFlow hands on as text as itself.
+
+    Raises:
+        UserError: of a `tf.data` pipeline or a traced function within.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        found = user_error_in(error)
+        if found is None:
+            raise
+        raise found from error

@@ -10,7 +10,7 @@ import scipy.io
 
 from tfgen.data import arrays, load
 from tfgen.data.arrays import MissingSplitError, collect_images, read_idx, read_npy, read_npz
-from tfgen.data.source import check_images
+from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
 
 
@@ -73,20 +73,20 @@ def test_something_else_called_npz(tmp_path, content):
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "made.npz"
     np.savez(path, x_train=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DataError, match=r"made\.npz cannot be read"):
+    with pytest.raises(DataError, match=r"made\.npz: x_train holds Python objects"):
         read_npz(path, "train")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_in_the_unit_interval_are_levels(images, dtype):
-    checked = check_images((images / 255.0).astype(dtype), "made")
+    checked = as_levels((images / 255.0).astype(dtype), "made")
     assert checked.dtype == np.uint8
     np.testing.assert_array_equal(checked, images)
 
 
 def test_other_types(images):
-    np.testing.assert_array_equal(check_images(images.astype(np.int64), "made"), images)
-    np.testing.assert_array_equal(check_images(images > 127, "made"), (images > 127) * 255)
+    np.testing.assert_array_equal(as_levels(images.astype(np.int64), "made"), images)
+    np.testing.assert_array_equal(as_levels(images > 127, "made"), (images > 127) * 255)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_wrong_pixels_and_shapes(tmp_path, images, spoil, message):
         load(f"npz:{path}")
 
 
-@pytest.mark.parametrize("labels", [np.arange(11), np.ones(12), np.zeros([12, 2], int)])
+@pytest.mark.parametrize("labels", [np.arange(11), np.full(12, 0.5), np.zeros([12, 2], int)])
 def test_wrong_labels(tmp_path, images, labels):
     path = tmp_path / "made.npz"
     np.savez(path, x_train=images, y_train=labels)
@@ -206,20 +206,20 @@ def stream(images):
 
 
 def test_small_sets_are_collected_in_memory(tmp_path, images):
-    collected, labels = collect_images(stream(images), 12, (5, 4, 3), tmp_path / "a.npy")
+    collected, labels, _ = collect_images(stream(images), 12, (5, 4, 3), tmp_path / "a.npy")
     np.testing.assert_array_equal(collected, images)
-    np.testing.assert_array_equal(labels, np.arange(12))
+    np.testing.assert_array_equal(labels.numbers, np.arange(12))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_large_sets_are_collected_on_disk(tmp_path, images, monkeypatch):
     monkeypatch.setattr(arrays, "MEMORY_LIMIT_BYTES", 100)
     path = tmp_path / "a.npy"
-    collected, _ = collect_images(stream(images), 12, (5, 4, 3), path)
+    collected = collect_images(stream(images), 12, (5, 4, 3), path).images
     assert isinstance(collected, np.memmap)
     for part in (collected, read_npy(path, "train")[0]):
         np.testing.assert_array_equal(part, images)
-    np.testing.assert_array_equal(read_npy(path, "train")[1], np.arange(12))
+    np.testing.assert_array_equal(read_npy(path, "train").labels.numbers, np.arange(12))
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, images, monkeypatch):

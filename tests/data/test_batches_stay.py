@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tfgen.data import Source, image_pipeline
+from tfgen.data import Pipeline, Source
 
 OPTIONS = {
     "plain": {},
@@ -56,7 +56,7 @@ def test_batches_are_those_recorded(sources, case):
     digest = hashlib.sha256()
     for seed, (num_shards, batch_size) in itertools.product((0, 7), ((1, 12), (3, 4))):
         for shard_index in range(num_shards):
-            pipeline = image_pipeline(
+            pipeline = Pipeline(
                 sources[size],
                 batch_size,
                 seed=seed,

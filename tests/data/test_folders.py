@@ -5,11 +5,11 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from tfgen.data import Source, folders, image_pipeline, load
+from tfgen.data import Pipeline, Source, folders, load
 from tfgen.data.folders import ImageFiles, read_folder, split_files
 from tfgen.errors import DataError
 
-HELD_OUT = ["04.png", "07.png"]
+HELD_OUT = [24, 52, 54, 58, 84, 118, 146, 148, 192, 3, 31, 45, 61, 71, 199]
 
 
 def save(path, pixels, **options):
@@ -38,16 +38,33 @@ def test_all_images_in_the_order_of_their_names(folder):
     np.testing.assert_array_equal(source.images[2], expected)
 
 
-def test_an_unsplit_folder_holds_out_the_same_tenth(folder):
-    names = {
-        split: [path.name for path in split_files(folder, split)] for split in ("train", "test")
-    }
-    assert len(names["test"]) == 2
-    assert len(names["train"]) == 18
-    assert not set(names["train"]) & set(names["test"])
+def names_of(folder, split):
+    return [path.relative_to(folder).as_posix() for path in split_files(folder, split)]
+
+
+def test_an_unsplit_folder_holds_out_the_same_tenth(tmp_path):
+    for index in range(200):
+        path = tmp_path / "ab"[index % 2] / f"{index:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    train, test = (names_of(tmp_path, split) for split in ("train", "test"))
+    assert not set(train) & set(test)
+    assert len(train) + len(test) == 200
     # By name alone, so on every machine: a changed list would silently move training images.
-    assert names["test"] == HELD_OUT
-    assert names["test"] == [path.name for path in split_files(folder, "validation")]
+    assert [int(name[2:5]) for name in test] == HELD_OUT
+    assert test == names_of(tmp_path, "validation")
+    # Images that come or go move no others.
+    for index in range(0, 200, 7):
+        next(tmp_path.glob(f"?/{index:03d}.png")).rename(tmp_path / "a" / f"later_{index}.png")
+    for split, before in (("train", train), ("test", test)):
+        kept = {name for name in names_of(tmp_path, split) if "later" not in name}
+        assert kept == {name for name in before if int(name[2:5]) % 7}
+
+
+def test_a_hash_that_holds_nothing_out_is_said(tmp_path):
+    (tmp_path / "0.png").touch()
+    with pytest.raises(DataError, match=r"1 image, none .*'train'.*folders train/ and test/"):
+        split_files(tmp_path, "train")
 
 
 def test_split_subfolders(tmp_path, rng):
@@ -109,7 +126,7 @@ def test_image_size_cuts_and_resizes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "channels"), [("L", 1), ("1", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("LA", 3)]
+    ("mode", "channels"), [("L", 1), ("1", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("LA", 1)]
 )
 def test_colour_modes(tmp_path, rng, mode, channels):
     for index in range(2):
@@ -118,9 +135,17 @@ def test_colour_modes(tmp_path, rng, mode, channels):
     assert load(f"folder:{tmp_path}", "all").images.shape == (2, 4, 4, channels)
 
 
-def test_sixteen_bits_are_refused(tmp_path):
-    save(tmp_path / "a.png", np.zeros([4, 4], np.uint16))
-    with pytest.raises(DataError, match=r"a\.png has more than 8 bits"):
+def test_sixteen_bits_become_eight(tmp_path):
+    levels = np.array([[0, 128, 129, 257], [256, 32767, 32768, 65535]], np.uint16)
+    save(tmp_path / "a.png", levels)
+    source = load(f"folder:{tmp_path}", "all")
+    np.testing.assert_array_equal(source.images[0, ..., 0], np.rint(levels / 257))
+    assert source.notes == ("images reduced from 16 to 8 bits: 1 of 1",)
+
+
+def test_thirty_two_bits_are_refused(tmp_path):
+    save(tmp_path / "a.tiff", np.zeros([4, 4], np.float32))
+    with pytest.raises(DataError, match=r"a\.tiff has numbers of 32 bits"):
         load(f"folder:{tmp_path}", "all")
 
 
@@ -148,8 +173,8 @@ def test_large_folders_are_decoded_when_needed(folder, monkeypatch):
     assert len(lazy.take(7)) == 7
     for options in (dict(training=True, flip=True), dict(training=False)):
         for batch, expected in zip(
-            image_pipeline(lazy, 8, **options).dataset().take(3),
-            image_pipeline(eager, 8, **options).dataset().take(3),
+            Pipeline(lazy, 8, **options).dataset().take(3),
+            Pipeline(eager, 8, **options).dataset().take(3),
         ):
             np.testing.assert_array_equal(batch["images"], expected["images"])
 
@@ -160,11 +185,11 @@ def test_damage_met_in_training_is_named(folder, monkeypatch):
     path.write_bytes(path.read_bytes()[:-30])  # The header, which is checked at once, is whole.
     lazy = load(f"folder:{folder}", "all")
     with pytest.raises(tf.errors.OpError, match=r"07\.png cannot be decoded"):
-        list(image_pipeline(lazy, 20, training=False).dataset())
+        list(Pipeline(lazy, 20, training=False).dataset())
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(DataError, match="no PNG or JPEG"):
+    with pytest.raises(DataError, match="no files of PNG, JPEG"):
         load(f"folder:{tmp_path}")
     with pytest.raises(DataError, match="there is no folder"):
         load(f"folder:{tmp_path / 'absent'}")
@@ -173,5 +198,5 @@ def test_folders_without_images(tmp_path):
 
 
 def test_sources_of_files_keep_their_length(folder):
-    images = read_folder(folder, "all")
+    images = read_folder(folder, "all").images
     assert len(Source("made", "all", {"images": images})) == 20

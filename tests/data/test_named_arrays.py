@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.data import Binarize, Flip, Pipeline, Quantize, Source, image_pipeline
+from tfgen.data import Binarize, Flip, Pipeline, Quantize, Source
 from tfgen.data.random_tables import random_rows
 from tfgen.errors import ConfigError, DataError
 
@@ -85,7 +85,7 @@ def test_named_options_are_these_transforms(pictures):
         (dict(binarize="threshold"), [Binarize("threshold")]),
         ({}, []),
     ):
-        named = image_pipeline(pictures, 8, **options).batch(5)["images"]
+        named = Pipeline(pictures, 8, **options).batch(5)["images"]
         given = Pipeline(pictures, 8, transforms=transforms).batch(5)["images"]
         np.testing.assert_array_equal(named, given)
 

@@ -48,5 +48,5 @@ def test_load_makes_it_of_mnist(tmp_path):
     source = data.load("stacked_mnist", data_dir=tmp_path)
     assert len(source) == 40
     assert source.image_shape == (32, 32, 3)
-    batch = next(iter(data.image_pipeline(source, 8).dataset()))
+    batch = next(iter(data.Pipeline(source, 8).dataset()))
     assert batch["images"].shape == (8, 32, 32, 3)

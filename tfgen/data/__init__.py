@@ -1,7 +1,6 @@
 """A name and a split in, a `tf.data` pipeline of named arrays out."""
 
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
-from tfgen.data.named_options import drawn_once, image_pipeline
 from tfgen.data.pipeline import Pipeline
 from tfgen.data.readers import load
 from tfgen.data.source import Source
@@ -15,8 +14,6 @@ __all__ = [
     "Pipeline",
     "Quantize",
     "Source",
-    "drawn_once",
-    "image_pipeline",
     "load",
     "quantize",
 ]

@@ -1,24 +1,48 @@
 """Readers of array files: npz, memory-mapped npy, idx and the .mat files of two data sets.
 
-Each returns `(images, labels)` of one split, labels None where the file has none, and raises a
-`DataError` that names the file when it is truncated, corrupt or not what its name promises.
+Each returns a `Split` and raises a `DataError` that names the file when it is truncated, corrupt or
+not what its name promises. What a file says it holds is compared with its size before any memory is
+taken.
 """
 
 import contextlib
 import gzip
+import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from tfgen.data.source import MEMORY_LIMIT_BYTES, check_images, check_labels
+from tfgen.data.labels import Labels, as_labels
+from tfgen.data.ranges import as_levels
+from tfgen.data.source import MEMORY_LIMIT_BYTES, Array
 from tfgen.errors import DataError
+from tfgen.files.names import shown
 from tfgen.files.replacing import replace_file
 
-Split = tuple[np.ndarray, np.ndarray | None]
+
+class Split(NamedTuple):
+    """What a reader found.
+
+    Attributes:
+        images: uint8 `[N, H, W, C]`.
+        labels: of each image, or None where there are none.
+        notes: sentences about what was left out or changed.
+    """
+
+    images: Array
+    labels: Labels | None = None
+    notes: tuple[str, ...] = ()
+
+
+# Of what is packed, so much is unpacked at most: dSprites, the emptiest set that people use, is
+# packed 1:116; 1:1000 is what a file made to exhaust the memory reaches.
+_MAX_RATIO = 200
+_ALWAYS_BYTES = 2**28
+_MAX_RANK = 4
 
 
 class MissingSplitError(DataError):
@@ -27,22 +51,48 @@ class MissingSplitError(DataError):
 
 def read_npz(path: Path, split: str) -> Split:
     """Arrays `x_SPLIT` (images) and, where present, `y_SPLIT` (labels) of a NumPy archive."""
-    # Opened here, because NumPy leaves a file that it cannot read open.
-    with readable(path, "a NumPy archive (.npz)"), open(path, "rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one bare array")
-        with archive:
-            if f"x_{split}" not in archive.files:
-                raise MissingSplitError(
-                    f"{path} has no array x_{split}; it has {', '.join(archive.files)}"
-                )
-            images = archive[f"x_{split}"]
-            labels = archive[f"y_{split}"] if f"y_{split}" in archive.files else None
-    images = check_images(images, f"{path}: x_{split}")
-    if labels is not None:
-        labels = check_labels(labels, len(images), f"{path}: y_{split}")
-    return images, labels
+    with readable(path, "a NumPy archive (.npz)"), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+        if f"x_{split}" not in names:
+            raise MissingSplitError(
+                f"{shown(path)} has no array x_{split}; it has "
+                f"{', '.join(map(shown, sorted(names))) or 'none'}"
+            )
+        images = as_levels(_member(archive, f"x_{split}", path), f"{shown(path)}: x_{split}")
+        if f"y_{split}" not in names:
+            return Split(images)
+        labels = _member(archive, f"y_{split}", path)
+        # Words are numbered over all splits: one of them may lack some.
+        words = labels.dtype.kind in "US"
+        others = sorted(name for name in names if name.startswith("y_")) if words else ()
+        vocabulary = [_member(archive, name, path).ravel() for name in others]
+    vocabulary = np.concatenate(vocabulary) if vocabulary else None
+    return Split(images, as_labels(labels, len(images), f"{shown(path)}: y_{split}", vocabulary))
+
+
+def _member(archive, name, path) -> np.ndarray:
+    """One array of an archive, once its header agrees with its size."""
+    info = archive.getinfo(f"{name}.npy")
+    check_expansion(path, info.compress_size, info.file_size)
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject:
+            raise DataError(
+                f"{shown(path)}: {name} holds Python objects, such as images of several sizes; "
+                "save it as one plain array"
+            )
+        expected = file.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if expected != info.file_size:
+            raise ValueError(f"{name} has {info.file_size} bytes for an array of shape {shape}")
+    with archive.open(info) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def read_npy(path: Path, split: str) -> Split:
@@ -52,19 +102,19 @@ def read_npy(path: Path, split: str) -> Split:
     """
     with readable(path, "a NumPy array (.npy)"):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    images = check_images(images, path)
+    images = as_levels(images, shown(path))
     beside = path.with_name(f"{path.stem}_labels.npy")
     if not beside.exists():
-        return images, None
+        return Split(images)
     with readable(beside, "a NumPy array (.npy)"):
         labels = np.load(beside, allow_pickle=False)
-    return images, check_labels(labels, len(images), beside)
+    return Split(images, as_labels(labels, len(images), shown(beside)))
 
 
 def read_idx_split(folder: Path, split: str) -> Split:
     """The pair of idx files of MNIST's format, gzipped or not: `train-…` and `t10k-…`."""
     prefix = {"train": "train", "test": "t10k"}.get(split)
-    names = {path.name: path for path in folder.iterdir()}
+    names = {path.name.lower(): path for path in folder.iterdir() if path.is_file()}
 
     def find(kind):
         for suffix in ("", ".gz"):
@@ -76,33 +126,41 @@ def read_idx_split(folder: Path, split: str) -> Split:
 
     images_path, labels_path = find("images-idx3"), find("labels-idx1")
     if images_path is None:
-        raise MissingSplitError(f"{folder} has no idx file of the {split!r} split")
-    images = check_images(read_idx(images_path), images_path)
+        raise MissingSplitError(f"{shown(folder)} has no idx file of the {split!r} split")
+    images = as_levels(read_idx(images_path), shown(images_path))
     if labels_path is None:
-        return images, None
-    return images, check_labels(read_idx(labels_path), len(images), labels_path)
+        return Split(images)
+    return Split(images, as_labels(read_idx(labels_path), len(images), shown(labels_path)))
 
 
 def read_idx(path: Path) -> np.ndarray:
     """One uint8 array in idx format: two zeros, type 8, rank, big-endian sizes, the bytes."""
-    with readable(path, "an idx file"):
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        if len(data) < 4 or data[:3] != b"\x00\x00\x08":
-            raise ValueError("it does not begin with the mark of uint8 idx files")
-        header = 4 + 4 * data[3]
-        shape = struct.unpack(f">{data[3]}I", data[4:header])
-        if len(data) - header != int(np.prod(shape)):
-            raise ValueError(f"it has {len(data) - header} bytes for an array of shape {shape}")
-        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    with readable(path, "an idx file"), open(path, "rb") as packed:
+        zipped = packed.read(2) == b"\x1f\x8b"
+        packed.seek(0)
+        with gzip.GzipFile(fileobj=packed) if zipped else contextlib.nullcontext(packed) as file:
+            start = file.read(4)
+            if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not 1 <= start[3] <= _MAX_RANK:
+                raise ValueError("it does not begin with the mark of uint8 idx files")
+            shape = struct.unpack(f">{start[3]}I", file.read(4 * start[3]))
+            size = math.prod(shape)
+            check_expansion(path, path.stat().st_size, size)
+            data = file.read(size + 1)
+    if len(data) != size:
+        raise DataError(
+            f"{shown(path)} cannot be read as an idx file (it has {len(data)} bytes or more for an "
+            f"array of shape {shape}); it may be truncated: fetch it again"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def read_svhn_mat(path: Path, split: str) -> Split:
     """`train_32x32.mat` or `test_32x32.mat` of SVHN: X [32, 32, 3, N], y [N, 1] with 10 for 0."""
     arrays = _read_mat(path, ("X", "y"))
-    images = check_images(np.moveaxis(arrays["X"], -1, 0), f"{path}: X")
-    return images, check_labels(arrays["y"].astype(np.int32) % 10, len(images), f"{path}: y")
+    with readable(path, "a MATLAB file of SVHN"):
+        images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].astype(np.int32) % 10
+    images = as_levels(images, f"{shown(path)}: X")
+    return Split(images, as_labels(labels, len(images), f"{shown(path)}: y"))
 
 
 def read_chardata_mat(path: Path, split: str) -> Split:
@@ -112,11 +170,13 @@ def read_chardata_mat(path: Path, split: str) -> Split:
     """
     prefix = {"train": "", "test": "test"}.get(split)
     if prefix is None:
-        raise MissingSplitError(f"{path} has the splits train and test, not {split!r}")
+        raise MissingSplitError(f"{shown(path)} has the splits train and test, not {split!r}")
     arrays = _read_mat(path, (f"{prefix}data", f"{prefix}target"))
-    images = arrays[f"{prefix}data"].T.reshape(-1, 28, 28).transpose(0, 2, 1)
-    labels = np.argmax(arrays[f"{prefix}target"], axis=0)
-    return check_images(images, path), check_labels(labels, len(images), path)
+    with readable(path, "the MATLAB file of OMNIGLOT"):
+        images = arrays[f"{prefix}data"].T.reshape(-1, 28, 28).transpose(0, 2, 1)
+        labels = np.argmax(arrays[f"{prefix}target"], axis=0)
+    images = as_levels(images, shown(path))
+    return Split(images, as_labels(labels, len(images), shown(path)))
 
 
 def collect_images(
@@ -151,27 +211,41 @@ def collect_images(
     else:
         array = _write_mapped(path, shape, images())
     if not labels or labels[0] is None:
-        return array, None
-    labels = np.asarray(labels, np.int64)
+        return Split(array)
+    labels = as_labels(np.asarray(labels), len(array), shown(path))
     if isinstance(array, np.memmap):
         with replace_file(path.with_name(f"{path.stem}_labels.npy")) as temporary:
-            np.save(temporary, labels)
-    return array, labels
+            np.save(temporary, labels.numbers)
+    return Split(array, labels)
 
 
 @contextlib.contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
     """Turns what parsers raise on damaged files into a `DataError` that names the file."""
-    damage = (OSError, ValueError, EOFError, KeyError, NotImplementedError, struct.error)
     try:
         yield
     except DataError:
         raise
-    except (*damage, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # Parsers raise whatever damaged bytes lead them to.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as {kind} ({reason}); it may be truncated: fetch it again"
+            f"{shown(path)} cannot be read as {kind} ({reason[:200]}); it may be truncated: fetch "
+            "it again"
         ) from error
+
+
+def check_expansion(path: Path, packed_bytes: int, unpacked_bytes: int) -> None:
+    """Refuses what would take far more memory than its file lets expect.
+
+    Raises:
+        DataError: it would.
+    """
+    limit = max(_ALWAYS_BYTES, _MAX_RATIO * packed_bytes)
+    if unpacked_bytes > limit:
+        raise DataError(
+            f"{shown(path)} says that {packed_bytes:,} bytes unpack to {unpacked_bytes:,}, over "
+            f"{_MAX_RATIO} times as much; if that is right, unpack it to an uncompressed file"
+        )
 
 
 def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarray]) -> np.memmap:
@@ -186,7 +260,7 @@ def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarra
         return np.load(path, mmap_mode="r")
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written ({error.strerror or error}); this data set needs "
+            f"{shown(path)} cannot be written ({error.strerror or error}); this data set needs "
             f"{np.prod(shape, dtype=np.int64) / 2**30:.1f} GiB there: choose another --data_dir"
         ) from error
 
@@ -194,10 +268,16 @@ def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarra
 def _read_mat(path, keys):
     import scipy.io
 
-    try:
+    with readable(path, f"a MATLAB file with the arrays {', '.join(keys)}"):
+        for name, shape, kind in scipy.io.whosmat(path):
+            if name in keys:
+                item = np.dtype(_MATLAB_TYPES[kind]).itemsize
+                check_expansion(path, path.stat().st_size, math.prod(shape) * item)
         return scipy.io.loadmat(path, variable_names=keys)
-    except Exception as error:  # Its parser raises whatever damaged bytes lead it to.
-        raise DataError(
-            f"{path} cannot be read as a MATLAB file with the arrays {', '.join(keys)} "
-            f"({error}); it may be truncated: fetch it again"
-        ) from error
+
+
+# Numbers only: cells and structures may hold anything.
+_MATLAB_TYPES = {
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **dict(double="float64", single="float32", logical="uint8"),
+}

@@ -1,29 +1,21 @@
-"""Folders of PNG and JPEG files as arrays of images, decoded at once or when they are needed."""
+"""Folders of image files as arrays of images, decoded at once or when they are needed."""
 
+import collections
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
-from tfgen.data.arrays import MissingSplitError
+from tfgen.data.arrays import Split
+from tfgen.data.folder_splits import Listing, list_images, split_files, split_folders
+from tfgen.data.image_file import Header, decode_image
+from tfgen.data.image_file import read_header as _header
+from tfgen.data.labels import Labels
 from tfgen.data.source import MEMORY_LIMIT_BYTES
 from tfgen.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
-# A set that has no test part of its own is evaluated on its validation part, as the papers do.
-SPLIT_FOLDERS = {
-    "train": ("train", "train_32x32"),
-    "validation": ("validation", "valid", "val", "valid_32x32"),
-    "test": ("test", "validation", "valid", "val", "valid_32x32"),
-}
-# Lists of CelebA, as published and as re-packed: "000001.jpg 0" or "000001.jpg,0".
-PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
-PARTITION_CODES = {"train": "0", "validation": "1", "test": "2"}
-HELD_OUT_FRACTION = 0.1
+from tfgen.files.names import shown
 
 
 class ImageFiles:
@@ -51,9 +43,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, indices):
-        """uint8 `[n, H, W, C]` for an array of indices; a slice stays lazy."""
-        if isinstance(indices, slice):
-            return ImageFiles(self.paths[indices], self.shape[1:], self._decode)
+        """uint8 `[n, H, W, C]` for an array of indices, `[H, W, C]` for one."""
         if np.ndim(indices) == 0:
             return self._decode(self.paths[indices])
         if len(indices) == 0:
@@ -77,168 +67,101 @@ def read_folder(
     channels: int | None = None,
     crop: tuple[int, int, int, int] | None = None,
     crop_from: tuple[int, int] | None = None,
-) -> np.ndarray | ImageFiles:
+) -> Split:
     """The images of one split of a folder, in the order of their names.
 
     Args:
-        folder: searched recursively; see `split_files` for how it is split.
+        folder: searched recursively; see `tfgen.data.folder_splits` for how it is split.
         split: "train", "validation", "test" or "all".
         image_size: (height, width) that every image is brought to: cut to that aspect ratio about
             the centre, then resized (bilinear, antialiased). None: all must have one size.
-        channels: 1 or 3; None: 1 when every file is grey.
+        channels: 1 (grey) or 3 (RGB); None: 1 when every file of the folder, whatever its split, is
+            grey.
         crop: (left, upper, right, lower), cut first from images of size `crop_from`.
         crop_from: (width, height).
 
-    Returns:
-        A uint8 array `[N, H, W, C]`, or `ImageFiles` when that would exceed `MEMORY_LIMIT_BYTES`.
-
     Raises:
-        DataError: no images; a file that is no image, is damaged, has 16 bits or another size.
+        DataError: no images; a file that is no image, is damaged or has another size.
     """
-    paths = split_files(folder, split)
+    listing = split_files(folder, split)
     # Headers alone are read here: cheap, and they betray most files that are no images.
-    with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_header, paths))
+    headers = _headers(listing)
     if image_size is None:
-        image_size = _common_size(paths, headers)
+        image_size = _common_size(listing, headers)
     if channels is None:
-        channels = 1 if all(mode in ("1", "L") for _, mode in headers) else 3
+        channels = _common_channels(folder, listing, headers)
     decode = functools.partial(
         decode_image, image_size=image_size, channels=channels, crop=crop, crop_from=crop_from
     )
-    files = ImageFiles(paths, (*image_size, channels), decode)
-    if np.prod(files.shape, dtype=np.int64) > MEMORY_LIMIT_BYTES:
-        return files
-    return files.decode_all()
-
-
-def split_files(folder: Path, split: str) -> list[Path]:
-    """The image files of one split.
-
-    A folder says how it is split by subfolders (`train/`, `validation/` or `val/`, `test/`) or by
-    CelebA's `list_eval_partition`. One that says nothing is split by a hash of the file names:
-    a tenth is held out for "validation" and "test" alike, the same tenth on every machine.
-
-    Raises:
-        DataError: there are no such images.
-    """
-    if split == "all":
-        return _found(list_images(folder), folder)
-    if split not in SPLIT_FOLDERS:
-        raise MissingSplitError(
-            f"a folder has the splits {', '.join(SPLIT_FOLDERS)} and all, not {split!r}"
-        )
-    for partition in (folder / name for name in PARTITION_FILES):
-        if partition.is_file():
-            return _found(_partitioned(folder, partition, split), folder)
-    known = {name for names in SPLIT_FOLDERS.values() for name in names}
-    parts = {path.name for path in folder.iterdir() if path.is_dir() and path.name in known}
-    if not parts:
-        return _found(_hashed(list_images(folder), folder, split), folder)
-    for name in SPLIT_FOLDERS[split]:
-        if name in parts:
-            return _found(list_images(folder / name), folder / name)
-    raise MissingSplitError(
-        f"{folder} has the parts {', '.join(sorted(parts))}, but none for the {split!r} split"
+    files = ImageFiles(listing, (*image_size, channels), decode)
+    small = np.prod(files.shape, dtype=np.int64) <= MEMORY_LIMIT_BYTES
+    return Split(
+        files.decode_all() if small else files,
+        _labels(folder, split, listing),
+        _notes(listing, headers, channels),
     )
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All PNG and JPEG files below a folder, sorted by their relative names; hidden ones not."""
-    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def has_images(folder: Path) -> bool:
-    """Whether there is any PNG or JPEG file below a folder."""
-    return next(_walk(folder), None) is not None
-
-
-def decode_image(
-    path: Path,
-    image_size: tuple[int, int],
-    channels: int,
-    crop: tuple[int, int, int, int] | None = None,
-    crop_from: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """One file as uint8 `[H, W, C]`.
-
-    Raises:
-        DataError: the file is damaged; the message names it.
-    """
-    try:
-        with PIL.Image.open(path) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if crop is not None and image.size == crop_from:
-        image = image.crop(crop)
-    pixels = np.asarray(fit(image, image_size))
-    return pixels.reshape(*image_size, channels)
-
-
-def fit(image: PIL.Image.Image, image_size: tuple[int, int]) -> PIL.Image.Image:
-    """Cuts about the centre to the aspect ratio of `image_size` (height, width), then resizes."""
-    height, width = image_size
-    if image.size == (width, height):
-        return image
-    scale = min(image.width / width, image.height / height)
-    cut_width, cut_height = round(width * scale), round(height * scale)
-    left, upper = (image.width - cut_width) // 2, (image.height - cut_height) // 2
-    image = image.crop((left, upper, left + cut_width, upper + cut_height))
-    return image.resize((width, height), PIL.Image.Resampling.BILINEAR)
-
-
-def _walk(folder):
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
-
-
-def _header(path):
-    try:
-        with PIL.Image.open(path) as image:
-            size, mode = image.size, image.mode
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if mode.startswith(("I", "F")):
-        raise DataError(f"{path} has more than 8 bits a channel (mode {mode}); convert it to 8")
-    return size, mode
+def _headers(paths) -> list[Header]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_header, paths))
 
 
 def _common_size(paths, headers):
-    (width, height), _ = headers[0]
-    for path, (size, _) in zip(paths, headers):
-        if size != (width, height):
+    width, height = headers[0].size
+    for path, header in zip(paths, headers):
+        if header.size != (width, height):
             raise DataError(
-                f"{path} is {size[0]}x{size[1]} pixels but {paths[0]} is {width}x{height}; "
-                "make all images one size, or give an image size to bring them to"
+                f"{shown(path)} is {header.size[0]}x{header.size[1]} pixels but {shown(paths[0])} "
+                f"is {width}x{height}; make all images one size, or give an image size to bring "
+                "them to"
             )
     return height, width
 
 
-def _damaged(path, error):
-    reason = " ".join(str(error).split())
-    return DataError(f"{path} cannot be decoded as an image ({reason}); replace or remove it")
+def _common_channels(folder, listing, headers) -> int:
+    """One number for all splits: a model that learned from one must be able to see the others."""
+    if not all(header.grey for header in headers):
+        return 3
+    known = set(listing)
+    others = [path for path in list_images(folder) if path not in known]
+    return 1 if all(header.grey for header in _headers(others)) else 3
 
 
-def _found(paths, folder):
-    if not paths:
-        raise DataError(f"{folder} has no PNG or JPEG files for this split")
-    return paths
+def _labels(folder, split, listing: Listing) -> Labels | None:
+    """Labels by class folder, when all images lie in at least two of them."""
+    if split == "all":
+        return None
+    # Classes are numbered over all splits: one of them may lack some.
+    roots = split_folders(folder).values() if listing.root != folder else [folder]
+    names = sorted({name for root in roots for name in _class_folders(root)})
+    own = [_class_of(path, listing.root) for path in listing]
+    if len(names) < 2 or "" in own:
+        return None
+    numbers = {name: number for number, name in enumerate(names)}
+    return Labels(np.array([numbers[name] for name in own], np.int64), tuple(map(shown, names)))
 
 
-def _partitioned(folder, partition, split):
-    wanted = set()
-    for line in partition.read_text().splitlines():
-        name, _, code = line.replace(",", " ").strip().partition(" ")
-        if code.strip() == PARTITION_CODES[split]:
-            wanted.add(name)
-    return [path for path in list_images(folder) if path.name in wanted]
+def _class_folders(root) -> set[str]:
+    return {_class_of(path, root) for path in list_images(root)} - {""}
 
 
-def _hashed(paths, folder, split):
-    def digest(path):
-        return hashlib.sha256(path.relative_to(folder).as_posix().encode()).digest()
+def _class_of(path, root) -> str:
+    """The first folder below the root, or "" for a file directly in it."""
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else ""
 
-    held_out = set(sorted(paths, key=digest)[: round(len(paths) * HELD_OUT_FRACTION)])
-    return [path for path in paths if (path in held_out) != (split == "train")]
+
+def _notes(listing, headers, channels) -> tuple[str, ...]:
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.items())
+    notes = collections.Counter(note for header in headers for note in header.notes)
+    coloured = sum(not header.grey for header in headers)
+    if channels == 1 and coloured:
+        notes["converted from colour to grey (ITU-R 601 luma)"] += coloured
+    if channels == 3 and coloured < len(headers):
+        notes["grey, repeated in three channels"] += len(headers) - coloured
+    total = sum(listing.left_out.values())
+    return (
+        *([f"files left out: {total:,} ({left_out})"] if total else []),
+        *(f"images {note}: {count:,} of {len(headers):,}" for note, count in notes.items()),
+    )

@@ -7,6 +7,7 @@ Whatever a library raises while fetching (no network, no space, a moved address)
 import contextlib
 import importlib
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +21,15 @@ from tfgen.data.arrays import (
     collect_images,
     read_chardata_mat,
 )
-from tfgen.data.folders import fit
-from tfgen.data.source import check_images, check_labels
+from tfgen.data.image_file import fit
+from tfgen.data.labels import Labels, as_labels
+from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
 
 CHARDATA_URL = "https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat"
 NETWORK_TIMEOUT_SECONDS = 30.0
+PROBE_TIMEOUT_SECONDS = 5.0
+_PROBED_HOSTS = ("storage.googleapis.com", "www.tensorflow.org")
 NUM_DIGITS_TRAIN = 1500
 
 
@@ -49,7 +53,7 @@ def read_digits(split: str) -> Split:
     images = np.rint(np.stack(doubled)).astype(np.uint8)[..., np.newaxis]
     order = np.random.default_rng(0).permutation(len(images))
     part = order[:NUM_DIGITS_TRAIN] if split == "train" else order[NUM_DIGITS_TRAIN:]
-    return images[part], data.target[part].astype(np.int64)
+    return Split(images[part], Labels(data.target[part].astype(np.int64)))
 
 
 def fetch_keras(module: str, split: str) -> Split:
@@ -60,8 +64,8 @@ def fetch_keras(module: str, split: str) -> Split:
         train, test = importlib.import_module(f"keras.datasets.{module}").load_data()
     images, labels = train if split == "train" else test
     where = f"keras.datasets.{module}"
-    images = check_images(images, where)
-    return images, check_labels(labels, len(images), where)
+    images = as_levels(images, where)
+    return Split(images, as_labels(labels, len(images), where))
 
 
 def fetch_chardata(split: str) -> Split:
@@ -102,7 +106,11 @@ def fetch_tfds(
             "pip install tensorflow-datasets"
         ) from error
     with _fetching(f"TensorFlow Datasets ({name})"):
+        if name.split("/")[0].split(":")[0] not in tfds.list_builders():
+            _check_network()
         builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared() and type(builder).__module__.startswith(tfds.__name__):
+            _check_network()
         builder.download_and_prepare()
         if split not in builder.info.splits:
             known = ", ".join(builder.info.splits)
@@ -142,9 +150,9 @@ def read_tfrecords(folder: Path, image_shape: tuple[int, int, int], cache: Path)
     try:
         num_images = int(records.reduce(np.int64(0), lambda count, _: count + 1))
         return collect_images(examples(), num_images, image_shape, cache)
-    except (tf.errors.OpError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # TensorFlow's, NumPy's and Python's own.
         raise DataError(
             f"{folder} cannot be read as TFRecords of images ({_one_line(error)}); "
             "a file may be truncated: fetch it again"
@@ -173,8 +181,16 @@ def _prepared(examples, name, image_size, crop) -> Iterator[tuple[np.ndarray, in
                 f"TFDS {name!r} has images of shapes {expected} and {image.shape}; "
                 "give an image size to bring them to"
             )
-        label = example.get("label")
-        yield image, int(label) if np.ndim(label) == 0 and label is not None else None
+        yield image, _one_class(example.get("label"))
+
+
+def _one_class(label):
+    """A number, a word or a one-hot row; what names several classes is no label here."""
+    if np.ndim(label) == 1:
+        label = np.asarray(label)
+        one_hot = (label == 1).sum() == 1 and ((label == 0) | (label == 1)).all()
+        return label if one_hot else None
+    return label if np.ndim(label) == 0 else None
 
 
 def _resized(image, image_size):
@@ -186,6 +202,20 @@ def _resized(image, image_size):
 def _chain(first, rest):
     yield first
     yield from rest
+
+
+def _check_network() -> None:
+    """Fails in seconds where there is no network; TFDS would try again for minutes."""
+    if urllib.request.getproxies():
+        return  # Only whoever uses the proxy can tell.
+    reason = None
+    for host in _PROBED_HOSTS:
+        try:
+            socket.create_connection((host, 443), timeout=PROBE_TIMEOUT_SECONDS).close()
+            return
+        except OSError as error:
+            reason = error
+    raise ConnectionError(f"no network: {_PROBED_HOSTS[-1]}: {reason}")
 
 
 @contextlib.contextmanager

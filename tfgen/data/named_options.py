@@ -1,70 +1,48 @@
-"""What configurations say in words, as a pipeline: `num_bits`, `binarize` and `flip`."""
+"""What configurations say in words about images, as transforms: `num_bits`, `binarize`, `flip`."""
 
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
-from tfgen.data.pipeline import Pipeline
 from tfgen.data.random_tables import bernoulli, stream_key
 from tfgen.data.source import Source
-from tfgen.data.transforms import Binarize, Flip, Quantize
+from tfgen.data.transforms import Binarize, Flip, Quantize, Transform
 from tfgen.errors import ConfigError
 
 
-def image_pipeline(
-    source: Source,
-    batch_size: int,
-    *,
-    num_bits: int = 8,
-    binarize: str | None = None,
-    flip: bool = False,
-    seed: int = 0,
-    training: bool = True,
-    shard_index: int = 0,
-    num_shards: int = 1,
-) -> Pipeline:
-    """The pipeline that the named options of a configuration ask for.
+def named_transforms(
+    num_bits: int = 8, binarize: str | None = None, flip: bool = False, training: bool = True
+) -> list[Transform]:
+    """The transforms that the named options ask for.
 
     Binarisation, for data that are Bernoulli intensities:
 
     - "dynamic": training draws anew at every access (the papers' protocol); evaluation draws once;
-    - "fixed": training too sees one draw of every image, the one evaluation would see;
+    - "fixed": training too sees one draw of every image, the one evaluation would see: it wants
+      the source that `drawn_once` gives;
     - "threshold": 1 above half intensity.
 
     Args:
-        source: from `load`, with images.
-        batch_size: images of one batch of this worker.
         num_bits: bit depth that 8-bit images are reduced to; binarised ones have one anyway.
-            Default 8.
+            Default 8, which changes nothing.
         binarize: None, "dynamic", "fixed" or "threshold". Default None.
-        flip: whether training mirrors each image with probability one half. Default False.
-        seed: as for `Pipeline`; so are the others.
-        training: whether batches are shuffled, and flipped and drawn anew. Default True.
-        shard_index: number of this worker. Default 0.
-        num_shards: number of workers. Default 1.
+        flip: whether to mirror each image with probability one half. Default False.
+        training: whether the transforms are for training. Default True.
 
     Raises:
         ConfigError: an argument is out of range.
     """
-    transforms = [Flip()] if flip and training else []
+    quantize = Quantize(num_bits)
+    transforms = [Flip()] if flip else []
     if binarize is None:
-        transforms.append(Quantize(num_bits))
-    elif training and binarize == "fixed":
-        source = drawn_once(source, seed)
-        transforms.append(Binarize("threshold"))
-    else:
-        drawn = binarize == "dynamic" and not training
-        transforms.append(Binarize("fixed" if drawn else binarize))
-    return Pipeline(
-        source,
-        batch_size,
-        transforms=transforms,
-        seed=seed,
-        training=training,
-        shard_index=shard_index,
-        num_shards=num_shards,
-    )
+        return transforms if quantize.num_bits == 8 else [*transforms, quantize]
+    binary = Binarize(binarize)
+    if binarize == "fixed" and training:
+        binary = Binarize("threshold")
+    elif binarize == "dynamic" and not training:
+        binary = Binarize("fixed")
+    return [*transforms, binary]
 
 
 def drawn_once(source: Source, seed: int = 0) -> Source:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.named_options import drawn_once, named_transforms
 from tfgen.data.random_tables import shuffled, stream_key
 from tfgen.data.source import Source, is_in_memory
 from tfgen.data.transforms import Batch, Transform, quantize
@@ -30,10 +31,13 @@ class Pipeline:
     Args:
         source: from `load`.
         batch_size: examples of one batch of this worker.
-        transforms: applied to every batch in this order; see `tfgen.data.transforms`. Images that
-            none of them makes floating point keep their 8 bits, scaled to [0, 1]. Default none.
+        transforms: applied to every batch in this order, before those of the options below; see
+            `tfgen.data.transforms`. Images that none of them makes floating point keep their 8
+            bits, scaled to [0, 1]. Default none.
         seed: of order, flips and draws. Default 0.
         training: see above. Default True.
+        num_bits, binarize, flip: how images are prepared, see `tfgen.data.named_options`. Default:
+            8 bits, not binarised, not flipped.
         shard_index: number of this worker. Default 0.
         num_shards: number of workers. Default 1.
 
@@ -42,7 +46,7 @@ class Pipeline:
 
     Example:
 
-    >>> pipeline = Pipeline(load("digits"), batch_size=64, transforms=[Binarize("dynamic")])
+    >>> pipeline = Pipeline(load("digits"), batch_size=64, binarize="dynamic")
     >>> model.fit(pipeline.dataset(), steps_per_epoch=pipeline.steps_per_epoch)  # doctest: +SKIP
     """
 
@@ -54,14 +58,20 @@ class Pipeline:
         transforms: Sequence[Transform] = (),
         seed: int = 0,
         training: bool = True,
+        num_bits: int = 8,
+        binarize: str | None = None,
+        flip: bool = False,
         shard_index: int = 0,
         num_shards: int = 1,
     ):
-        self.source = source
         self.batch_size = _at_least("batch_size", batch_size, 1)
-        self.transforms = tuple(transforms)
         self.seed = operator.index(seed)
         self.training = training
+        named = named_transforms(num_bits, binarize, flip and training, training)
+        self.transforms = (*transforms, *named)
+        if training and binarize == "fixed":
+            source = drawn_once(source, self.seed)
+        self.source = source
         self.num_shards = _at_least("num_shards", num_shards, 1)
         self.shard_index = _at_least("shard_index", shard_index, 0)
         if self.shard_index >= self.num_shards:

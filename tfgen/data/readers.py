@@ -9,6 +9,7 @@ from pathlib import Path
 from tfgen.data import libraries
 from tfgen.data.arrays import (
     MissingSplitError,
+    Split,
     read_chardata_mat,
     read_idx_split,
     read_npy,
@@ -16,15 +17,19 @@ from tfgen.data.arrays import (
     read_svhn_mat,
 )
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
-from tfgen.data.folders import PARTITION_FILES, SPLIT_FOLDERS, has_images, read_folder
+from tfgen.data.channels import with_channels
+from tfgen.data.folder_splits import PARTITION_FILES, SPLIT_FOLDERS, has_images
+from tfgen.data.folders import read_folder
+from tfgen.data.labels import Labels
 from tfgen.data.source import Source
 from tfgen.data.stacked import stack_digits
 from tfgen.errors import ConfigError, DataError
+from tfgen.files.names import shown
 
 DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
 DEFAULT_DATA_DIR = Path("~/.cache/tfgen/data")
 
-Reader = Callable[[], tuple]
+Reader = Callable[[], Split]
 
 
 def load(
@@ -33,13 +38,15 @@ def load(
     data_dir: str | os.PathLike | None = None,
     *,
     image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
 ) -> Source:
     """Loads one split of a data set by name.
 
     Names are those of the `CATALOGUE`, and
 
     - `npz:PATH`: a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test` (labels optional);
-    - `folder:PATH`: PNG and JPEG files, searched recursively, with or without split subfolders;
+    - `folder:PATH`: files of PNG, JPEG, WebP, BMP, GIF and TIFF, searched recursively, with or
+      without split subfolders;
     - `tfds:NAME`: any set of TensorFlow Datasets with an `image`.
 
     Sets of the catalogue are looked for in `data_dir` first, as `NAME.npz`, `NAME_SPLIT.npy`
@@ -51,6 +58,8 @@ def load(
         data_dir: folder of local files; None: the environment variable TFGEN_DATA_DIR, or
             `~/.cache/tfgen/data`. Relative PATHs are also looked for there.
         image_size: size or (height, width) that `folder:` and `tfds:` images are brought to.
+        channels: 1 for grey (ITU-R 601 luma of colours), 3 for RGB (grey is repeated). Default: as
+            they are; a folder is grey where all of its files are, whatever their split.
 
     Returns:
         The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known.
@@ -63,23 +72,29 @@ def load(
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
     folder = _data_folder(data_dir)
-    kind, _, rest = name.partition(":")
+    kind = name.partition(":")[0]
     if image_size is not None and kind not in ("folder", "tfds"):
         raise ConfigError(
             f"image_size is {image_size}, but only folder: and tfds: images are resized; "
             f"{name!r} has the size it has"
         )
+    source = _load(name, split, folder, data_dir is not None, image_size, channels)
+    return with_channels(source, channels)
+
+
+def _load(name, split, folder, explicit, image_size, channels) -> Source:
+    kind, _, rest = name.partition(":")
     if kind == "npz" and rest:
         path = _existing(rest, folder, "file")
-        return Source(name, split, _arrays(*read_npz(path, split)), str(path))
+        return _source(name, split, read_npz(path, split), path)
     if kind == "folder" and rest:
         path = _existing(rest, folder, "folder")
-        return Source(name, split, {"images": read_folder(path, split, image_size)}, str(path))
+        wanted = channels if channels in (1, 3) else None
+        return _source(name, split, read_folder(path, split, image_size, channels=wanted), path)
     if kind == "tfds" and rest:
         cache = folder / f"{rest.replace('/', '_')}_{split}.npy"
-        explicit = None if data_dir is None else folder
-        found = libraries.fetch_tfds(rest, split, explicit, cache, image_size)
-        return Source(name, split, _arrays(*found))
+        found = libraries.fetch_tfds(rest, split, folder if explicit else None, cache, image_size)
+        return _source(name, split, found)
     if name not in CATALOGUE:
         close = difflib.get_close_matches(name, CATALOGUE, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -87,23 +102,24 @@ def load(
             f"there is no data set {name!r}; {hint}expected one of {', '.join(CATALOGUE)}, "
             "npz:PATH, folder:PATH or tfds:NAME"
         )
-    return _load_catalogued(CATALOGUE[name], split, folder, data_dir is not None)
+    return _load_catalogued(CATALOGUE[name], split, folder, explicit)
 
 
 def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool) -> Source:
     if info.name == "digits":
-        return Source(info.name, split, _arrays(*libraries.read_digits(split)))
+        return _source(info.name, split, libraries.read_digits(split))
     if info.name == "stacked_mnist":
         mnist = _load_catalogued(CATALOGUE["mnist"], split, folder, explicit)
-        stacked = stack_digits(mnist.images, mnist.labels)
-        return Source(info.name, split, _arrays(*stacked), mnist.path)
+        images, labels = stack_digits(mnist.images, mnist.labels)
+        labels = None if labels is None else Labels(labels)
+        return _source(info.name, split, Split(images, labels), mnist.path)
     reasons = []
     for path, read in (
         *_local_candidates(info, split, folder),
         *_library_candidates(info, split, folder, explicit),
     ):
         try:
-            images, labels = read()
+            source = _source(info.name, split, read(), path)
         except MissingSplitError as error:
             reasons.append(str(error))
             continue
@@ -112,13 +128,12 @@ def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool
                 raise
             reasons.append(str(error))
             continue
-        if tuple(images.shape[1:]) != info.image_shape:
+        if source.image_shape != info.image_shape:
             raise DataError(
-                f"{path or info.name} has images of shape {tuple(images.shape[1:])}; "
+                f"{source.path or info.name} has images of shape {source.image_shape}; "
                 f"{info.name} is expected to have {info.image_shape}"
             )
-        arrays = _arrays(images, labels)
-        return Source(info.name, split, arrays, None if path is None else str(path))
+        return source
     tried = f" ({'; '.join(reasons)})" if reasons else ""
     raise DataError(
         f"the {split!r} split of {info.name} was not found{tried}: put it at "
@@ -127,8 +142,13 @@ def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool
     )
 
 
-def _arrays(images, labels):
-    return {"images": images} if labels is None else {"images": images, "labels": labels}
+def _source(name, split, found: Split, path=None) -> Source:
+    arrays, names = {"images": found.images}, None
+    if found.labels is not None:
+        arrays["labels"], names = found.labels
+    return Source(
+        name, split, arrays, None if path is None else os.fspath(path), found.notes, names
+    )
 
 
 def _local_candidates(info, split, folder) -> Iterator[tuple[Path, Reader]]:
@@ -147,7 +167,7 @@ def _local_candidates(info, split, folder) -> Iterator[tuple[Path, Reader]]:
 
 def _folder_candidates(info, split, path) -> Iterator[tuple[Path, Reader]]:
     """What a folder named after the data set may hold: the originals, in their own formats."""
-    if any("idx3-ubyte" in file.name for file in path.iterdir()):
+    if any("idx3-ubyte" in file.name.lower() for file in path.iterdir()):
         yield path, functools.partial(read_idx_split, path, split)
     for matrix in (path / f"{split}_32x32.mat", path / "chardata.mat"):
         if matrix.is_file():
@@ -163,7 +183,7 @@ def _folder_candidates(info, split, path) -> Iterator[tuple[Path, Reader]]:
 
 def _read_images(info, split, path):
     height, width, channels = info.image_shape
-    images = read_folder(
+    found = read_folder(
         path,
         split,
         (height, width),
@@ -171,7 +191,7 @@ def _read_images(info, split, path):
         crop=info.crop,
         crop_from=info.crop_from,
     )
-    return images, None
+    return found._replace(labels=None)  # subfolders of these sets are no classes
 
 
 def _library_candidates(info, split, folder, explicit) -> Iterator[tuple[None, Reader]]:
@@ -196,7 +216,7 @@ def _library_candidates(info, split, folder, explicit) -> Iterator[tuple[None, R
 
 def _advised_path(info, folder):
     if info.image_shape[0] > 32 or info.name == "imagenet32":
-        return f"{folder / info.name}{os.sep} (PNG or JPEG images)"
+        return f"{folder / info.name}{os.sep} (images)"
     return f"{folder / info.name}.npz (arrays x_train, y_train, x_test, y_test)"
 
 
@@ -205,7 +225,7 @@ def _data_folder(data_dir) -> Path:
         return Path(os.environ.get(DATA_DIR_VARIABLE) or DEFAULT_DATA_DIR).expanduser()
     folder = Path(data_dir).expanduser()
     if not folder.is_dir():
-        raise DataError(f"the data folder {folder} does not exist; make it or name another")
+        raise DataError(f"the data folder {shown(folder)} does not exist; make it or name another")
     return folder
 
 
@@ -214,5 +234,7 @@ def _existing(rest, folder, kind) -> Path:
     for candidate in (path, folder / path):
         if candidate.is_file() if kind == "file" else candidate.is_dir():
             return candidate
-    elsewhere = "" if path.is_absolute() else f", neither here nor in {folder}"
-    raise DataError(f"there is no {kind} {path}{elsewhere}")
+        if candidate.exists():
+            raise DataError(f"{shown(candidate)} is no {kind}; expected a {kind} of images")
+    elsewhere = "" if path.is_absolute() else f", neither here nor in {shown(folder)}"
+    raise DataError(f"there is no {kind} {shown(path)}{elsewhere}")

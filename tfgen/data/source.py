@@ -1,8 +1,8 @@
 """One split of a data set: named arrays, looked at before anything trusts them."""
 
 import dataclasses
-import os
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +38,9 @@ class Source:
         arrays: name -> `[N, ...]`: a NumPy array, or for large sets something that is indexed like
             one (`Array`); all of one length.
         path: the file or folder they came from, or None when a library made them.
+        notes: sentences about what was left out or changed on the way in.
+        class_names: the name of each label, where the set says it.
+        subset: "1,000 of 10,000, seed 0" of a part drawn at random, or None for all there are.
 
     Raises:
         DataError: there are no arrays, or their lengths differ.
@@ -47,6 +50,9 @@ class Source:
     split: str
     arrays: Mapping[str, Array]
     path: str | None = None
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
+    subset: str | None = None
 
     def __post_init__(self):
         lengths = {name: len(array) for name, array in self.arrays.items()}
@@ -85,8 +91,20 @@ class Source:
         """Whether all arrays are plain ones of moderate size."""
         return all(map(is_in_memory, self.arrays.values()))
 
-    def take(self, num_examples: int | None) -> "Source":
-        """The first `num_examples` examples, or all of them for None.
+    @property
+    def extent(self) -> str:
+        """How much of the split this is, to stand beside numbers: "all 10,000", or the subset."""
+        return self.subset or f"all {len(self):,}"
+
+    def take(self, num_examples: int | None, seed: int = 0) -> "Source":
+        """A random subset, or all examples for None or as many as there are.
+
+        Files are often sorted, by class or by difficulty, so the first N would not stand for the
+        rest. The subset of N of a seed begins with the subset of any smaller number.
+
+        Args:
+            num_examples: N.
+            seed: of the choice. Default 0.
 
         Raises:
             DataError: there are fewer.
@@ -98,10 +116,15 @@ class Source:
                 f"{num_examples} images of {self.name!r} were asked for; "
                 f"its {self.split!r} split has {len(self)}"
             )
-        return self._part(slice(num_examples))
+        subset = f"{num_examples:,} of {len(self):,}, seed {seed}"
+        return self._part(_shuffled(len(self), seed)[:num_examples], subset)
 
-    def split_off(self, num_examples: int) -> tuple["Source", "Source"]:
-        """All but the last `num_examples` examples, and those.
+    def split_off(self, num_examples: int, seed: int = 0) -> tuple["Source", "Source"]:
+        """All but `num_examples` examples drawn at random, and those; both in the set's order.
+
+        Args:
+            num_examples: how many are set aside.
+            seed: of the choice. Default 0.
 
         Raises:
             DataError: nothing would be left on one side.
@@ -111,11 +134,64 @@ class Source:
                 f"{num_examples} of the {len(self)} images of {self.name!r} cannot be set aside; "
                 "expected at least 1, and fewer than all"
             )
-        return self._part(slice(None, -num_examples)), self._part(slice(-num_examples, None))
+        order, parts = _shuffled(len(self), seed), []
+        for rows in (order[num_examples:], order[:num_examples]):
+            subset = f"{len(rows):,} of {len(self):,}, seed {seed}"
+            parts.append(self._part(np.sort(rows), subset))
+        return tuple(parts)
 
-    def _part(self, rows) -> "Source":
-        arrays = {name: array[rows] for name, array in self.arrays.items()}
-        return dataclasses.replace(self, arrays=arrays)
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the data do, by length and by up to 4096 of the rows.
+
+        The rows are spread evenly; sets of files are read at 16 rows, since each is decoded.
+        """
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+            count = min(len(self), 4096 if isinstance(array, np.ndarray) else 16)
+            rows = np.unique(np.linspace(0, len(self) - 1, count).astype(np.int64))
+            digest.update(np.ascontiguousarray(array[rows]).data)
+        return digest.hexdigest()[:16]
+
+    def _part(self, rows: np.ndarray, subset: str) -> "Source":
+        arrays = {
+            name: array[rows] if is_in_memory(array) else Mapped(array, rows=rows)
+            for name, array in self.arrays.items()
+        }
+        return dataclasses.replace(self, arrays=arrays, subset=subset)
+
+
+class Mapped:
+    """An array that stays where it is, of which rows are picked and changed when they are read.
+
+    Args:
+        array: `[N, ...]`.
+        rows: `[M]`, which of its rows there are, in which order. Default: all.
+        change: from a batch of rows to what is seen of it. Default: nothing changes.
+        row_shape: of one row after the change. Default: as before.
+        dtype: after the change. Default: as before.
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        rows: np.ndarray | None = None,
+        change: Callable[[np.ndarray], np.ndarray] | None = None,
+        row_shape: tuple[int, ...] | None = None,
+        dtype: np.dtype | None = None,
+    ):
+        self._array, self._rows, self._change = array, rows, change
+        length = len(array) if rows is None else len(rows)
+        self.shape = (length, *(array.shape[1:] if row_shape is None else row_shape))
+        self.dtype = np.dtype(array.dtype if dtype is None else dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices) -> np.ndarray:
+        rows = indices if self._rows is None else self._rows[indices]
+        found = np.asarray(self._array[rows])
+        return found if self._change is None else self._change(found)
 
 
 def is_in_memory(images: Array) -> bool:
@@ -124,74 +200,6 @@ def is_in_memory(images: Array) -> bool:
     return plain and images.nbytes <= MEMORY_LIMIT_BYTES
 
 
-def check_images(images: np.ndarray, where: str | os.PathLike) -> np.ndarray:
-    """Turns an array of images into uint8 `[N, H, W, C]`, or says why it is none.
-
-    Floating-point images are taken as intensities in [0, 1] and rounded to the nearest of the 256
-    levels; other integers must lie in 0..255; booleans become 0 and 255.
-
-    Args:
-        images: `[N, H, W]` or `[N, H, W, C]`.
-        where: the file and array, for the message.
-
-    Raises:
-        DataError: wrong shape, type or range; no images; NaN or infinite pixels.
-    """
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or 0 in images.shape:
-        raise DataError(
-            f"{where} has shape {tuple(images.shape)}; expected images [N, height, width] or "
-            "[N, height, width, channels], none of them 0"
-        )
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype == np.bool_:
-        return images.astype(np.uint8) * np.uint8(255)
-    if np.issubdtype(images.dtype, np.floating):
-        return _from_unit_interval(images, where)
-    if np.issubdtype(images.dtype, np.integer):
-        low, high = int(images.min()), int(images.max())
-        if low < 0 or high > 255:
-            raise DataError(f"{where} holds pixels from {low} to {high}; expected 0 to 255")
-        return images.astype(np.uint8)
-    raise DataError(
-        f"{where} has type {images.dtype}; expected uint8 in 0..255 or floating point in [0, 1]"
-    )
-
-
-def check_labels(labels: np.ndarray, num_images: int, where: str | os.PathLike) -> np.ndarray:
-    """Integer labels, one for each image.
-
-    Raises:
-        DataError: another shape, or not whole numbers.
-    """
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]  # keras.datasets gives CIFAR's labels as a column.
-    if labels.shape != (num_images,) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{where} has labels of shape {labels.shape} and type {labels.dtype}; "
-            f"expected {num_images} integers, one for each image"
-        )
-    return labels
-
-
-def _from_unit_interval(images, where):
-    # Checked in chunks: a temporary of the size of the whole set might not fit into memory.
-    result = np.empty(images.shape, np.uint8)
-    chunk = max(1, 2**24 // max(1, int(np.prod(images.shape[1:]))))
-    for start in range(0, len(images), chunk):
-        part = np.asarray(images[start : start + chunk])
-        finite = np.isfinite(part)
-        if not finite.all():
-            first = start + int(np.argmin(finite.reshape(len(part), -1).all(axis=1)))
-            raise DataError(f"{where} has NaN or infinite pixels, first in image {first}; mend it")
-        low, high = float(part.min()), float(part.max())
-        if low < 0.0 or high > 1.0:
-            raise DataError(
-                f"{where} holds floating-point pixels from {low:g} to {high:g}; expected [0, 1] "
-                "(or uint8 in 0..255)"
-            )
-        result[start : start + chunk] = np.rint(part * 255.0)
-    return result
+def _shuffled(length: int, seed: int) -> np.ndarray:
+    # RandomState is frozen: a subset keeps its members with every version of NumPy.
+    return np.random.RandomState(seed % 2**32).permutation(length)

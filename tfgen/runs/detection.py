@@ -28,7 +28,7 @@ def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int)
         )
     source = source.take(min(num_images, len(source)))
     section = config["data"]
-    pipeline = data.image_pipeline(
+    pipeline = data.Pipeline(
         source,
         100,
         training=False,

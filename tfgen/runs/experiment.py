@@ -201,7 +201,7 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
             f"config.data.batch_size is {section['batch_size']}; "
             f"expected a multiple of the {num_shards} workers"
         )
-    return data.image_pipeline(
+    return data.Pipeline(
         source,
         section["batch_size"] // num_shards,
         seed=config["training"]["seed"],
@@ -224,7 +224,7 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int, bina
         binarized: from a seed, where the configuration binarises; otherwise as in the data set.
     """
     section = config["data"]
-    return data.image_pipeline(
+    return data.Pipeline(
         source,
         batch_size,
         seed=config["training"]["seed"],

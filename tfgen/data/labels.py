@@ -1,0 +1,75 @@
+"""Labels in the forms that people keep them in, as integers."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from tfgen.errors import DataError
+
+
+class Labels(NamedTuple):
+    """int64 `[N]`, and the name of each number where the labels were words."""
+
+    numbers: np.ndarray
+    names: tuple[str, ...] | None = None
+
+
+def as_labels(
+    labels: np.ndarray,
+    num_images: int,
+    where: str | os.PathLike,
+    vocabulary: np.ndarray | None = None,
+) -> Labels:
+    """Labels as integers, one for each image.
+
+    Args:
+        labels: `[N]` or `[N, 1]`: integers, booleans, floating-point whole numbers, or words, which
+            are numbered in alphabetical order; or `[N, C]`, one-hot.
+        num_images: N.
+        where: the file and array, for the message.
+        vocabulary: all words there are, when these may be a part of them. Default: these.
+
+    Raises:
+        DataError: another shape, or nothing that names a class.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # keras.datasets gives CIFAR's labels as a column.
+    if labels.ndim == 2 and len(labels) == num_images and _is_one_hot(labels):
+        return Labels(np.argmax(labels, axis=1))
+    if labels.shape == (num_images,):
+        if labels.dtype.kind in "US":
+            return _numbered(labels, vocabulary)
+        if _is_whole(labels):
+            return Labels(labels.astype(np.int64))
+    raise DataError(
+        f"{where} has labels of shape {labels.shape} and type {labels.dtype}; "
+        f"expected {num_images} integers, one for each image (or words, or one-hot rows)"
+    )
+
+
+def _is_one_hot(labels) -> bool:
+    if labels.dtype.kind not in "biuf":
+        return False
+    ones = labels == 1
+    return bool((ones.sum(axis=1) == 1).all() and (ones | (labels == 0)).all())
+
+
+def _is_whole(labels) -> bool:
+    """Whole numbers that a model's int32 can hold."""
+    if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
+        return False
+    inside = (labels >= -(2.0**31)) & (labels < 2.0**31)
+    return bool(inside.all() and (labels == np.floor(labels)).all())
+
+
+def _numbered(labels, vocabulary) -> Labels:
+    words = _words(labels)
+    names = np.unique(words if vocabulary is None else _words(vocabulary))
+    return Labels(np.searchsorted(names, words).astype(np.int64), tuple(map(str, names)))
+
+
+def _words(labels):
+    labels = np.asarray(labels)
+    return np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels
