@@ -238,8 +238,8 @@ def test_a_subset_does_not_depend_on_the_batch_size(source):
     np.testing.assert_array_equal(whole, TAKEN)
     np.testing.assert_array_equal(source.take(4).labels, TAKEN[:4])
     assert (source.take(9, seed=1).labels != whole).any()
-    assert source.take(9).extent == "9 of 50, seed 0"
-    assert source.extent == source.take(50).extent == "all 50"
+    assert source.take(9).extent == "a random 9 of 50 train images (seed 0)"
+    assert source.extent == source.take(50).extent == "all 50 train images"
 
 
 def test_a_subset_of_a_sorted_set_stands_for_all_of_it():
@@ -258,7 +258,10 @@ def test_splitting_off_shares_nothing(source):
     np.testing.assert_array_equal(np.sort(together), np.arange(50))
     assert (np.diff(kept.labels) > 0).all()
     np.testing.assert_array_equal(held_out.labels, np.sort(source.take(7).labels))
-    assert (kept.extent, held_out.extent) == ("43 of 50, seed 0", "7 of 50, seed 0")
+    for part in (kept, held_out):
+        assert part.extent == f"a random {len(part)} of 50 train images (seed 0)"
+    nested = held_out.take(3, seed=1).extent
+    assert nested == "a random 3 of a random 7 of 50 train images (seed 0) (seed 1)"
 
 
 def test_fingerprints_tell_data_apart(source):

@@ -131,6 +131,34 @@ def npz(path, **arrays):
     return path
 
 
+def test_what_happened_to_the_data_is_said(cli, tiny, tmp_path):
+    folder = tmp_path / "pictures" / "train"
+    folder.mkdir(parents=True)
+
+    def add(names, channels):
+        for name in names:
+            pixels = np.random.default_rng(0).integers(0, 256, (16, 16, channels), np.uint8)
+            tf.io.write_file(str(folder / f"{name}.png"), tf.io.encode_png(pixels))
+
+    add(range(18), 1)
+    add(["colour"], 3)
+    (folder / "notes.txt").write_text("of the photographer")
+    (folder / ".hidden.png").write_bytes(b"")
+    arguments = (f"--config.data.name=folder:{folder.parent}", f"--workdir={tmp_path / 'run'}")
+    result = cli("train", *tiny, *arguments, "--config.training.epochs=1")
+    assert result.code == 0, result.err
+    assert "all 19 train images, batches of 16\n" in result.out
+    assert "  files left out: 2 (1 hidden, 1 no images)\n" in result.out
+    # The one-channel model decides, not the one colour file.
+    assert "  images converted from colour to grey (ITU-R 601 luma): 1 of 19\n" in result.out
+    add(["later", "latest"], 1)
+    result = cli("train", *tiny, *arguments)
+    assert result.code == 0, result.err
+    assert "19 examples then, 21 now" in result.out
+    result = cli("train", *tiny, *arguments)
+    assert "then" not in result.out
+
+
 @pytest.mark.parametrize("damage", ["nan", "truncated", "shape", "empty"])
 def test_bad_arrays_are_named(cli, tiny, tmp_path, damage):
     images = np.random.default_rng(0).random((20, 16, 16, 1)).astype(np.float32)

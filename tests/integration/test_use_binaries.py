@@ -35,6 +35,8 @@ def test_evaluate_writes_numbers_and_pictures(cli, run_copy):
     assert "+-" in result.out
     metrics = json.loads((run_copy / "metrics.json").read_text())["test"]
     assert metrics["num_images"] == 24
+    assert metrics["images"] == "a random 24 of 297 test images (seed 0)"
+    assert "scoring digits: a random 24 of 297 test images (seed 0)\n" in result.out
     assert metrics["num_importance_samples"] == 3
     assert metrics["nll"] <= metrics["nelbo"] + 1e-3
     assert 0 < metrics["nll_standard_error"] < metrics["nll"]
@@ -91,7 +93,7 @@ def test_samples_are_compared_with_real_images(cli, run_copy, feature_model):
     metrics = json.loads((run_copy / "metrics.json").read_text())["test"]["sample_quality"]
     # The same numbers from the parts: grey digits, decoder means, binarised digits encoded.
     generator = from_preset(run_copy).frozen()
-    source = data.load("digits", split="train")
+    source = data.load("digits", split="train").take(60, seed=0)
     images = next(iter(data.Pipeline(source, 60, training=False).dataset()))["images"]
     binary = tf.cast(images > 0.5, tf.float32)
     model = keras.saving.load_model(feature_model)
@@ -102,10 +104,11 @@ def test_samples_are_compared_with_real_images(cli, run_copy, feature_model):
 
     samples = generator.sample(60, seed=0)
     np.testing.assert_allclose(metrics["fid"], distance(samples), rtol=1e-2)
-    rebuilt = generator.reconstruct(binary, seeds_for(len(source), 0)[:60])
+    rebuilt = generator.reconstruct(binary, seeds_for(60, 0))
     np.testing.assert_allclose(metrics["reconstruction_fid"], distance(rebuilt), rtol=1e-2)
     assert metrics["num_fake"] == metrics["num_real"] == 60
-    assert metrics["reference"] == "digits (train)"
+    assert metrics["reference"] == "digits: a random 60 of 1,500 train images (seed 0)"
+    assert metrics["reference"] in result.out
     assert metrics["extractor"].startswith("features#")
 
 
@@ -128,6 +131,7 @@ def test_evaluate_another_split(cli, run_copy):
     assert result.code == 0, result.err
     metrics = json.loads((run_copy / "metrics.json").read_text())
     assert metrics["train"]["num_images"] == 8
+    assert metrics["train"]["images"] == "a random 8 of 1,500 train images (seed 0)"
 
 
 def test_samples_depend_on_seed_and_index_only(cli, run_copy, tmp_path):

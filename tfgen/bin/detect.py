@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.runs.detection import auroc, load_images, mean_of_pairs, scores
+        from tfgen.runs.detection import Images, auroc, load_images, mean_of_pairs, scores
 
         loaded = loading.load_generator()
     config, generator = loaded.config, loaded.generator.frozen()
@@ -32,19 +32,26 @@ def main(argv: Sequence[str]) -> None:
     name, count = config["data"]["name"], NUM_IMAGES.value or 1000
     batch_size = BATCH_SIZE.value or config["evaluation"]["batch_size"]
 
+    def interpolated(images):
+        means = mean_of_pairs(images.pixels, SEED.value)
+        return Images(means, f"{len(means):,} means of pairs")
+
     def load(data_name):
-        return load_images(config, data_name, app.DATA_DIR.value, count)
+        return load_images(config, data_name, app.DATA_DIR.value, count, SEED.value)
 
     own = load(name)
-    known = scores(generator, own, SEED.value, batch_size)
-    results = {}
+    known = scores(generator, own.pixels, SEED.value, batch_size)
+    results, extents = {}, {}
     for other in OTHERS.value:
-        images = mean_of_pairs(own, SEED.value) if other == INTERPOLATIONS else load(other)
-        unknown = scores(generator, images, SEED.value, batch_size)
+        images = interpolated(own) if other == INTERPOLATIONS else load(other)
+        unknown = scores(generator, images.pixels, SEED.value, batch_size)
         results[other] = {key: auroc(known[key], unknown[key]) for key in known}
+        extents[other] = images.extent
         row = "  ".join(f"{key} {value:.3f}" for key, value in results[other].items())
-        print(f"{name} against {other} ({len(own)} and {len(images)} images): {row}", flush=True)
-    loaded.workdir.write_metrics("detection", {"data": name, "num_images": count, "auroc": results})
+        print(f"{name} ({own.extent}) against {other} ({images.extent}): {row}", flush=True)
+    loaded.workdir.write_metrics(
+        "detection", {"data": name, "images": own.extent, "others": extents, "auroc": results}
+    )
     print(f"numbers: {loaded.workdir.metrics_path}")
 
 

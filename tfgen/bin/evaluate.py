@@ -6,6 +6,7 @@ tfgen-evaluate --workdir=runs/cifar10 --num_samples=50000 --extractor=inception_
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from absl import flags
@@ -60,12 +61,9 @@ def main(argv: Sequence[str]) -> None:
     evaluators = evaluators_of(loaded.config, given)
     for evaluator in evaluators:
         evaluator.check(subject)
-    print(
-        f"scoring {subject.num_images:,} images of {loaded.config['data']['name']} "
-        f"({subject.split})",
-        flush=True,
-    )
-    found = {"data": loaded.config["data"]["name"], "split": subject.split}
+    name, scored = loaded.config["data"]["name"], subject.source()
+    print("\n  ".join((f"scoring {name}: {scored.extent}", *scored.notes)), flush=True)
+    found = {"data": name, "split": subject.split, "images": scored.extent}
     for evaluator in evaluators:
         measured = evaluator.measure(subject, found)
         if not measured:
@@ -92,7 +90,8 @@ def subject_of(loaded: loading.Loaded):
         raise UserError(f"{loaded.name} does not say what data it was trained on; add them to it")
     section, base = config["evaluation"], find_system(config["model"]["name"]).base
     split = SPLIT.value or section["split"]
-    size = len(load_source(config, app.DATA_DIR.value, split))
+    load = functools.cache(functools.partial(load_source, config, app.DATA_DIR.value))
+    size = len(load(split))
     return Subject(
         model=model,
         served=_frozen(model),
@@ -103,7 +102,7 @@ def subject_of(loaded: loading.Loaded):
         batch_size=BATCH_SIZE.value or section["batch_size"],
         seed=SEED.value,
         folder=loading.output_or(loaded.workdir.samples),
-        load=lambda split: load_source(config, app.DATA_DIR.value, split),
+        load=load,
         batches=lambda *arguments: evaluation_pipeline(config, *arguments),
         progress=terminal.progress,
     )

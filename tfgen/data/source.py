@@ -40,7 +40,7 @@ class Source:
         path: the file or folder they came from, or None when a library made them.
         notes: sentences about what was left out or changed on the way in.
         class_names: the name of each label, where the set says it.
-        subset: "1,000 of 10,000, seed 0" of a part drawn at random, or None for all there are.
+        subset: "a random 1,000 of 10,000 test images (seed 0)", or None for all there are.
 
     Raises:
         DataError: there are no arrays, or their lengths differ.
@@ -93,8 +93,14 @@ class Source:
 
     @property
     def extent(self) -> str:
-        """How much of the split this is, to stand beside numbers: "all 10,000", or the subset."""
-        return self.subset or f"all {len(self):,}"
+        """Which examples these are, to stand beside numbers: "all 10,000 test images" or the
+        subset."""
+        return self.subset or f"all {self._size}"
+
+    @property
+    def _size(self) -> str:
+        noun = "images" if "images" in self.arrays else "examples"
+        return f"{len(self):,} {noun if self.split == 'all' else f'{self.split} {noun}'}"
 
     def take(self, num_examples: int | None, seed: int = 0) -> "Source":
         """A random subset, or all examples for None or as many as there are.
@@ -116,8 +122,7 @@ class Source:
                 f"{num_examples} images of {self.name!r} were asked for; "
                 f"its {self.split!r} split has {len(self)}"
             )
-        subset = f"{num_examples:,} of {len(self):,}, seed {seed}"
-        return self._part(_shuffled(len(self), seed)[:num_examples], subset)
+        return self._part(_shuffled(len(self), seed)[:num_examples], seed)
 
     def split_off(self, num_examples: int, seed: int = 0) -> tuple["Source", "Source"]:
         """All but `num_examples` examples drawn at random, and those; both in the set's order.
@@ -134,11 +139,9 @@ class Source:
                 f"{num_examples} of the {len(self)} images of {self.name!r} cannot be set aside; "
                 "expected at least 1, and fewer than all"
             )
-        order, parts = _shuffled(len(self), seed), []
-        for rows in (order[num_examples:], order[:num_examples]):
-            subset = f"{len(rows):,} of {len(self):,}, seed {seed}"
-            parts.append(self._part(np.sort(rows), subset))
-        return tuple(parts)
+        order = _shuffled(len(self), seed)
+        parts = order[num_examples:], order[:num_examples]
+        return tuple(self._part(np.sort(rows), seed) for rows in parts)
 
     def fingerprint(self) -> str:
         """16 hex digits that change when the data do, by length and by up to 4096 of the rows.
@@ -153,11 +156,12 @@ class Source:
             digest.update(np.ascontiguousarray(array[rows]).data)
         return digest.hexdigest()[:16]
 
-    def _part(self, rows: np.ndarray, subset: str) -> "Source":
+    def _part(self, rows: np.ndarray, seed: int) -> "Source":
         arrays = {
             name: array[rows] if is_in_memory(array) else Mapped(array, rows=rows)
             for name, array in self.arrays.items()
         }
+        subset = f"a random {len(rows):,} of {self.subset or self._size} (seed {seed})"
         return dataclasses.replace(self, arrays=arrays, subset=subset)
 
 

@@ -1,32 +1,34 @@
 """Scores of images under a generator, and how well they part two sets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from tfgen import data
-from tfgen.errors import DataError
 from tfgen.generative import seeds_for
-from tfgen.runs.experiment import image_shape_of
+from tfgen.runs.experiment import load_source
 
 
-def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int) -> np.ndarray:
-    """The first evaluation images of a data set, prepared as the generator's own.
+class Images(NamedTuple):
+    """float32 `[N, H, W, C]` in [0, 1], and which they are, in words."""
+
+    pixels: np.ndarray
+    extent: str
+
+
+def load_images(
+    config: Mapping[str, Any], name: str, data_dir, num_images: int, seed: int = 0
+) -> Images:
+    """Evaluation images of a data set, drawn at random and prepared as the generator's own.
 
     Raises:
         DataError: they have another shape.
     """
-    expected = image_shape_of(config)
-    resized = expected[:2] if name.startswith(("folder:", "tfds:")) else None
-    source = data.load(name, config["evaluation"]["split"], data_dir, image_size=resized)
-    if source.image_shape != expected:
-        raise DataError(
-            f"images of {name!r} have shape {source.image_shape}; this generator knows {expected}"
-        )
-    source = source.take(min(num_images, len(source)))
+    source = load_source(config, data_dir, config["evaluation"]["split"], name)
+    source = source.take(min(num_images, len(source)), seed)
     section = config["data"]
     pipeline = data.Pipeline(
         source,
@@ -35,7 +37,8 @@ def load_images(config: Mapping[str, Any], name: str, data_dir, num_images: int)
         num_bits=section["num_bits"],
         binarize=section["binarize"],
     )
-    return np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
+    pixels = np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
+    return Images(pixels, source.extent)
 
 
 def mean_of_pairs(images: np.ndarray, seed: int = 0) -> np.ndarray:

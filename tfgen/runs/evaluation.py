@@ -14,6 +14,8 @@ from tfgen.runs.pictures import save_kl_per_group
 
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (paper, section 4)
 
+IMAGES_SHOWN = 40  # beside their reconstructions
+
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -33,7 +35,7 @@ def measure(
         generator: frozen or live.
         pipeline: evaluation batches.
         num_importance_samples: posterior samples of every image, K.
-        num_images: only the first so many.
+        num_images: only the first so many; see `Source.take` for some that stand for all.
         seed: of the posterior samples.
         base: the generator that this one refines, to compare with.
         report: called after every batch of the likelihood, see `evaluate_likelihood`.
@@ -139,7 +141,9 @@ def draw(
     for temperature in temperatures:
         samples = generator.sample(64, temperature=temperature, seed=seed)
         save_grid(samples, place(f"samples_temperature_{temperature:g}"))
-    save_grid(reconstructions(generator, images[:40]), place("reconstructions"), columns=10)
+    save_grid(
+        reconstructions(generator, images[:IMAGES_SHOWN]), place("reconstructions"), columns=10
+    )
     save_grid(interpolations(generator, images[:12], steps=10), place("interpolations"), columns=10)
     save_kl_per_group(place("kl_per_group"), kl_per_group, generator.latent_shapes)
     return files

@@ -148,24 +148,35 @@ def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.op
     return OPTIMIZERS[name](learning_rate=schedule, **options)
 
 
-def load_source(config: Mapping[str, Any], data_dir: str | None, split: str | None = None):
-    """The images of a complete configuration, checked against its model.
+def load_source(
+    config: Mapping[str, Any],
+    data_dir: str | None,
+    split: str | None = None,
+    name: str | None = None,
+):
+    """The images of a complete configuration, brought to the channels of its model.
 
     Args:
         config: complete.
         data_dir: looked at first.
         split: instead of the training split.
+        name: instead of the data set trained on.
+
+    Raises:
+        DataError: there are none, or they have another size than the model's.
     """
-    section, expected = config["data"], image_shape_of(config)
+    expected = image_shape_of(config)
+    name = config["data"]["name"] if name is None else name
     source = data.load(
-        section["name"],
-        split=split or section["split"],
+        name,
+        split=split or config["data"]["split"],
         data_dir=data_dir,
-        image_size=_resized(section, expected),
+        image_size=_resized(name, expected),
+        channels=None if expected is None else expected[-1],
     )
     if expected is not None and source.image_shape != expected:
         raise DataError(
-            f"images of {section['name']!r} have shape {source.image_shape}, but "
+            f"images of {name!r} have shape {source.image_shape}, but "
             f"config.model.image_shape is {expected}; set one to the other"
         )
     return source
@@ -186,11 +197,11 @@ def _set_aside(source, share: float):
     return source.split_off(max(1, round(share * len(source))))
 
 
-def _resized(section, image_shape):
+def _resized(name, image_shape):
     """The size to bring images to that have none of their own."""
     if image_shape is None:
         return None
-    return image_shape[:2] if section["name"].startswith(("folder:", "tfds:")) else None
+    return image_shape[:2] if name.startswith(("folder:", "tfds:")) else None
 
 
 def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, num_shards: int = 1):

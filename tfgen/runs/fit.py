@@ -6,6 +6,7 @@ from tfgen.errors import ConfigError
 from tfgen.generative import Generator
 from tfgen.runs import plan as plans
 from tfgen.runs.base_model import check_unchanged
+from tfgen.runs.data_record import DataRecord
 from tfgen.runs.experiment import Experiment
 from tfgen.runs.stopping import stopping_on_signals
 from tfgen.runs.workdir import Workdir
@@ -45,7 +46,11 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
     start = int(model.train_steps.numpy())
     if chief:
         print(plans.announce(plan, str(workdir.path), start), flush=True)
+        record = DataRecord(workdir.path)
+        if start and (change := record.change(experiment.source)):
+            print(change, flush=True)
         workdir.write_config(experiment.config)
+        record.write(experiment.source)
 
     callbacks = _callbacks(experiment, workdir, manager, chief)
     with stopping_on_signals(model):

@@ -31,6 +31,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         "model": config["model"]["name"],
         **model.describe(),
         "data": config["data"]["name"],
+        **_examples(experiment),
         "batch_size": batch_size,
         "epochs": experiment.epochs,
         "steps_per_epoch": steps,
@@ -43,6 +44,15 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         "memory_estimate_gib": round(gib, 3),
         "memory_estimate_method": memory.METHOD,
     }
+
+
+def _examples(experiment) -> dict[str, Any]:
+    """Which examples are trained on and what was done to them, where they were looked at."""
+    source, held_out = experiment.source, experiment.held_out
+    if source is None:
+        return {}
+    found = {"images": source.extent, "data_notes": list(source.notes)}
+    return found if held_out is None else {**found, "held_out": held_out.extent}
 
 
 def devices(strategy: tf.distribute.Strategy) -> list[str]:
@@ -61,7 +71,9 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
         (
             f"{plan['model']}: {plan['parameters']:,} parameters{_latents(plan)}",
             f"data: {plan['data']}, {_shape(plan.get('image_shape'))}"
+            f"{f'{images}, ' if (images := plan.get('images')) else ''}"
             f"batches of {plan['batch_size']}",
+            *(f"  {note}" for note in plan.get("data_notes", ())),
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
             f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}), "

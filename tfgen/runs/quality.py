@@ -89,12 +89,12 @@ def measure_quality(
         real: evaluation batches of real images as people see them, not binarised.
         inputs: the same images as the model encodes them.
         extractor: of the features.
-        num_samples: samples drawn; at most so many real images are used.
+        num_samples: samples drawn.
         base: the generator underneath, or None.
         temperature: of the samples.
         seed: of the samples and of the reconstructions' latents.
         batch_size: of the samples; changes no number beyond rounding.
-        report: called with how many images are done, of `4 * num_samples` at most.
+        report: called with how many images are done, real ones and reconstructions among them.
 
     Returns:
         As `tfgen.metrics.compare_samples`, with `reconstruction_fid`, and, where there is a base,
@@ -111,7 +111,7 @@ def measure_quality(
             if report is not None:
                 report(done)
 
-    truth = feature_statistics(counted(real.dataset()), extractor, num_images=num_samples)
+    truth = feature_statistics(counted(real.dataset()), extractor)
     notes = {"temperature": temperature, "samples": "decoder means"}
 
     def compared(sampler):
@@ -120,10 +120,7 @@ def measure_quality(
 
     record = compared(generator)
     rebuilt = feature_statistics(
-        counted(_reconstructions(generator, inputs, seed)),
-        extractor,
-        num_images=num_samples,
-        keep_features=0,
+        counted(_reconstructions(generator, inputs, seed)), extractor, keep_features=0
     )
     record["reconstruction_fid"] = frechet_distance(truth.moments, rebuilt.moments)
     if base is not None:

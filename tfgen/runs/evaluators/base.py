@@ -19,11 +19,11 @@ class Subject:
         base: the frozen form of the model underneath, or None.
         config: complete.
         split: of the data that are scored.
-        num_images: how many of them are scored.
+        num_images: how many of them are scored, drawn at random where they are not all.
         batch_size: examples computed at once; changes no number beyond rounding.
         seed: of everything that is drawn.
         folder: where pictures go.
-        load: the data of a split, `load(split)`.
+        load: the data of a split, `load(split)`, cheap to call again.
         batches: a pipeline over such data, prepared as in training but in order,
             `batches(source, batch_size, binarized)`.
         progress: `progress(title, total)` shows a bar and yields a function of how much is done.
@@ -43,8 +43,10 @@ class Subject:
     progress: Progress
 
     def source(self, split: str | None = None):
-        """The data of a split, by default the one that is scored."""
-        return self.load(split or self.split)
+        """The whole data of a split, or by default those that are scored."""
+        if split is not None:
+            return self.load(split)
+        return self.load(self.split).take(self.num_images, self.seed)
 
     def pipeline(self, source=None, binarized: bool = True):
         """Evaluation batches of a source, by default of the data that are scored."""
@@ -88,3 +90,8 @@ class Evaluator:
         """Lines of Markdown for a model card, from what was measured by split; none by default."""
         del numbers
         return iter(())
+
+
+def images_of(numbers: Mapping[str, Any]) -> str:
+    """Which images the numbers of a split are of, for a table."""
+    return numbers.get("images") or f"{numbers['num_images']:,}"

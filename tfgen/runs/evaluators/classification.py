@@ -6,7 +6,7 @@ import numpy as np
 
 from tfgen.errors import DataError
 from tfgen.export.traces import Traces
-from tfgen.runs.evaluators.base import Evaluator
+from tfgen.runs.evaluators.base import Evaluator, images_of
 from tfgen.serving import as_servable
 
 
@@ -20,19 +20,16 @@ class Classification(Evaluator):
         right, surprise, done = [], [], 0
         with subject.progress("classifying", subject.num_images) as advance:
             for batch in subject.pipeline().dataset():
-                images = batch["images"][: subject.num_images - done]
                 if "labels" not in batch:
                     name = subject.config["data"]["name"]
                     raise DataError(f"{name!r} has no labels, which a classifier is scored by")
-                labels = batch["labels"].numpy()[: len(images)]
-                probabilities = predict(images=images)["probabilities"].numpy()
+                labels = batch["labels"].numpy()
+                probabilities = predict(images=batch["images"])["probabilities"].numpy()
                 right.append(np.argmax(probabilities, axis=1) == labels)
                 chosen = probabilities[np.arange(len(labels)), labels]
                 surprise.append(-np.log(np.maximum(chosen, np.finfo(np.float32).tiny)))
-                done += len(images)
+                done += len(labels)
                 advance(done)
-                if done >= subject.num_images:
-                    break
         return {
             "num_images": done,
             **_mean("accuracy", np.concatenate(right)),
@@ -55,7 +52,7 @@ class Classification(Evaluator):
         yield "|---|---|---|---|"
         for split, n in numbers.items():
             yield (
-                f"| {split} | {n['num_images']:,} | {n['accuracy']:.2%} ± "
+                f"| {split} | {images_of(n)} | {n['accuracy']:.2%} ± "
                 f"{n['accuracy_standard_error']:.2%} | {n['cross_entropy']:.4f} ± "
                 f"{n['cross_entropy_standard_error']:.4f} |"
             )

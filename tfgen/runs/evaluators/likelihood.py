@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfgen.runs import evaluation
-from tfgen.runs.evaluators.base import Evaluator
+from tfgen.runs.evaluators.base import Evaluator, images_of
 
 _COLUMNS = ("Split", "Images", "NLL (nats)", "bits/dim", "K", "NELBO (nats)", "KL (nats)")
 
@@ -57,7 +57,7 @@ class Likelihood(Evaluator):
         yield "|---" * len(columns) + "|"
         for split, n in numbers.items():
             yield (
-                f"| {split} | {n['num_images']:,} | {_with_error(n, 'nll', '±', 2)} | "
+                f"| {split} | {images_of(n)} | {_with_error(n, 'nll', '±', 2)} | "
                 f"{n['bits_per_dim']:.4f} | {n['num_importance_samples']} | "
                 f"{_with_error(n, 'nelbo', '±', 2)} | {n['kl']:.2f} | "
                 f"{n['active_units']} of {n['latent_channels']} |"

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from tfgen.runs import evaluation
 from tfgen.runs.evaluators.base import Evaluator
 
@@ -23,7 +25,10 @@ class Pictures(Evaluator):
     def measure(self, subject, found):
         if not self.pictures:
             return {}
-        images = next(iter(subject.pipeline().dataset()))["images"].numpy()
+        scored = subject.source()
+        shown = scored.take(min(evaluation.IMAGES_SHOWN, len(scored)), subject.seed)
+        batches = subject.pipeline(shown).dataset()
+        images = np.concatenate([batch["images"].numpy() for batch in batches])
         files = evaluation.draw(
             subject.served,
             images,

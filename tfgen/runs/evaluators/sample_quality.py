@@ -11,7 +11,8 @@ class SampleQuality(Evaluator):
     """See `tfgen.runs.quality.measure_quality`.
 
     Attributes:
-        num_samples: samples to compare; 0 measures nothing.
+        num_samples: samples to compare, with as many real images drawn at random where there are
+            more; 0 measures nothing.
         extractor: of features: "inception_v3", the path of its weights, or of a `.keras` file.
         quality_temperature: of the samples.
         reference_split: of the real images to compare with.
@@ -36,9 +37,9 @@ class SampleQuality(Evaluator):
         del found
         if not self.num_samples:
             return {}
-        source = subject.source(self.reference_split)
-        count = self.num_samples
-        total = (1 + (subject.base is not None)) * count + 2 * min(count, len(source))
+        source, count = subject.source(self.reference_split), self.num_samples
+        source = source.take(min(count, len(source)), subject.seed)
+        total = (1 + (subject.base is not None)) * count + 2 * len(source)
         with subject.progress("comparing samples", total) as advance:
             measured = quality.measure_quality(
                 subject.served,
@@ -52,11 +53,11 @@ class SampleQuality(Evaluator):
                 batch_size=subject.batch_size,
                 report=lambda done: advance(min(done, total)),
             )
-        name = subject.config["data"]["name"]
-        return {**measured, "reference": f"{name} ({self.reference_split})"}
+        return {**measured, "reference": f"{subject.config['data']['name']}: {source.extent}"}
 
     def lines(self, found):
         yield f"{_line(found)}; reconstructions {found['reconstruction_fid']:.3f}"
+        yield f"compared with {found['reference']}"
         if "base" in found:
             yield f"the prior underneath: {_line(found['base'])}"
 
