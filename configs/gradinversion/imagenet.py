@@ -42,7 +42,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         labels="restored",
         batch_size="known",
     )
-    # Section 4 of the paper; AttackSettings' defaults spell them out.
+    # Section 4 of arXiv:2104.07586; AttackSettings' defaults spell them out.
     config.attacks = dict(gradinversion=dict(preset="gradinversion", label_method="min"))
     config.defences = dict(none=dict(name="none"))
     config.audit = dict(batch_sizes=(8,), num_batches=1, pool_size=256, seed=0)

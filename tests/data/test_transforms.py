@@ -31,7 +31,7 @@ def test_quantizing_again_changes_nothing(bits):
     np.testing.assert_array_equal(quantize(once, bits), once)
 
 
-def test_oracle_39_five_bits_have_32_levels_and_eight_bits_stay():
+def test_five_bits_have_32_levels_and_eight_bits_stay():
     levels = np.unique(quantize(LEVELS, 5))
     np.testing.assert_array_equal(levels, np.arange(32, dtype=np.float32) / np.float32(31))
     # Half a bin of the likelihood, 1 / (2^b - 1), in the [-1, 1] scale.

@@ -159,7 +159,7 @@ def test_gradients_of_wild_parameters_are_finite(name):
 # --- Bernoulli ---------------------------------------------------------------
 
 
-def test_padding_is_not_scored():  # O13
+def test_padding_is_not_scored():
     rng = np.random.default_rng(5)
     image = rng.integers(0, 2, (2, 28, 28, 1)).astype(np.float32)
     logits = rng.normal(0, 2, (2, 32, 32, 1)).astype(np.float32)
@@ -173,7 +173,7 @@ def test_padding_is_not_scored():  # O13
     np.testing.assert_allclose(want, reference, rtol=1e-6)
 
 
-def test_zero_logits_cost_one_bit_a_pixel():  # O13
+def test_zero_logits_cost_one_bit_a_pixel():
     decoder = CroppedBernoulli(tf.zeros([1, 32, 32, 1]), padding=2)
     image = decoder.sample(seed=(1, 1))
     np.testing.assert_allclose(decoder.log_prob(image), [-543.4274], rtol=1e-6)
@@ -321,7 +321,7 @@ def test_normal_density_as_the_papers_count_is_that_of_the_mapped_image():
     np.testing.assert_allclose(decoder.stddev(), 0.5 * law.std(), rtol=1e-5)
 
 
-def test_normal_temperature_and_clipping():  # pitfall B3
+def test_normal_temperature_and_clipping():
     decoder, params, event = make("normal")
     noise = tf.random.stateless_normal((2, *event), (1, 2))
     cold = PixelNormal(params, temperature=0.5)

@@ -82,7 +82,7 @@ class TestLikelihood:
 
 
 class TestChains:
-    """T11, with the energy of the refined prior: r = 1 leaves the standard normal."""
+    """The energy of the refined prior: r = 1 leaves the standard normal."""
 
     @staticmethod
     def run(method, ratio, count, step_size, steps=60, num_proposals=1, adaptation=0):

@@ -15,7 +15,7 @@ from tfgen.metrics import evaluate_likelihood
 from tfgen.training import CheckpointManager, load_weights_only
 
 TINY = {"width": 8, "num_cells": 1, "num_proposals": 20, "chunk_size": 16}
-# A 4 x 4 latent net of two groups, as the derivation asks.
+# A 4 x 4 latent net of two groups.
 GRID4 = {"num_scales": 1, "num_groups": 2}
 
 
@@ -43,7 +43,7 @@ def fit(model, images, epochs=1, callbacks=(), **options):
 
 
 def test_trains_samples_and_scores_with_the_generator_bitwise_unchanged():
-    """T17, with one trace for all steps and one for all samples."""
+    """One trace for all steps and one for all samples."""
     model = make()
     images = draw_images(model.vae, 8)
     before = weights(model.vae)
@@ -77,7 +77,7 @@ def test_a_shared_trunk_trains_too():
 
 
 class TestOneProposalIsThePlainGenerator:
-    """T13 and T15, to the last bit: samples, NELBO, weights of the bound."""
+    """To the last bit: samples, NELBO, weights of the bound."""
 
     def test_samples(self):
         model = make(num_proposals=1)
@@ -171,7 +171,7 @@ def test_frozen_copy_agrees_and_stays():
 
 
 def test_gradients_of_the_energy_meet_finite_differences():
-    """T12: in whitened coordinates the gradient is eps - sigma grad_z log r."""
+    """In whitened coordinates the gradient is eps - sigma grad_z log r."""
     model = make()
     ready, found = model.ready(), []
     model.vae.walk_prior(2, lambda prior: found.append(prior) or prior.loc)

@@ -73,7 +73,7 @@ def test_diagnostics_of_the_ring():
 
 
 def test_hierarchy_of_two_binary_groups():
-    """T7: ancestral resampling with both ratios gives q; the gain adds up to KL(q || p)."""
+    """Ancestral resampling with both ratios gives q; the gain adds up to KL(q || p)."""
     r1, r2 = np.array([1.6, 0.4]), np.array([[1.8, 0.2], [0.6, 1.4]])
     q = np.array([0.72, 0.08, 0.06, 0.14])
     count, rng = 20_000, np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_hierarchy_of_two_binary_groups():
 
 
 class TestLikelihood:
-    """T16: x = 0 under N(z, 1) and a prior that is N(1, 1/4) by reweighting N(0, 1)."""
+    """x = 0 under N(z, 1) and a prior that is N(1, 1/4) by reweighting N(0, 1)."""
 
     def bound(self, model, num_samples, repeats=40):
         images = tf.zeros((num_samples * repeats, 1, 1, 1))
@@ -180,7 +180,7 @@ def one_dimension():
 
 
 def test_learns_the_ratio_of_two_normals(one_dimension):
-    """T1, with the tolerances of the derivation."""
+    """One group in one dimension, by quadrature."""
     images = narrow_images(20_000, seed=9)
     found = held_out(one_dimension, images)
     # 0.4691634 is the optimum; a sample of 20,000 knows it to 0.003.
@@ -196,14 +196,14 @@ def test_learns_the_ratio_of_two_normals(one_dimension):
 
 
 def test_negatives_are_counted(one_dimension):
-    """T10: with nu = 4 log r is the same; without log nu it would be off by log 4."""
+    """With nu = 4 log r is the same; without log nu it would be off by log 4."""
     del one_dimension
     model = trained(narrow_images(200_000), num_negatives=4)
     assert abs(log_z(model)) < 0.05
 
 
 def test_a_constant_in_every_logit(one_dimension):
-    """T9: samples and gain stay, log Z and E_q log r move by it."""
+    """Samples and gain stay, log Z and E_q log r move by it."""
     images = narrow_images(500, seed=3)
     before = one_dimension.sample(200), held_out(one_dimension, images)
     head = one_dimension.classifiers[0].head
@@ -224,7 +224,7 @@ def test_a_constant_in_every_logit(one_dimension):
 
 
 def test_learns_the_ring():
-    """T6: the trained classifier empties the hole and keeps the ring round."""
+    """The trained classifier empties the hole and keeps the ring round."""
     model = trained(ring_images(50_000), steps=1500, num_proposals=100)
     points = latents(model, 4000)
     assert np.mean(np.linalg.norm(points, axis=1) < 0.9) < 0.02
@@ -234,7 +234,7 @@ def test_learns_the_ring():
 
 
 def test_nothing_to_learn_where_prior_and_posterior_agree():
-    """T8: cross-entropy log 2, accuracy one half, samples those of the prior."""
+    """Cross-entropy log 2, accuracy one half, samples those of the prior."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((200_000, 1, 1, 1)).astype(np.float32)
     model = trained(images, steps=800, num_proposals=50)
@@ -248,7 +248,7 @@ def test_nothing_to_learn_where_prior_and_posterior_agree():
 
 
 class TestContext:
-    """T14: the second group's posterior follows the first group, its prior does not."""
+    """The second group's posterior follows the first group, its prior does not."""
 
     def images(self, seed=0):
         return np.random.default_rng(seed).standard_normal((50_000, 1, 1, 1)).astype(np.float32)

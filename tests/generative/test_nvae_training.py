@@ -12,7 +12,7 @@ from tfgen.training import CheckpointManager, schedules, strategy_from_name
 
 
 def expected_loss(model, images, noise, step):
-    """Section 3.1, term by term in float64, from one training-mode pass."""
+    """The objective, term by term in float64, from one training-mode pass."""
     options = model._options
     view = model.weights_view(training=True)
     result = model.posterior_pass(view, images, noise)

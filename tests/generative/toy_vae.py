@@ -100,12 +100,12 @@ class ExactNCP(NCPInference):
 
 
 def narrow(z):
-    """T1: log N(z; 1, 1/2) / N(z; 0, 1)."""
+    """log N(z; 1, 1/2) / N(z; 0, 1)."""
     return tf.reduce_sum(np.log(2.0) - 2 * (z - 1) ** 2 + z**2 / 2, axis=-1)
 
 
 def ring(z):
-    """T6: log of N(|z|; 1.5, 0.2) / (2 pi |z|) over N(z; 0, I) in the plane."""
+    """log of N(|z|; 1.5, 0.2) / (2 pi |z|) over N(z; 0, I) in the plane."""
     radius = tf.maximum(tf.norm(z, axis=-1), 1e-12)
     log_q = gaussian.log_prob(radius, 1.5, 0.2) - np.log(2 * np.pi) - tf.math.log(radius)
     return log_q + np.log(2 * np.pi) + radius**2 / 2

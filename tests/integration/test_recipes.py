@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-# Parameters, groups and latent dimensions of the authors' models (specification, table 4.9).
+# Parameters, groups and latent dimensions of the authors' models, counted in their program.
 PUBLISHED = {
     "mnist": (33_363_134, 15, 14_400),
     "cifar10": (130_852_480, 30, 153_600),

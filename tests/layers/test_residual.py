@@ -76,7 +76,7 @@ class Composed:
 
 
 def expected_cell(w, cell, spec, x, resample):
-    """Section 4.3 as it is written: the skip's and the body's operations one after the other."""
+    """The cell as it is defined: the skip's and the body's operations one after the other."""
     stride = 2 if resample == "down" else 1
     body = cell.body
     if isinstance(spec, Residual):

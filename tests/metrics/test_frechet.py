@@ -26,7 +26,7 @@ def test_merged_moments_are_those_of_the_pool(sizes):
 
 
 def test_averaging_device_covariances_is_not_pooling():
-    """Pitfall B5: equal shards with different means."""
+    """Equal shards with different means."""
     shards = features((40, 3)), features((40, 3), seed=1, offset=5.0)
     parts = [Moments.of(s) for s in shards]
     pooled = parts[0].merge(parts[1])

@@ -64,7 +64,7 @@ def test_bits_per_dim():
     )
 
 
-def test_exact_posterior_gives_the_evidence(images):  # O35 through the whole evaluation
+def test_exact_posterior_gives_the_evidence(images):
     generator = LinearGaussian()
     result = evaluate_likelihood(generator, batches(images, 16), num_importance_samples=3)
     want = -generator.evidence(images)

@@ -1,4 +1,4 @@
-"""Importance weighting against closed forms (oracles O35-O37)."""
+"""Importance weighting against closed forms."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def log_weights(q_mean, q_variance, shape, seed=0):
     return log_p + 0.5 * eps**2 + 0.5 * np.log(2 * np.pi * q_variance)
 
 
-def test_exact_posterior_has_no_variance():  # O35
+def test_exact_posterior_has_no_variance():
     weights = tf.constant(log_weights(0.5, 0.5, (7, 100)))
     np.testing.assert_allclose(importance.iw_bound(weights), LOG_EVIDENCE, atol=1e-7)
     np.testing.assert_allclose(importance.effective_sample_size(weights), 7, rtol=1e-9)
 
 
-def test_bounds_of_the_prior_as_proposal():  # O36, to five standard errors
+def test_bounds_of_the_prior_as_proposal():  # to five standard errors
     wants = [-1.9189385, -1.6534738, -1.55737, -1.53509, -1.51715, -1.51594]
     means = []
     for num_samples, want in zip([1, 2, 5, 10, 100, 1000], wants, strict=True):
@@ -40,7 +40,7 @@ def test_bounds_of_the_prior_as_proposal():  # O36, to five standard errors
 
 @pytest.mark.parametrize("sizes", [[12], [1] * 12, [5, 1, 6]])
 @pytest.mark.parametrize("offset", [0.0, -2e4])
-def test_streaming_equals_one_shot(sizes, offset):  # O37
+def test_streaming_equals_one_shot(sizes, offset):
     rng = np.random.default_rng(1)
     weights = rng.normal(offset, 30, (12, 40))
     state = importance.init(40)

@@ -1,4 +1,4 @@
-"""The discretised logistic mixture against float64 sums (oracles O7-O12, O39)."""
+"""The discretised logistic mixture against float64 sums."""
 
 import itertools
 
@@ -45,7 +45,7 @@ GREY_CASES = [(0, -3), (0.9, -3), (1, -3), (0.3, 0), (1, -2), (0.99, -7)]
 
 
 @pytest.mark.parametrize(("mean", "log_scale"), GREY_CASES)
-def test_masses_sum_to_one(mean, log_scale):  # O7
+def test_masses_sum_to_one(mean, log_scale):
     levels = (np.arange(256, dtype=np.float32) / 255)[:, None]
     log_p = lm.log_prob(tf.constant(one_component(mean, log_scale, 256)), tf.constant(levels))
     np.testing.assert_allclose(np.exp(log_p.numpy().astype(np.float64)).sum(), 1, atol=1e-6)
@@ -55,7 +55,7 @@ def test_masses_sum_to_one(mean, log_scale):  # O7
     ("case", "want"),
     zip(GREY_CASES, [1.0, 1.126774, 1.519681, 1.332682, 1.507244, 1.001272], strict=True),
 )
-def test_nvae2020_counts_the_top_twice(case, want):  # O7, pitfall B1
+def test_nvae2020_counts_the_top_twice(case, want):
     levels = (np.arange(256) / 255)[:, None]
     params = tf.constant(one_component(*case, 256), tf.float64)
     mass = np.exp(lm.log_prob(params, tf.constant(levels), edge="nvae2020"))
@@ -65,7 +65,7 @@ def test_nvae2020_counts_the_top_twice(case, want):  # O7, pitfall B1
 
 
 @pytest.mark.parametrize("edge", lm.EDGES)
-def test_rgb_sums_to_one_over_all_colours(edge):  # O8: coupling, mixture and both edges at once
+def test_rgb_sums_to_one_over_all_colours(edge):  # coupling, mixture and both edges at once
     rng = np.random.default_rng(0)
     colours = np.array(list(itertools.product(range(8), repeat=3)), np.float32) / 7
     for _ in range(3):
@@ -90,18 +90,18 @@ def test_any_number_of_channels_sums_to_one(num_channels, num_bits):
     [("exact", k, v) for k, v in ((0, -3.931189), (128, -18.703248), (254, -19.413084))]
     + [("exact", 255, -3.931189), ("nvae2020", 254, -3.914024), ("nvae2020", 255, -3.931189)],
 )
-def test_zero_head(edge, level, want):  # O9
+def test_zero_head(edge, level, want):
     pixel = tf.fill([1, 3], level / 255)
     got = lm.log_prob(tf.zeros([1, 100]), tf.cast(pixel, tf.float32), edge=edge)
     np.testing.assert_allclose(got, [want], rtol=1e-6)
 
 
-def test_zero_head_in_bits():  # O10
+def test_zero_head_in_bits():
     got = lm.log_prob(tf.zeros([1, 30]), tf.fill([1, 1], 128 / 255)) / -np.log(2)
     np.testing.assert_allclose(got, [8.994361], rtol=1e-6)
 
 
-def test_equal_components_and_permutations():  # O11
+def test_equal_components_and_permutations():
     rng = np.random.default_rng(2)
     x = tf.constant(rng.integers(0, 256, (20, 3)) / 255, tf.float32)
     single = rng.normal(0, 1, (20, 10, 1)).astype(np.float32)
@@ -135,7 +135,7 @@ def test_float32_matches_float64_reference(num_channels, log_scale):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
-def test_fewer_bits_use_the_wider_bin():  # O39
+def test_fewer_bits_use_the_wider_bin():
     rng = np.random.default_rng(4)
     levels = rng.integers(0, 32, (200, 3))
     params = rng.normal(0, 1, (200, 100))
@@ -202,7 +202,7 @@ def test_temperature_zero_is_the_likeliest_component():
 
 
 def test_temperature_scales_the_spread():
-    """Pitfall B2: colder must be quieter."""
+    """Colder must be quieter."""
     rng = np.random.default_rng(9)
     params = tf.zeros([20_000, 3]) + tf.constant([0.0, 0.0, -4.0])
     noise = [tf.constant(rng.uniform(size=(20_000, 1)), tf.float32) for _ in range(2)]
@@ -210,7 +210,7 @@ def test_temperature_scales_the_spread():
     np.testing.assert_allclose(spread / spread[0], [1, 0.5, 0.25], rtol=1e-3)
 
 
-def test_samples_follow_the_masses():  # O12; false-alarm rate 0.001, seed fixed
+def test_samples_follow_the_masses():  # false-alarm rate 0.001, seed fixed
     rng = np.random.default_rng(10)
     head = rng.normal(0, 1, 9).astype(np.float32)
     head[6:] -= 2.5
@@ -224,7 +224,7 @@ def test_samples_follow_the_masses():  # O12; false-alarm rate 0.001, seed fixed
     assert_counts_follow(counts, np.exp(log_p) * n)
 
 
-def test_rgb_samples_follow_the_joint_masses():  # O12 with the coupling; false-alarm rate 0.001
+def test_rgb_samples_follow_the_joint_masses():  # with the coupling; false-alarm rate 0.001
     rng = np.random.default_rng(11)
     n, top = 100_000, 3
     head = rng.normal(0, 1, 40).astype(np.float32)

@@ -143,7 +143,7 @@ class TestValues:
             assert abs(np.sqrt(square / mean**2 - 1) / expected - 1) < 0.006
 
     def test_reweighting_for_the_likelihood(self):
-        # Algorithm 3: times for one weighting, errors weighed for another; still unbiased.
+        # LSGM's Algorithm 3: times for one weighting, errors weighed for another; still unbiased.
         h = square_of_normal(VP)
         for weighting in ("un", "re"):
             sampler = TimeSampler(VP, weighting)

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def reference(p, gradients, learning_rates, beta_1=0.9, beta_2=0.999, epsilon=1e-3, decay=0.0):
-    """Section 5 of the recipe: epsilon joins |g| inside the maximum, decay joins the gradient."""
+    """As NVAE was trained: epsilon joins |g| inside the maximum, decay joins the gradient."""
     m, u = np.zeros_like(p), np.zeros_like(p)
     for t, (g, lr) in enumerate(zip(gradients, learning_rates), 1):
         g = g + decay * p

@@ -145,7 +145,8 @@ def test_loss_slice_refuses_what_can_be_read_once():
 
 
 def test_depth_makes_slices_steeper():
-    # The shape of Figure 1: after a step of a given relative size, deeper networks are worse off.
+    # The shape of Figure 1 of arXiv:2002.03432: after a step of a given relative size, deeper
+    # networks are worse off.
     x, y = RNG.standard_normal((64, 8)).astype("f"), RNG.integers(0, 3, 64)
     rises = []
     for depth in (1, 12):

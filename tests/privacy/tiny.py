@@ -27,7 +27,7 @@ def distinct_batch(batch_size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 def relu_net(seed: int = 0) -> keras.Model:
-    """The network of the specification's digits oracle."""
+    """A network for digits, small enough to be inverted in a test."""
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
@@ -62,7 +62,7 @@ def threat_model(**changes) -> ThreatModel:
     return ThreatModel(**{**fields, **changes})
 
 
-# The specification's digits oracle: L_grad alone, Adam 0.1 with a cosine, no noise.
+# L_grad alone, Adam 0.1 with a cosine, no noise.
 PLAIN = dict(
     num_seeds=1,
     gradient_weight=1.0,

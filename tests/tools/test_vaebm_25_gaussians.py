@@ -1,4 +1,4 @@
-"""Oracle 18 of VAEBM: a grid of 25 Gaussians, a VAE that bridges them, and the energy's cure."""
+"""A grid of 25 Gaussians, a VAE that bridges them, and the energy's cure."""
 
 import importlib.util
 

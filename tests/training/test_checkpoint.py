@@ -43,7 +43,7 @@ def trained():
 class TestResume:
     @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
     def test_two_and_two_steps_are_four(self, tmp_path, dtype):
-        # Oracle 42, in the middle of the KL warm-up. The bad step halves the loss scale and moves
+        # In the middle of the KL warm-up. The bad step halves the loss scale and moves
         # the data on without an update.
         straight = make_toy(dtype=dtype, bad_steps=(1,))
         run_steps(straight, 2)

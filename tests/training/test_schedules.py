@@ -1,4 +1,4 @@
-"""Schedules against values worked out by hand (oracles O14 to O18) and float64 NumPy."""
+"""Schedules against values worked out by hand and float64 NumPy."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ class TestKLWarmup:
     @pytest.mark.parametrize(
         ("step", "beta"), [(0, 1e-4), (100, 0.00394017), (11708, 0.50000855), (23408, 1.0)]
     )
-    def test_oracle_14(self, step, beta):
+    def test_values(self, step, beta):
         schedule = KLWarmup(total_steps=78_000)
         np.testing.assert_allclose(schedule(float64(step)), beta, atol=5e-9)
         np.testing.assert_allclose(schedule(step), beta, rtol=1e-6)
@@ -49,7 +49,7 @@ class TestKLWarmup:
 
 class TestAnneal:
     @pytest.mark.parametrize(("beta", "value"), [(0.25, 0.3162278), (0.5, 0.1), (1.0, 0.01)])
-    def test_oracle_15(self, beta, value):
+    def test_values(self, beta, value):
         np.testing.assert_allclose(anneal_coefficient(float64(beta), 1.0, 0.01), value, atol=5e-8)
 
     def test_needs_positive_ends(self):
@@ -58,7 +58,7 @@ class TestAnneal:
 
 
 class TestBalance:
-    def test_oracle_16(self):
+    def test_worked_by_hand(self):
         # Two groups on the fine scale, one on the coarse: the coarse scale comes first.
         alpha = group_weights([1, 2])
         np.testing.assert_allclose(alpha, [1, 2, 2], atol=1e-12)
@@ -70,7 +70,7 @@ class TestBalance:
         np.testing.assert_allclose(tf.reduce_sum(gamma), 3.0, atol=1e-12)
         assert tape.gradient(gamma, kl) is None
 
-    def test_oracle_17(self):
+    def test_no_balance_after_the_warm_up(self):
         gamma = balance_coefficients(float64([3.99, 9.99, 1.99]), group_weights([1, 2]), 1.0)
         np.testing.assert_array_equal(gamma, [1, 1, 1])
 
@@ -97,7 +97,7 @@ class TestWarmupCosine:
         ("epoch", "rate"),
         [(6, 0.00999984), (100, 0.00864648), (202, 0.00505), (300, 0.0015638), (399, 0.0001)],
     )
-    def test_oracle_18(self, epoch, rate):
+    def test_values(self, epoch, rate):
         schedule = WarmupCosine(1e-2, warmup_steps=5 * 195, steps_per_epoch=195, epochs=400)
         for step in (195 * epoch, 195 * epoch + 194):
             np.testing.assert_allclose(schedule(float64(step)), rate, atol=6e-9)

@@ -1,4 +1,4 @@
-"""A decoder for images of b bits per channel: mixtures of discretised logistics (NVAE, sec. 4)."""
+"""A decoder for images of b bits: mixtures of discretised logistics (NVAE, appendix A)."""
 
 import tensorflow as tf
 from tensorflow_probability.python.distributions import distribution

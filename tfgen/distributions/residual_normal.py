@@ -1,4 +1,4 @@
-"""Normals with soft clamps, and posteriors given relative to their prior (NVAE, sec. 3.2)."""
+"""Normals with soft clamps, and posteriors given relative to their prior (NVAE, section 3.2)."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -104,7 +104,7 @@ class ClampedNormal(tfd.Normal):
 
 
 class ResidualNormal(ClampedNormal):
-    """A posterior described by its offsets from a prior (NVAE, eq. 2).
+    """A posterior described by its offsets from a prior (NVAE, equation 2).
 
     It is the clamped Normal with raw parameters `prior.loc_raw + delta_loc` and
     `prior.log_scale_raw + delta_log_scale`: when the prior moves the posterior moves with it, and

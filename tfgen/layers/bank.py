@@ -284,7 +284,7 @@ class ParameterBank(keras.layers.Layer):
         return wn.weight_norm(matrices, tf.convert_to_tensor(self.log_gains[name]))
 
     def spectral_sum(self, matrices: dict[str, tf.Tensor], num_iterations: int = 4):
-        """Sum of the largest singular values of all convolutions (section 3.7).
+        """Sum of the largest singular values of all convolutions (NVAE, section 3.2).
 
         Args:
             matrices: effective kernels by stack name.
@@ -307,7 +307,7 @@ class ParameterBank(keras.layers.Layer):
         return total, updates
 
     def scale_penalty(self) -> tf.Tensor:
-        """Sum over batch norms of the largest absolute scale (section 3.7)."""
+        """Sum over batch norms of the largest absolute scale (NVAE, section 3.1.1)."""
         maxima = [tf.reduce_max(tf.abs(tf.convert_to_tensor(s)), 1) for s in self.scales.values()]
         return tf.add_n([tf.reduce_sum(m) for m in maxima]) if maxima else tf.zeros([])
 

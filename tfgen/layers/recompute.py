@@ -1,8 +1,8 @@
 """Runs a cell so that only its input is kept for the backward pass, which runs the cell again.
 
 Memory then grows with the number of cells instead of with everything inside them, for about a third
-more time (section 8 of the specification). `tf.recompute_grad` does not see gradients to tensors
-that a function closes over, and kernels are such tensors here; so they are handed in as arguments.
+more time. `tf.recompute_grad` does not see gradients to tensors that a function closes over, and
+kernels are such tensors here; so they are handed in as arguments.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Residual cells of NVAE (section 3.1 of the paper): `skip(x) + 0.1 * SE(body(x))`.
+"""Residual cells of NVAE (arXiv:2007.03898, section 3.1): `skip(x) + 0.1 * SE(body(x))`.
 
 Cells are declared against a `ParameterBank` and called with a view of its weights and an input.
 """

@@ -1,4 +1,4 @@
-"""Likelihoods with error bars: importance-weighted bounds and bits per dimension (NVAE, sec. 5)."""
+"""Likelihoods with error bars: importance-weighted bounds (Burda et al., 2016) and bits/dim."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,7 @@
 """Batch normalisation and its activation as one op that stores only its input.
 
 Backward, the normalised value is recomputed from the input and the batch statistics instead of
-being kept, which saves an activation a layer (NVAE, section 3.2: memory-saving batch norm and
+being kept, which saves an activation a layer (NVAE, section 3.1: memory-saving batch norm and
 Swish).
 
 On the CPU the pointwise parts are compiled, so that they go over memory once, and the two sums of

@@ -111,8 +111,7 @@ def upsample_nearest(x: tf.Tensor) -> tf.Tensor:
 
 
 def upsample_bilinear(x: tf.Tensor) -> tf.Tensor:
-    """Doubles height and width, corners aligned: `[0, 1]` becomes `[0, 1/3, 2/3, 1]` (section
-    4.2)."""
+    """Doubles height and width, corners aligned: `[0, 1]` becomes `[0, 1/3, 2/3, 1]`."""
     size = (2 * x.shape[1], 2 * x.shape[2])
     return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True), x.dtype)
 

@@ -1,4 +1,4 @@
-"""Normal densities with NVAE's soft clamps, and their divergence (Vahdat & Kautz, 2020, sec. 3).
+"""Normal densities with NVAE's soft clamps, and their divergence (NVAE, section 3.2).
 
 A network emits a raw location and a raw log-scale. Both are clamped softly to (-5, 5), and the
 scale keeps a floor, so that neither a density nor a KL term can run away:
@@ -58,7 +58,7 @@ def residual_normal_kl(
     delta_loc: tf.Tensor,
     delta_log_scale: tf.Tensor,
 ) -> tf.Tensor:
-    """KL of a posterior given by its offsets from the prior, elementwise, in nats (paper eq. 2).
+    """KL of a posterior given by its offsets from the prior, elementwise, in nats (equation 2).
 
     Takes the clamped means and log-scales of both sides and the raw offsets between them. The
     differences are formed from the offsets and not by subtracting nearly equal numbers, so that

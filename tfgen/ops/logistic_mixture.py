@@ -1,4 +1,4 @@
-"""The discretised mixture of logistics over the channels of a pixel (NVAE, sec. 4; PixelCNN++).
+"""The discretised mixture of logistics over the channels of a pixel (NVAE, appendix A; PixelCNN++).
 
 A head emits, for every pixel and each of M components, a mixture logit and for every channel c a
 mean, a log-scale and coefficients that shift the mean by the channels before it:

@@ -2,8 +2,8 @@
 
 Bernstein et al. (2020), arXiv:2002.03432. Their model of a network of depth L is that the gradient
 of every layer changes, relative to its size, by at most `prod_l (1 + r_l) - 1` when layer l moves
-by the relative amount `r_l` (section 3). The loss then falls as long as this stays below
-the cosine of the angle between step and negative gradient (section 4).
+by the relative amount `r_l` (what Theorem 1 bounds, with all constants taken as one). The loss then
+falls as long as this stays below the cosine of the angle between step and negative gradient.
 """
 
 import numpy as np

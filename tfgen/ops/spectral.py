@@ -1,7 +1,7 @@
 """Spectral regularisation: largest singular values of many kernels by batched power iteration.
 
 The kernel of a convolution is flattened to `[n, rows, columns]` with the output filters as
-columns. The norm is that of this matrix, not of the convolution as an operator (NVAE, section 3.7).
+columns. The norm is that of this matrix, not of the convolution as an operator (NVAE, section 3.2).
 """
 
 import tensorflow as tf

@@ -1,7 +1,7 @@
 """Weight normalisation of a stack of kernels, and their spectral norms, in one pass each way.
 
-    E = exp(g) W / (|W| + 1e-5)           per output filter (NVAE, section 4.2)
-    sigma = u^T E v                       per kernel (section 3.7)
+    E = exp(g) W / (|W| + 1e-5)           per output filter (Salimans & Kingma, 2016)
+    sigma = u^T E v                       per kernel (NVAE, section 3.2)
 
 `g` is the logarithm of the gain. The backward pass adds the rank-one gradient of sigma to that of
 E and goes through the normalisation in the same sweep over memory.
@@ -32,7 +32,7 @@ def weight_norm(kernels: tf.Tensor, log_gain: tf.Tensor) -> tf.Tensor:
 
 
 def initial_log_gain(kernels) -> tf.Tensor:
-    """`log(|W| + 0.01)`, which leaves the kernel about as it was drawn (section 4.2)."""
+    """`log(|W| + 0.01)`, which leaves the kernel about as it was drawn."""
     return tf.math.log(_norm(kernels)[:, 0] + 1e-2)
 
 

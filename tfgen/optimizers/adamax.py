@@ -1,7 +1,7 @@
 """Adamax as NVAE uses it: epsilon inside the maximum, L2 penalty in the gradient.
 
 `keras.optimizers.Adamax` adds epsilon to the denominator and decays weights apart from the
-gradient; neither reproduces the published training (section 5 of the specification).
+gradient; neither reproduces the published training.
 """
 
 import keras

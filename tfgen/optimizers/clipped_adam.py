@@ -1,6 +1,6 @@
 """Adam whose own second moment bounds each gradient, as energy-based models are trained.
 
-Section 3 of Du & Mordatch (2019, arXiv:1903.08689): an element that is far larger than its history
+Du & Mordatch (2019, arXiv:1903.08689): an element that is far larger than its history
 is cut, so that one bad batch of negatives cannot throw the energy off.
 """
 

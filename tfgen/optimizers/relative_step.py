@@ -1,4 +1,4 @@
-"""The arithmetic of Fromage: from norms to a step, and the step itself."""
+"""The arithmetic of Fromage (arXiv:2002.03432): from norms to a step, and the step itself."""
 
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
 from tfgen.runs.pictures import save_kl_per_group
 
-ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (paper, section 4)
+ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (NVAE, section 4.3)
 
 IMAGES_SHOWN = 40  # beside their reconstructions
 

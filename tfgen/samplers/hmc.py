@@ -134,7 +134,7 @@ def _current(adaptation: Adaptation, k, num_adaptation_steps):
 
 
 def _adapt(adaptation: Adaptation, k, error, log_start, num_adaptation_steps) -> Adaptation:
-    """One step of dual averaging (Hoffman & Gelman, 2014, eq. 6), frozen after the warm-up."""
+    """One step of dual averaging (Hoffman & Gelman, 2014, equation 6), frozen after the warm-up."""
     t = tf.cast(k + 1, error.dtype)
     error_sum = adaptation.error_sum + (error - adaptation.error_sum) / (t + _T0)
     shrinkage = log_start + tf.math.log(tf.constant(10.0, error.dtype))

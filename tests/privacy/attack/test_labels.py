@@ -1,4 +1,4 @@
-"""Labels from gradients: the specification's hand-made batches, and measured accuracy."""
+"""Labels from gradients: hand-made batches, and measured accuracy."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ class TestByHand:
     # Features [[1,0,2],[0,3,1]], zero weights, labels [2, 0].
     G, B = head_gradients([[1, 0, 2], [0, 3, 1]], np.full((2, 4), 0.25), [2, 0])
 
-    def test_gradients_are_those_of_the_specification(self):
+    def test_gradients_are_those_worked_by_hand(self):
         np.testing.assert_array_equal(self.G[:, 0], [0.125, -1.125, -0.125])
         np.testing.assert_array_equal(self.G[:, 1], [0.125, 0.375, 0.375])
         np.testing.assert_array_equal(self.G[:, 2], [-0.375, 0.375, -0.625])

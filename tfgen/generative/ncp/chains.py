@@ -1,4 +1,6 @@
-"""Sampling the refined prior by Langevin dynamics instead of resampling (section 2.6, whitened).
+"""Sampling the refined prior by Langevin dynamics instead of resampling.
+
+The paper (arXiv:2010.02917) runs the chains over z; whitening them is ours.
 
 In the coordinates eps of `z = mu + sigma eps` the base prior is standard, so a group's energy is
 

@@ -1,7 +1,7 @@
 """The network of one latent group: log r(z, c), the log-ratio of aggregate posterior and prior.
 
 It never forms a probability: its output *is* log r, and D = sigmoid(log r - log nu) only stands in
-the training loss (section 3 of the paper). It sees z, its whitened form (z - mu) / sigma, and what
+the training loss. It sees z, its whitened form (z - mu) / sigma, and what
 the prior of the group is conditioned on. Everything that does not depend on z is computed by
 `context` once and shared by all proposals.
 """

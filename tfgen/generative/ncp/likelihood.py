@@ -1,6 +1,6 @@
 """Likelihood of the reweighted prior itself, between two bounds of its partition functions.
 
-The importance weight of p_NCP holds `- log Z_k(z_<k)` for every group (section 2.7). An estimate of
+The importance weight of p_NCP holds `- log Z_k(z_<k)` for every group. An estimate of
 Z_k from prior draws is too small on average, so plugging it in overstates the likelihood; one that
 counts a draw of p_NCP among them is too large (`log_normalizer_bounds`) and understates it. Both
 are reported; where they meet, the number can be trusted. (`evaluate_likelihood` on an `NCPVAE`

@@ -25,7 +25,7 @@ class NCPTraining:
     progress_names = ("loss", "bce", "accuracy", "held_out_elbo_gain")
 
     def training_loss(self, data):
-        """Binary cross-entropy of all groups (equation 6 of the paper).
+        """Binary cross-entropy of all groups, the contrastive loss of arXiv:2010.02917.
 
         One frozen pass of the images gives every group's positives, contexts and the Normals that
         its negatives come from. Both classes share one context, so it carries no label.

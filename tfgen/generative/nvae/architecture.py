@@ -1,5 +1,4 @@
-"""NVAE's named architectures: which residual body stands where (section 4.3 of the
-specification)."""
+"""NVAE's named architectures: which residual body stands where, as the published code has them."""
 
 import dataclasses
 
@@ -92,7 +91,7 @@ def groups_per_scale(
     """Latent groups of each scale, top (smallest grid) first.
 
     The finest scale has `num_groups`; with `ada_groups` every coarser one has half as many, but at
-    least `min_groups` (section 4.1).
+    least `min_groups`, as in the published code.
     """
     counts = [num_groups]
     for _ in range(num_scales - 1):

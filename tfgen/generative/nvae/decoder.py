@@ -1,4 +1,4 @@
-"""From the decoder's output to a distribution over images (sections 3.8 and 3.9)."""
+"""From the decoder's output to a distribution over images (NVAE, appendix A)."""
 
 import tensorflow as tf
 

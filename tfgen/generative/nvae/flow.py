@@ -1,4 +1,4 @@
-"""Shift-only inverse autoregressive flow on a latent group (section 3.4; optional, posterior only).
+"""Shift-only inverse autoregressive flow on a latent group (NVAE, section 3.2; posterior only).
 
 Each step subtracts from z a shift that depends only on what comes earlier in raster order; its
 Jacobian is unit-triangular, so the density does not change. A pair runs in raster order, then

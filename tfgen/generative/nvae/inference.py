@@ -78,7 +78,7 @@ class NVAEInference(LatentGenerator):
     # -- prior ------------------------------------------------------------------------------------
 
     def generate(self, noise, temperature=1.0):
-        """Images `[B, H, W, C]` in [0, 1] from noise (section 4.6).
+        """Images `[B, H, W, C]` in [0, 1] from noise.
 
         Args:
             noise: as `noise_spec` names it. Without pixel noise the decoder's mean is returned.
@@ -127,7 +127,7 @@ class NVAEInference(LatentGenerator):
         keep: Sequence[bool] | None = None,
         features: list | None = None,
     ):
-        """Encodes `images` and decodes the latents (section 4.5).
+        """Encodes `images` and decodes the latents.
 
         Args:
             w: view of the weights.

@@ -38,7 +38,7 @@ class Network:
         self.scale_of_group = [s for s, count in enumerate(groups) for _ in range(count)]
         self.vanilla = groups == [1]
         base, blocks, scales = options["num_channels"], options["preprocess_blocks"], len(groups)
-        # Index 0 is the top: smallest grid, most channels (section 4.1).
+        # Index 0 is the top: smallest grid, most channels.
         shrink = [2 ** (blocks + scales - 1 - s) for s in range(scales)]
         self.grids = [(grid[0] // k, grid[1] // k) for k in shrink]
         self.widths = [base * k for k in shrink]
@@ -206,7 +206,7 @@ class Network:
         return state
 
     def _prior(self, w, group, state, batch_size):
-        """Raw mean and log-scale of p(z_l | z_<l); zeros for the top group (section 3.2)."""
+        """Raw mean and log-scale of p(z_l | z_<l); zeros for the top group."""
         if group == 0:
             zeros = tf.zeros((batch_size, *self.latent_shapes[0]))
             return zeros, zeros
@@ -214,7 +214,7 @@ class Network:
         return tf.split(tf.cast(raw, tf.float32), 2, axis=-1)
 
     def posterior_offsets(self, w, group, features, state):
-        """Raw mean and log-scale that the encoder adds to those of the prior (section 3.3)."""
+        """Raw mean and log-scale that the encoder adds to those of the prior (section 3.2)."""
         combined = features[group]
         if group > 0:
             combined += w.conv(self.encoder_combiners[group], state)

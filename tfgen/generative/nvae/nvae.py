@@ -29,7 +29,7 @@ class NVAE(NVAEInference, Model):
     Args:
         image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks +
             num_scales - 1)`.
-        decoder: "bernoulli", "logistic_mixture" or "normal" (sections 3.8, 3.9).
+        decoder: "bernoulli", "logistic_mixture" or "normal" (appendix A).
         num_bits: bit depth that a logistic mixture models.
         num_mixtures: components of a logistic mixture.
         edge: "exact", or "nvae2020" for the published code's treatment of level 254.
@@ -48,16 +48,16 @@ class NVAE(NVAEInference, Model):
         postprocess_cells: cells of each.
         architecture: kind of cells, see `ARCHITECTURES`.
         squeeze_excite: whether cells rescale their channels.
-        residual_posterior: posterior relative to the prior (section 3.3).
-        num_flows: pairs of autoregressive flow steps after each posterior (section 3.4).
+        residual_posterior: posterior relative to the prior (equation 2).
+        num_flows: pairs of autoregressive flow steps after each posterior (section 3.2).
         conditional_flow: let the flow see encoder features (the published one does not).
-        spectral_coefficient: lambda of spectral regularisation (section 3.7); 0 is none.
+        spectral_coefficient: lambda of spectral regularisation (section 3.2); 0 is none.
         spectral_initial: where lambda starts when it is annealed along the KL warm-up.
         batch_norm_coefficient: of the penalty on batch-norm scales; None is the spectral one.
-        kl_warmup_fraction: part of `total_steps` over which beta rises (section 3.5).
+        kl_warmup_fraction: part of `total_steps` over which beta rises (appendix A).
         kl_constant_fraction: part before the rise.
         kl_minimum: smallest beta.
-        kl_balance: "square", "linear", "sqrt" or "equal" (section 3.6), or None.
+        kl_balance: "square", "linear", "sqrt" or "equal" (appendix A), or None.
         total_steps: training steps of the whole run; None trains without warm-up.
         recompute: recompute cells in the backward pass instead of keeping their activations.
         seed: of the initial weights and the training noise.
@@ -222,7 +222,7 @@ class NVAE(NVAEInference, Model):
         self.posterior_pass(DataDependentWeights(self.bank, convs), images, None)
 
     def kl_coefficient(self, step) -> tf.Tensor:
-        """beta at a training step (section 3.5)."""
+        """beta at a training step (appendix A)."""
         options = self._options
         if options["total_steps"] is None:
             return tf.ones([])
@@ -235,14 +235,14 @@ class NVAE(NVAEInference, Model):
         return tf.cast(warmup(step), tf.float32)
 
     def regularization_coefficient(self, beta) -> tf.Tensor:
-        """lambda at KL coefficient `beta` (section 3.7)."""
+        """lambda at KL coefficient `beta` (appendix A)."""
         final, initial = (self._options[k] for k in ("spectral_coefficient", "spectral_initial"))
         if initial is None:
             return tf.constant(final, tf.float32)
         return schedules.anneal_coefficient(beta, initial, final)
 
     def training_loss(self, data):
-        """The training objective of one batch (section 3.1)."""
+        """The training objective of one batch: the bound with KL balancing, and the penalties."""
         images = data["images"] if isinstance(data, dict) else data
         w = self.weights_view(training=True)
         result = self.posterior_pass(w, images, self._training_noise(batch_size_of(images)))
@@ -294,7 +294,7 @@ class NVAE(NVAEInference, Model):
         return super().make_train_function(force)
 
     def initialize_singular_vectors(self):
-        """Forty power iterations before the first step (section 3.7)."""
+        """Forty power iterations before the first step, as in the published code."""
 
         @tf.function(autograph=False)
         def iterate():
@@ -335,7 +335,7 @@ class NVAE(NVAEInference, Model):
         seed: int = 0,
         sampler: Callable | None = None,
     ):
-        """Refreshes the decoder's running statistics on its own samples (section 6).
+        """Refreshes the decoder's running statistics on its own samples (section 4.2).
 
         The authors recommend it before sampling at low temperature. The encoder's stay untouched.
 

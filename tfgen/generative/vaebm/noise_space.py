@@ -1,4 +1,4 @@
-"""The noise space of a VAE, in which VAEBM samples (section 3.2 of the paper).
+"""The noise space of a VAE, in which VAEBM samples (arXiv:2010.00654, appendix B).
 
 Ancestral sampling is a bijection T from standard normal noise (eps_z of every latent group, eps_x
 of the pixels) to (z, x). Under it h(x, z) = p(x, z) exp(-E(x)) / Z becomes

@@ -1,8 +1,8 @@
 """log Z of a VAEBM from both sides, by annealed importance sampling in its noise space.
 
 Z = E_p(x)[exp(-E(x))], or E_p(x)p(n)[exp(-E(x + s n))] with smoothing, is the normaliser of the
-target over noise, relative to that of the standard normal (section 1.9 of the derivation: T is a
-bijection, so both spaces agree).
+target over noise, relative to that of the standard normal (T of `noise_space` is a bijection, so
+both spaces agree). Ours.
 """
 
 import tensorflow as tf

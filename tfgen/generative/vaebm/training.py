@@ -23,10 +23,10 @@ class VAEBMTraining:
     progress_names = ("loss", "gap", "energy_data")
 
     def training_loss(self, data):
-        """The contrastive loss of one batch (section 3.1).
+        """The contrastive loss of one batch (VAEBM, section 3.1).
 
-        E(x) of data minus E(x) of samples, as equation 7 of the paper estimates minus the
-        gradient of the likelihood, plus regularisation of the energy.
+        E(x) of data minus E(x) of samples, whose gradient estimates minus that of the likelihood,
+        plus regularisation of the energy.
         """
         self.ensure_built()
         images = data["images"] if isinstance(data, dict) else data
@@ -86,7 +86,7 @@ class VAEBMTraining:
         return tf.stop_gradient(images), latents, logs
 
     def _chain_start(self, batch_size):
-        """Noise of new chains, some latents of which continue old ones (section 1.7)."""
+        """Noise of new chains, some latents of which continue old ones."""
         start = {
             name: tf.random.stateless_normal((batch_size, *shape), self.step_seed("start", name))
             for name, shape in self.noise_shapes.items()

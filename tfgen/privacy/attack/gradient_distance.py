@@ -1,8 +1,8 @@
 """L_grad: how far the gradient of candidates is from the shared one.
 
-Forms are not interchangeable: coefficients tuned for one mean nothing for another. The paper's is
-"norm", one Euclidean norm a tensor, not squared (Yin et al., 2021, arXiv:2104.07586, eq. 3): its
-pull does not fade as it converges, which lets small networks be inverted to machine precision.
+Forms are not interchangeable: coefficients tuned for one mean nothing for another. That of
+Yin et al. (2021, arXiv:2104.07586, equation 3) is "norm", one Euclidean norm a tensor, not squared:
+its pull does not fade as it converges, which lets small networks be inverted to machine precision.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """What makes a batch of candidates look like images: R_fidelity and R_group.
 
-Yin et al., 2021 (arXiv:2104.07586), section 3.2: total variation, the size of the pixels, the
-distance of batch-norm statistics from known ones, and the agreement of several seeds. All norms
+Yin et al., 2021 (arXiv:2104.07586), sections 3.3 and 3.4: total variation, the size of the pixels,
+the distance of batch-norm statistics from known ones, and the agreement of several seeds. All norms
 are Euclidean and not squared; all have gradient 0 where they are 0.
 """
 

@@ -6,7 +6,7 @@ of the mean cross-entropy by kernel and bias are
     G[m, n] = 1/K sum_k (p_k[n] - y_k[n]) o_k[m],    b[n] = 1/K sum_k (p_k[n] - y_k[n]).
 
 A term is negative only where n is the label of its image, so a negative entry in column n proves
-that class n is in the batch (Yin et al., 2021, arXiv:2104.07586, section 3.1). Keras kernels are
+that class n is in the batch (Yin et al., 2021, arXiv:2104.07586, section 3.2). Keras kernels are
 features x classes. Everything here is float64 NumPy: the arrays are small and signs matter.
 """
 

@@ -2,7 +2,7 @@
 
 Convolution and pooling leave a gradient nearly blind to position, so seeds of one inversion
 restore the same object shifted or mirrored. Their consensus is taken after registration to the
-pixel-wise mean (Yin et al., 2021, arXiv:2104.07586, section 3.3). The paper registers with a
+pixel-wise mean (Yin et al., 2021, arXiv:2104.07586, section 3.4). The paper registers with a
 learned flow; here it is phase correlation, which finds a translation exactly and needs no network,
 of the image and of its mirror image. An image that no shift brings nearer to the target stays as
 it is.
