@@ -54,7 +54,7 @@ def test_a_folder_without_run_says_so(tmp_path):
         Workdir(tmp_path).read_config()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', ""])
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', "", "[" * 200_000])
 def test_a_broken_config_is_named(workdir, text):
     workdir.config_path.write_text(text)
     with pytest.raises(ConfigError, match=r"config\.json"):

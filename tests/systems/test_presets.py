@@ -125,7 +125,11 @@ class TestDamage:
         ("text", "words"),
         [
             ("{", "cannot be read as JSON"),
-            ("[]", r"model\.name is None"),
+            ("[]", "holds a list, expected an object"),
+            ("[" * 200_000, "nested deeper than 64 levels"),
+            ('{"model": {"name": ["nvae"]}}', r"model\.name is \['nvae'\]"),
+            ('{"model": {"name": "nvae"}, "model": 1}', "the key 'model' occurs twice"),
+            ('{"model": {"name": "nvae", "num_channels": NaN}}', "NaN is no JSON"),
             (
                 '{"model": {"name": "gan"}}',
                 r"model\.name is 'gan'; expected one of \['ncp', 'nvae', 'vaebm'\]",

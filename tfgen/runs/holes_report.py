@@ -1,12 +1,12 @@
 """The report on a refined prior: holes.json with the numbers, holes.png to look at."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfgen.files.images import grid
+from tfgen.files.json_file import write_json
 from tfgen.files.replacing import replace_file
 from tfgen.generative.ncp.holes import find_holes
 from tfgen.metrics import nearest_neighbours
@@ -35,8 +35,7 @@ def write(generator, base, pipeline, training_images, folder: Path, num_images: 
     distances, indices = nearest_neighbours(after, np.asarray(training_images))
     holes["nearest_training_distance"] = float(np.mean(distances))
     paths = [folder / "holes.json", folder / "holes.png"]
-    with replace_file(paths[0]) as temporary:
-        temporary.write_text(json.dumps(holes, indent=2) + "\n", encoding="utf-8")
+    write_json(paths[0], holes)
     neighbours = np.asarray(training_images)[indices[:, 0]] / np.float32(255)
     _draw(holes, before, after, neighbours, paths[1])
     return holes, paths

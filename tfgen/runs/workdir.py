@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfgen.errors import ConfigError
-from tfgen.files.replacing import replace_file
+from tfgen.files.json_file import read_json, write_json
 from tfgen.runs.config import differences
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
@@ -70,11 +70,8 @@ class Workdir:
                 f"{self.path} holds no run: {self.config_path.name} is missing; "
                 f"make one with tfgen-train --workdir={self.path}"
             )
-        try:
-            config = json.loads(self.config_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{self.config_path} is not JSON ({error}); restore it") from error
-        if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        config = read_json(self.config_path, ConfigError)
+        if not isinstance(config.get("model"), dict):
             raise ConfigError(f"{self.config_path} holds no configuration with a model; restore it")
         return config
 
@@ -101,7 +98,7 @@ class Workdir:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
-        _write_json(self.config_path, config)
+        write_json(self.config_path, config)
 
     def read_metrics(self) -> dict[str, Any]:
         """What was measured so far; empty before any evaluation."""
@@ -112,13 +109,8 @@ class Workdir:
 
     def write_metrics(self, name: str, values: Mapping[str, Any]) -> None:
         """Puts `values` under `name` into metrics.json, beside what is there."""
-        _write_json(self.metrics_path, {**self.read_metrics(), name: values})
+        write_json(self.metrics_path, {**self.read_metrics(), name: values})
 
 
 def _field(difference: str) -> str:
     return difference.split(":", 1)[0].split(".", 1)[1]
-
-
-def _write_json(path, value):
-    with replace_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ config.json     at least `{"model": {"name": system, **constructor arguments}}`
 checkpoints/    the weights, in a file of `tfgen.training.CheckpointManager`
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
-from tfgen.files.replacing import replace_dir, replace_file
+from tfgen.files.json_file import read_json, write_json
+from tfgen.files.replacing import replace_dir
 from tfgen.systems.registry import arguments_of, find_system, name_of
 from tfgen.training import CheckpointManager, Model, load_weights_only
 
@@ -76,8 +76,7 @@ def save_preset(
 
 def write_preset(model: Model, folder: Path, config: Mapping[str, Any]) -> None:
     """Writes configuration and weights into a folder that exists; see `save_preset`."""
-    with replace_file(folder / CONFIG) as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, config)
     CheckpointManager(folder / CHECKPOINTS).save(model)
 
 
@@ -135,11 +134,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or names no known system.
     """
     path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON ({error}); restore it") from error
-    model = config.get("model") if isinstance(config, dict) else None
+    config = read_json(path, ConfigError)
+    model = config.get("model")
     name = model.get("name") if isinstance(model, dict) else None
     base = find_system(name, f"{path}: model.name").base
     if base is not None and not isinstance(model.get(base.argument), dict):
