@@ -1,6 +1,8 @@
 """Binaries as processes of their own: what the terminal shows, and what kill -9 leaves."""
 
+import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,7 +10,9 @@ import time
 
 import numpy as np
 import pytest
+from absl.flags import FlagHolder
 
+import tfgen
 from tfgen.files.tensor_file import read_tensors
 
 
@@ -66,3 +70,32 @@ def test_killed_and_continued_is_bit_equal(root, tiny, tmp_path):
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+PROGRAMS = ["train", "evaluate", "sample", "export", "audit", "detect", "convert", "pack"]
+
+
+def console_script(root, name, *argv):
+    """A program as pip installs it: the file that is started holds no flag."""
+    entry = f"import sys; sys.argv[0] = 'bin/tfgen-{name}'; from tfgen.bin.{name} import run; run()"
+    return subprocess.run(
+        [sys.executable, "-c", entry, *argv], cwd=root, text=True, capture_output=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull", "--version"])
+def test_a_console_script_says_what_it_is(root, name, flag):
+    said = console_script(root, name, flag)
+    assert said.returncode == 0
+    assert said.stderr == ""
+    if flag == "--version":
+        assert said.stdout.split()[-1] == tfgen.__version__
+        return
+    module = importlib.import_module(f"tfgen.bin.{name}")
+    flags = {flag.name for flag in vars(module).values() if isinstance(flag, FlagHolder)}
+    for word in {*flags, "workdir", "debug"}:
+        assert re.search(rf"^ +-?-.*\b{word}\b", said.stdout, re.M), word
+    if flag != "--helpfull":
+        assert module.__doc__.splitlines()[0] in said.stdout
+        assert "\nFlags of every program:\n" in said.stdout

@@ -290,3 +290,23 @@ def test_fromage_trains(cli, tiny, tmp_path):
     result = cli("train", *tiny, "--config.optimizer.name=fromage", workdir)
     assert result.code == 0, result.err
     assert "steps with fromage" in result.out
+
+
+def test_executions_of_several_steps_train_exactly_what_was_asked(cli, tiny, tmp_path):
+    options = [*tiny, "--config.training.steps_per_epoch=6", "--config.training.epochs=1"]
+    workdir = f"--workdir={tmp_path / 'run'}"
+    line = cli("train", *options, "--config.training.steps_per_execution=4", workdir).mistake()
+    assert "config.training.steps_per_execution is 4, but an epoch has 6 steps" in line
+    assert "such as 3" in line
+    result = cli("train", *options, "--config.training.steps_per_execution=3", workdir)
+    assert "trained 6 of 6 steps" in result.out, result.err
+    assert int(tensors(tmp_path / "run")["model/train_steps"]) == 6
+
+
+def test_any_field_of_a_recipe_can_be_set_back(cli, digits_config):
+    unset = ("--config.training.steps_per_epoch=None", "--config.training.max_minutes=None")
+    result = cli("train", digits_config, *unset, "--dry_run")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["steps_per_epoch"] == 23  # of all 1,500 images
+    line = cli("train", digits_config, "--config.training.epochs=None", "--dry_run").mistake()
+    assert "config.training.epochs is None; expected a whole number" in line

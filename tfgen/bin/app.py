@@ -1,4 +1,4 @@
-"""What every binary shares: flags, and one line and exit code 2 for what the user can mend."""
+"""Flags of every program: and one line and exit code 2 for what the user can mend."""
 
 import os
 import re
@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags, logging
 
+from tfgen.bin import usage
 from tfgen.errors import UserError
 from tfgen.runs.stopping import Terminated
 
@@ -30,7 +31,15 @@ def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
         name: of the binary, said at the start of every error.
         main: takes the arguments that are no flags.
     """
+    tell(name, main)
     app.run(lambda argv: execute(name, main, argv), flags_parser=lambda argv: parse(name, argv))
+
+
+def tell(name: str, main: Callable) -> None:
+    """Ends the process with 0 if its command line asks for help or the version."""
+    if (words := usage.answer(name, main, sys.argv)) is not None:
+        print(words)
+        sys.exit(0)
 
 
 def parse(name: str, argv: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ def run(name: str, main: Callable[..., None], words: Sequence[str]) -> None:
         main: takes one string for each of `words`.
         words: what the arguments are called.
     """
+    app.tell(name, main)
     absl_app.run(
         lambda argv: execute(name, main, words, argv), flags_parser=lambda argv: parse(name, argv)
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from tfgen.bin import app, terminal
-from tfgen.bin.train import CONFIG, DRY_RUN  # one process may know several binaries
+from tfgen.bin.recipe import CONFIG, DRY_RUN
 from tfgen.errors import UserError
 
 FAIL_ON_LEAK = flags.DEFINE_bool(

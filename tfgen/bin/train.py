@@ -10,18 +10,11 @@ import json
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from tfgen.bin import app, terminal
+from tfgen.bin.recipe import CONFIG, DRY_RUN
 from tfgen.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "The recipe, FILE or FILE:MODE; single fields change with --config.SECTION.FIELD=VALUE.",
-    lock_config=False,
-    accept_new_attributes=True,  # a valid field need not be in the file; invalid ones are refused
-)
 STRATEGY = flags.DEFINE_string(
     "strategy", "default", "default, mirrored, multi_worker (reads TF_CONFIG), tpu or tpu:NAME."
 )
@@ -37,7 +30,6 @@ JIT_COMPILE = flags.DEFINE_enum(
     ["auto", "true", "false"],
     "Whether XLA compiles the steps; auto: on GPU and TPU, where it is faster, not on CPU.",
 )
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan as one JSON object and stop.")
 
 
 def main(argv: Sequence[str]) -> None:

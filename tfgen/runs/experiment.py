@@ -112,7 +112,24 @@ def build_experiment(
             jit_compile=_has_accelerator() if jit_compile is None else jit_compile,
             steps_per_execution=config["training"]["steps_per_execution"],
         )
+    if steps_per_epoch is not None:
+        check_executions(model, steps_per_epoch, "an epoch has")
     return Experiment(config, model, scope, source, steps_per_epoch, held_out, base)
+
+
+def check_executions(model: keras.Model, steps: int, whose: str) -> None:
+    """Keras runs whole executions: a remainder would train steps that nobody asked for.
+
+    Raises:
+        ConfigError: the steps are no multiple of those of an execution.
+    """
+    count = model.steps_per_execution
+    if steps % count:
+        nearest = max(d for d in range(1, count) if steps % d == 0)
+        raise ConfigError(
+            f"config.training.steps_per_execution is {count}, but {whose} {steps} steps; expected "
+            f"a divisor of them, such as {nearest}"
+        )
 
 
 def build_model(config: Mapping[str, Any], with_variables: bool = True) -> keras.Model:

@@ -7,7 +7,7 @@ from tfgen.generative import Generator
 from tfgen.runs import plan as plans
 from tfgen.runs.base_model import check_unchanged
 from tfgen.runs.data_record import DataRecord
-from tfgen.runs.experiment import Experiment
+from tfgen.runs.experiment import Experiment, check_executions
 from tfgen.runs.stopping import stopping_on_signals
 from tfgen.runs.workdir import Workdir
 from tfgen.training import (
@@ -44,6 +44,7 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
     manager.restore(model)
     _check_base(experiment)
     start = int(model.train_steps.numpy())
+    check_executions(model, -start % steps, "the epoch that was begun lacks")
     if chief:
         print(plans.announce(plan, str(workdir.path), start), flush=True)
         record = DataRecord(workdir.path)
