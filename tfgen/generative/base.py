@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfgen.errors import DataError
 from tfgen.generative.signatures import generator_signatures
 from tfgen.ops.random_streams import number
+from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.serving import PORTABLE, Signature
 
 
@@ -49,20 +50,13 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
     Returns:
         `{name: [B, ...]}` float32; row k depends on `seeds[k]` only.
     """
-    draw = {"normal": tf.random.stateless_normal, "uniform": tf.random.stateless_uniform}
     noise = {}
-    for distribution, function in draw.items():
+    for distribution in ("normal", "uniform"):
         names = [name for name, s in spec.items() if s.distribution == distribution]
         if not names:
             continue
         sizes = [int(np.prod(spec[name].shape[1:])) for name in names]
-
-        total, word = sum(sizes), number(f"{distribution} noise")
-
-        def one(seed, total=total, function=function, word=word):
-            return function([total], tf.stack([seed, word]), alg="philox")
-
-        flat = tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([total], tf.float32))
+        flat = seeded_rows(seeds, number(f"{distribution} noise"), sum(sizes), distribution)
         for name, part in zip(names, tf.split(flat, sizes, axis=1)):
             noise[name] = tf.reshape(part, [-1, *spec[name].shape[1:]])
     return {name: noise[name] for name in spec}

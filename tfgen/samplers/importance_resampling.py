@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.ops import importance
 from tfgen.ops.random_streams import fold_in, number
+from tfgen.ops.seeded_rows import map_seeds
 
 BLOCK = 16  # proposals drawn at once from one seed
 _SMALLEST_UNIFORM = 1e-30  # its Gumbel value is -4.2: a zero counts as the smallest draw
@@ -147,16 +148,18 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
         [tf.repeat(seeds, num_blocks), tf.tile(tf.cast(blocks, tf.int32), [num_images])], axis=1
     )
 
-    def draw(pair):
-        normal, uniform = (fold_in(pair, number(f"proposal {d}")) for d in ("normal", "uniform"))
-        normals = tf.random.stateless_normal([BLOCK, size], normal, alg="philox")
-        return normals, tf.random.stateless_uniform([BLOCK], uniform, alg="philox")
-
     signature = tf.TensorSpec([BLOCK, size]), tf.TensorSpec([BLOCK])
-    normals, uniforms = tf.map_fn(draw, pairs, fn_output_signature=signature)
+    normals, uniforms = map_seeds(_block, pairs, signature, size)
     normals = tf.reshape(normals, [num_images, num_blocks * BLOCK, *shape])
     uniforms = tf.reshape(uniforms, [num_images, num_blocks * BLOCK])
     return normals[:, :count], uniforms[:, :count]
+
+
+def _block(pair: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Normals `[BLOCK, size]` and uniforms `[BLOCK]` of one key."""
+    normal, uniform = (fold_in(pair, number(f"proposal {d}")) for d in ("normal", "uniform"))
+    normals = tf.random.stateless_normal([BLOCK, size], normal, alg="philox")
+    return normals, tf.random.stateless_uniform([BLOCK], uniform, alg="philox")
 
 
 def log_normalizer_bounds(log_r, log_r_target) -> tuple[tf.Tensor, tf.Tensor]:

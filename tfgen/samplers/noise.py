@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfgen.errors import UserError
 from tfgen.ops.random_streams import fold_in, number
+from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.samplers.state import num_chains
 
 
@@ -81,33 +82,15 @@ class NoiseSource:
             return tf.cast(self._noise.uniform[step], dtype)
         if self._seeds is not None:
             word = number("image chain uniform", step)
-            return tf.cast(stateless_rows(self._seeds, word, 1, "uniform")[:, 0], dtype)
+            return tf.cast(seeded_rows(self._seeds, word, 1, "uniform")[:, 0], dtype)
         key = fold_in(self._seed, number("chain uniform", step))
         return tf.random.stateless_uniform([num_chains(like)], key, dtype=dtype)
-
-
-def stateless_rows(seeds: tf.Tensor, stream, size: int, distribution: str = "normal") -> tf.Tensor:
-    """Random numbers `[B, size]` float32; row k depends on `seeds[k]` and `stream` only.
-
-    Args:
-        seeds: `[B]` int32.
-        stream: integer; other streams are independent.
-        size: numbers per seed.
-        distribution: "normal" or "uniform".
-    """
-    draw = {"normal": tf.random.stateless_normal, "uniform": tf.random.stateless_uniform}
-    function = draw[distribution]
-
-    def one(seed):
-        return function([size], tf.stack([seed, stream]), alg="philox")
-
-    return tf.map_fn(one, seeds, fn_output_signature=tf.TensorSpec([size], tf.float32))
 
 
 def normal_rows(seeds: tf.Tensor, stream, leaves) -> list[tf.Tensor]:
     """Standard normals shaped like `leaves` `[B, ...]`, one stream of numbers per seed."""
     sizes = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
-    flat = stateless_rows(seeds, stream, sum(sizes))
+    flat = seeded_rows(seeds, stream, sum(sizes))
     parts = tf.split(flat, sizes, axis=1)
     return [
         tf.cast(tf.reshape(part, [-1, *leaf.shape[1:]]), leaf.dtype)
