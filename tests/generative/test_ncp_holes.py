@@ -96,13 +96,13 @@ class TestChains:
 
     @pytest.mark.parametrize("step_size", [0.5, 1.0])
     def test_langevin_has_the_variance_of_its_step_size(self, step_size):
-        count = 20_000
+        count = 5_000
         z, _ = self.run("langevin", lambda z: 0.0 * z[..., 0], count, step_size)
         want = 1 / (1 - step_size / 4)
         assert z.var() == pytest.approx(want, abs=5 * want * np.sqrt(2 / count))
 
     def test_mala_is_exact(self):
-        count = 20_000
+        count = 5_000
         z, trace = self.run("mala", narrow, count, 0.2)
         assert z.mean() == pytest.approx(1.0, abs=5 * 0.5 / np.sqrt(count))
         assert z.std() == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(2 * count))

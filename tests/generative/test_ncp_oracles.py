@@ -145,7 +145,7 @@ class TestLikelihood:
 # -- classifiers that have to learn it ------------------------------------------------------------
 
 
-def trained(images, vae=None, steps=1200, learning_rate=2e-3, **options):
+def trained(images, vae=None, steps=1200, learning_rate=2e-3, batch_size=512, **options):
     """An NCP-VAE trained on given "images", with averaged weights in place at the end."""
     options = {"width": 64, "dropout": 0.0, **options}
     model = NCPVAE(vae or ToyVAE(dims=images.shape[2]), **options)
@@ -153,7 +153,7 @@ def trained(images, vae=None, steps=1200, learning_rate=2e-3, **options):
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
     model.compile(keras.optimizers.Adam(schedule))
     data = tf.data.Dataset.from_tensor_slices({"images": images}).repeat().shuffle(20_000, seed=1)
-    data = data.batch(512, drop_remainder=True)
+    data = data.batch(batch_size, drop_remainder=True)
     model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
     return model
 
@@ -258,7 +258,7 @@ class TestContext:
         losses = {}
         for context in (True, False):
             vae = ToyVAE(num_groups=2, context=context)
-            model = trained(self.images(), vae, steps=800)
+            model = trained(self.images(), vae, steps=600, batch_size=256)
             losses[context] = held_out(model, fresh)["bce_per_group"]
         assert losses[True][1] < losses[False][1] - 0.1
         # Of the first group there is nothing to tell in either case.

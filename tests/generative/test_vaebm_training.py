@@ -18,9 +18,31 @@ def fit(model, steps, start=0, **options):
     return model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, **options)
 
 
+def state(model):
+    return [*model.variables, *model.optimizer.variables]
+
+
 def everything(model):
-    variables = [*model.variables, *model.optimizer.variables]
-    return {f"{i}/{v.path}": v.numpy() for i, v in enumerate(variables)}
+    return {f"{i}/{v.path}": v.numpy() for i, v in enumerate(state(model))}
+
+
+@pytest.fixture(scope="module")
+def as_made():
+    """`as_made(**options)`: `compiled_vaebm(**options)` as it was made, its step traced once."""
+    kept = {}
+
+    def model(**options):
+        key = tuple(sorted(options.items()))
+        if key not in kept:
+            made = compiled_vaebm(**options)
+            made.optimizer.build(made.trainable_variables)
+            kept[key] = made, [(v, v.numpy()) for v in state(made)]
+        made, values = kept[key]
+        for variable, value in values:  # of those that `fit` adds, metrics, it takes care itself
+            variable.assign(value)
+        return made
+
+    return model
 
 
 def test_loss_is_its_parts():
@@ -53,8 +75,8 @@ def test_negatives_carry_no_gradient_to_the_energy_that_made_them():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_only_the_energy_is_trained():
-    model = compiled_vaebm()
+def test_only_the_energy_is_trained(as_made):
+    model = as_made()
     assert {id(v) for v in model.trainable_variables} == {
         id(v) for v in model.energy.trainable_variables
     }
@@ -75,8 +97,9 @@ def test_learns_to_tell_data_from_samples():
     assert np.isfinite(history["chain_gradient_norm"]).all()
 
 
-def test_data_initialisation_happens_once():
-    model = compiled_vaebm(learning_rate=0.0)
+def test_data_initialisation_happens_once(as_made):
+    model = as_made()
+    model.optimizer.learning_rate = 0.0
     fit(model, 1)
     assert int(model.initialized.numpy()) == 1
     stem = model.energy.stem
@@ -104,16 +127,16 @@ def test_no_second_trace():
 
 
 class TestBuffer:
-    def test_fills_with_latents_and_feeds_chains(self):
-        model = compiled_vaebm(**BUFFER)
+    def test_fills_with_latents_and_feeds_chains(self, as_made):
+        model = as_made(**BUFFER)
         logs = model.fit(dataset(), steps_per_epoch=1, epochs=6, verbose=0).history
         assert int(model.buffer.size()) == 20
         assert logs["replayed"][0] == 0.0  # the first iteration starts from the prior
         assert np.max(logs["replayed"]) > 0
         assert set(model.buffer.rows) == set(model.groups)  # never the pixels' noise
 
-    def test_a_refused_step_pushes_nothing(self):
-        model = compiled_vaebm(**BUFFER)
+    def test_a_refused_step_pushes_nothing(self, as_made):
+        model = as_made(**BUFFER)
         fit(model, 1)
         held = {k: v.numpy() for k, v in model.buffer.rows.items()}
         broken = tf.data.Dataset.from_tensors({"images": np.full([8, 8, 8, 1], np.nan, np.float32)})
@@ -124,22 +147,23 @@ class TestBuffer:
             np.testing.assert_array_equal(model.buffer.rows[name].numpy(), value)
 
 
-def test_resumes_as_if_it_had_never_stopped(tmp_path):
-    whole = compiled_vaebm(**BUFFER)
-    fit(whole, 4)
+def test_resumes_as_if_it_had_never_stopped(tmp_path, as_made):
+    model = as_made(**BUFFER)
+    fit(model, 4)
+    expected = everything(model)
     manager = CheckpointManager(tmp_path)
-    first = compiled_vaebm(**BUFFER)
+    model = as_made(**BUFFER)
     # As binaries do, within `fit`: at its end Keras puts the averages in the weights' place.
-    save = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: manager.save(first))
-    fit(first, 2, callbacks=[save])
-    second = compiled_vaebm(**BUFFER)
-    manager.restore(second)
-    fit(second, 2, start=2)
-    expected, actual = everything(whole), everything(second)
+    save = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: manager.save(model))
+    fit(model, 2, callbacks=[save])
+    fit(model, 1, start=2)  # what a killed run had done since is lost
+    manager.restore(model)
+    fit(model, 2, start=2)
+    actual = everything(model)
     assert len(expected) == len(actual)
     for (name, a), b in zip(expected.items(), actual.values(), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
-    assert int(second.buffer.size()) == 20
+    assert int(model.buffer.size()) == 20
 
 
 class Shake(keras.callbacks.Callback):
@@ -157,9 +181,9 @@ class Shake(keras.callbacks.Callback):
 
 
 class TestGuard:
-    def test_survives_a_forced_explosion(self, tmp_path):
+    def test_survives_a_forced_explosion(self, tmp_path, as_made):
         said, shake = [], Shake(4)
-        model = compiled_vaebm(**BUFFER)
+        model = as_made(**BUFFER)
         guard = ExplosionGuard(tmp_path, max_gap=5.0, every_steps=2, report=said.append)
         history = fit(model, 8, callbacks=[shake, guard]).history
         assert len(said) == guard.rollbacks == 1
@@ -172,9 +196,9 @@ class TestGuard:
         assert max(np.max(np.abs(a - b)) for a, b in zip(shake.healthy, after)) < 0.1
         assert np.isfinite(history["loss"]).all()
 
-    def test_not_finite_is_an_explosion_too(self, tmp_path):
+    def test_not_finite_is_an_explosion_too(self, tmp_path, as_made):
         said = []
-        model = compiled_vaebm()
+        model = as_made()
         guard = ExplosionGuard(tmp_path, max_skips=2, report=said.append)
         fit(model, 2, callbacks=[guard])
         kernel = model.trainable_variables[0]
@@ -183,8 +207,8 @@ class TestGuard:
         assert "2 skipped updates" in said[0]
         assert np.isfinite(kernel.numpy()).all()
 
-    def test_gives_up_in_the_end_and_on_useless_states(self, tmp_path):
-        model = compiled_vaebm()
+    def test_gives_up_in_the_end_and_on_useless_states(self, tmp_path, as_made):
+        model = as_made()
         guard = ExplosionGuard(tmp_path, every_steps=1, max_rollbacks=2, report=lambda _: None)
         fit(model, 3, callbacks=[guard])
         kept = len(guard.manager.checkpoints())
@@ -218,8 +242,8 @@ def test_replicas_draw_different_chains_and_stay_equal():
     assert len({row.tobytes() for row in rows}) == 16  # no chain was drawn twice
 
 
-def test_evaluate_reports_the_bound():
-    model = compiled_vaebm()
+def test_evaluate_reports_the_bound(as_made):
+    model = as_made()
     results = model.evaluate(dataset().take(2), verbose=0, return_dict=True)
     np.testing.assert_allclose(
         results["nelbo"], results["vae_nelbo"] + results["energy"], rtol=1e-5
