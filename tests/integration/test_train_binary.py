@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfgen.data import Pipeline, Source
 from tfgen.files.tensor_file import read_tensors
 from tfgen.generative.nvae import NVAE
 
@@ -189,6 +190,34 @@ def test_a_corrupt_image_in_a_folder_is_named(cli, tiny, tmp_path):
         "train", *tiny, f"--config.data.name=folder:{folder}", f"--workdir={tmp_path / 'run'}"
     )
     assert "broken.png" in result.mistake()
+
+
+def test_damage_met_late_costs_no_step(cli, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfgen.data.folders.MEMORY_LIMIT_BYTES", 0)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8)
+    for index in range(48):
+        tf.io.write_file(str(folder / f"{index:02d}.png"), tf.io.encode_png(pixels))
+    arguments = (
+        *tiny,
+        f"--config.data.name=folder:{folder}",
+        "--config.data.split=all",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.training.epochs=1",
+    )
+    # One of the third batch of three; headers alone are read before.
+    numbers = Pipeline(Source("made", "all", {"numbers": np.arange(48)}), 16).batch(2)["numbers"]
+    damaged = folder / f"{int(numbers[0]):02d}.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-30])
+    line = cli("train", *arguments).mistake()
+    assert damaged.name in line
+    assert "2 steps until then are saved" in line
+    damaged.write_bytes(whole)
+    result = cli("train", *arguments)
+    assert result.code == 0, result.err
+    assert "continues at step 2\n" in result.out
 
 
 def test_missing_data_say_where_to_put_them(cli, root, tmp_path, monkeypatch):

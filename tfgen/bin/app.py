@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags, logging
 
 from tfgen.bin import usage
-from tfgen.errors import UserError
+from tfgen.errors import UserError, plain_user_errors
 from tfgen.runs.stopping import Terminated
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -76,7 +76,8 @@ def _execute(name, main, argv):
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; all arguments are flags")
-        return main(argv) or 0
+        with plain_user_errors():
+            return main(argv) or 0
     except UserError as error:
         return _report(name, one_line(error), USER_ERROR)
     except OSError as error:

@@ -1,8 +1,9 @@
 """The run of one training: restore, say what will happen, fit, save; read it top to bottom."""
 
+import contextlib
 from collections.abc import Iterator
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError, plain_user_errors
 from tfgen.generative import Generator
 from tfgen.runs import plan as plans
 from tfgen.runs.base_model import check_unchanged
@@ -54,7 +55,7 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
         record.write(experiment.source)
 
     callbacks = _callbacks(experiment, workdir, manager, chief)
-    with stopping_on_signals(model):
+    with stopping_on_signals(model), _kept(model, manager, start, chief):
         for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
             model.fit(
                 experiment.dataset(int(model.train_steps.numpy())),
@@ -73,6 +74,21 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
         manager.save(model)
     if chief:
         print(f"trained {done:,} of {steps * experiment.epochs:,} steps", flush=True)
+
+
+@contextlib.contextmanager
+def _kept(model, manager, start: int, chief: bool) -> Iterator[None]:
+    """Saves what was trained when data that are read as they are needed prove damaged."""
+    try:
+        with plain_user_errors():
+            yield
+    except DataError as error:
+        done = int(model.train_steps.numpy())
+        if done == start:
+            raise
+        if chief:
+            manager.save(model)
+        raise DataError(f"{error}; all {done:,} steps until then are saved") from error
 
 
 def _check_base(experiment: Experiment) -> None:

@@ -346,7 +346,9 @@ class Model(keras.Model):
         self.last_skipped_step.assign(tf.where(accepted, last, step))
         self.consecutive_skips.assign(tf.where(accepted, 0 * one, run + one))
         self.skipped_steps.assign_add(tf.where(accepted, 0 * one, one))
-        self.train_steps.assign_add(one)
+        # Else a batch that cannot be read would count, since one does not need it.
+        with tf.control_dependencies([accepted]):
+            self.train_steps.assign_add(one)
 
     def _step_logs(self, means):
         logs = means.scalars()
