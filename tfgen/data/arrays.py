@@ -20,6 +20,7 @@ from tfgen.data.labels import Labels, as_labels
 from tfgen.data.ranges import as_levels
 from tfgen.data.source import MEMORY_LIMIT_BYTES, Array
 from tfgen.errors import DataError
+from tfgen.files.expansion import check_expansion
 from tfgen.files.names import shown
 from tfgen.files.replacing import replace_file
 
@@ -38,10 +39,6 @@ class Split(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-# Of what is packed, so much is unpacked at most: dSprites, the emptiest set that people use, is
-# packed 1:116; 1:1000 is what a file made to exhaust the memory reaches.
-_MAX_RATIO = 200
-_ALWAYS_BYTES = 2**28
 _MAX_RANK = 4
 
 
@@ -232,20 +229,6 @@ def readable(path: Path, kind: str) -> Iterator[None]:
             f"{shown(path)} cannot be read as {kind} ({reason[:200]}); it may be truncated: fetch "
             "it again"
         ) from error
-
-
-def check_expansion(path: Path, packed_bytes: int, unpacked_bytes: int) -> None:
-    """Refuses what would take far more memory than its file lets expect.
-
-    Raises:
-        DataError: it would.
-    """
-    limit = max(_ALWAYS_BYTES, _MAX_RATIO * packed_bytes)
-    if unpacked_bytes > limit:
-        raise DataError(
-            f"{shown(path)} says that {packed_bytes:,} bytes unpack to {unpacked_bytes:,}, over "
-            f"{_MAX_RATIO} times as much; if that is right, unpack it to an uncompressed file"
-        )
 
 
 def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarray]) -> np.memmap:

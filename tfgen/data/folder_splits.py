@@ -4,23 +4,21 @@ import collections
 import dataclasses
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tfgen.data.arrays import MissingSplitError
+from tfgen.data.arrays import MissingSplitError, readable
 from tfgen.data.image_file import FORMATS, SUFFIXES, image_format
 from tfgen.errors import DataError
 from tfgen.files.names import shown
 
 # Names of subfolders, in lower case. A set that has no test part of its own is evaluated on its
 # validation part, as the papers do.
+_TRAIN = ("train", "training", "train_32x32")
 _VALIDATION = ("validation", "valid", "val", "valid_32x32")
-SPLIT_FOLDERS = {
-    "train": ("train", "training", "train_32x32"),
-    "validation": _VALIDATION,
-    "test": ("test", "testing", *_VALIDATION),
-}
+_TEST = ("test", "testing")
+SPLIT_FOLDERS = {"train": _TRAIN, "validation": _VALIDATION, "test": (*_TEST, *_VALIDATION)}
+_PARTS = (_TRAIN, _VALIDATION, _TEST)
 # Lists of CelebA, as published and as re-packed: "000001.jpg 0" or "000001.jpg,0".
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION_CODES = {"train": "0", "validation": "1", "test": "2"}
@@ -28,8 +26,8 @@ HELD_OUT_FRACTION = 0.1
 
 # Folders that operating systems and photo servers keep beside a user's own.
 _FOREIGN = ("__macosx", "@eadir", "$recycle.bin")
-HIDDEN, NO_IMAGE, SPECIAL = "hidden", "no images", "no regular files"
-SEEN = "in folders reached a second time"
+HIDDEN, SPECIAL, UNREADABLE = "hidden", "no regular files", "not readable"
+SEEN = "folders reached a second time"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +61,13 @@ def list_images(folder: Path) -> Listing:
     A file that is called an image but is none is listed, so that decoding it says so.
     """
     left_out = collections.Counter()
-    paths = sorted(_walk(folder, left_out, set()), key=lambda path: relative_name(path, folder))
+    paths = sorted(_walk(folder, left_out), key=lambda path: relative_name(path, folder))
     return Listing(folder, paths, dict(left_out))
 
 
 def has_images(folder: Path) -> bool:
     """Whether there is any image file below a folder."""
-    return next(_walk(folder, collections.Counter(), set()), None) is not None
+    return next(_walk(folder, collections.Counter()), None) is not None
 
 
 def relative_name(path: Path, folder: Path) -> bytes:
@@ -114,73 +112,100 @@ def split_files(folder: Path, split: str) -> Listing:
 def split_folders(folder: Path) -> dict[str, Path]:
     """Lower-case name -> subfolder, of the subfolders that are splits; empty when there are none.
 
-    A single one beside several flat image folders, itself flat, is a class that happens to be
-    called like a split.
-
     Raises:
         DataError: other images lie beside split folders, or two folders are one split.
     """
-    known = {name for names in SPLIT_FOLDERS.values() for name in names}
-    parts, others, loose = {}, [], False
-    for path in sorted(folder.iterdir()):
-        if _is_hidden(path.name):
+    known = {name for names in _PARTS for name in names}
+    parts, others = {}, []
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if _is_hidden(entry.name):
             continue
-        if not path.is_dir():
-            loose = loose or _is_image(path)
-        elif path.name.lower() not in known:
+        if entry.name.lower() not in known or not os.path.isdir(path):
             others.append(path)
-        elif path.name.lower() in parts:
-            raise DataError(
-                f"{shown(folder)} holds both {shown(parts[path.name.lower()].name)}{os.sep} and "
-                f"{shown(path.name)}{os.sep}; make one folder of them, or load the split 'all'"
-            )
+        elif entry.name.lower() in parts:
+            raise _two_folders(folder, parts[entry.name.lower()], path)
         else:
-            parts[path.name.lower()] = path
-    others = [path for path in others if has_images(path)] if parts else []
-    if not others and not (loose and parts):
-        return parts
-    classes = [*parts.values(), *others]
-    if len(parts) == 1 and len(others) > 1 and not loose and all(map(_is_flat, classes)):
-        return {}
-    beside = f"the folder {shown(others[0].name)}{os.sep}" if others else "image files"
-    raise DataError(
-        f"{shown(folder)} holds the split folder {shown(next(iter(parts.values())).name)}{os.sep} "
-        f"and beside it {beside}, so that its splits are not clear; move what belongs to no split "
-        "elsewhere, or load the split 'all'"
+            parts[entry.name.lower()] = path
+    for names in _PARTS:
+        first, *more = [parts[name] for name in names if name in parts] or [None]
+        if more:
+            raise _two_folders(folder, first, more[0])
+    beside = next(filter(_holds_images, others), None) if parts else None
+    if beside is not None:
+        raise DataError(
+            f"{shown(folder)} holds the split folder {shown(next(iter(parts.values())).name)}"
+            f"{os.sep} and beside it images in {shown(beside.name)}, so that its splits are not "
+            "clear; rename the one if it is a class, move the other, or load the split 'all'"
+        )
+    return parts
+
+
+def _two_folders(folder, first, second) -> DataError:
+    return DataError(
+        f"{shown(folder)} holds both {shown(first.name)}{os.sep} and {shown(second.name)}{os.sep}, "
+        "which are one split; make one folder of them, or load the split 'all'"
     )
 
 
-def _walk(folder: Path, left_out: collections.Counter, seen: set) -> Iterator[Path]:
-    """Files to decode, in no order that means anything; counts the others by reason."""
+def _holds_images(path: Path) -> bool:
+    return has_images(path) if os.path.isdir(path) else _reason_against(path) is None
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """What lies in a folder, by name.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        place = os.stat(folder)
-        entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
         raise DataError(
             f"the folder {shown(folder)} cannot be read ({error.strerror or error})"
         ) from error
-    seen.add((place.st_dev, place.st_ino))
-    for entry in entries:
-        path = Path(entry.path)
-        if _is_hidden(entry.name):
-            left_out[HIDDEN] += 1
-            continue
-        try:
-            mode = entry.stat()
-        except OSError:  # A link to nothing, or to itself.
-            left_out[SPECIAL] += 1
-            continue
-        if stat.S_ISDIR(mode.st_mode):
-            if (mode.st_dev, mode.st_ino) in seen:
-                left_out[SEEN] += 1
+
+
+def _walk(folder: Path, left_out: collections.Counter) -> Iterator[Path]:
+    """Files to decode, in no order that means anything; counts the others by reason."""
+    # Not by recursion: folders lie within each other deeper than Python calls.
+    waiting, seen = [folder], {_place(folder)}
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            path, reason = Path(entry.path), None
+            if _is_hidden(entry.name):
+                reason = HIDDEN
+            elif os.path.isdir(path):
+                place = _place(path)
+                reason = SEEN if place in seen else None
+                if reason is None:
+                    seen.add(place)
+                    waiting.append(path)
             else:
-                yield from _walk(path, left_out, seen)
-        elif not stat.S_ISREG(mode.st_mode):
-            left_out[SPECIAL] += 1
-        elif path.suffix.lower() in SUFFIXES or image_format(path) is not None:
-            yield path
-        else:
-            left_out[NO_IMAGE] += 1
+                reason = _reason_against(path)
+                if reason is None:
+                    yield path
+            if reason is not None:
+                left_out[reason] += 1
+
+
+def _place(folder) -> tuple[int, int]:
+    """The same for all names of one folder."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _reason_against(path: Path) -> str | None:
+    """Why a file is none to decode; None if it is one."""
+    if not os.path.isfile(path):  # A pipe, or a link to nothing or to itself.
+        return SPECIAL
+    try:
+        if _is_image(path):
+            return None
+    except DataError:
+        return UNREADABLE
+    return f"*{shown(path.suffix.lower())}" if path.suffix else "without suffix"
 
 
 def _is_hidden(name: str) -> bool:
@@ -188,15 +213,14 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return path.is_file() and (path.suffix.lower() in SUFFIXES or image_format(path) is not None)
+    """Whether a file is called an image or is one.
 
-
-def _is_flat(folder: Path) -> bool:
-    """Whether no subfolder of a folder holds images."""
-    return not any(
-        path.is_dir() and not _is_hidden(path.name) and has_images(path)
-        for path in folder.iterdir()
-    )
+    Raw files of cameras are TIFF inside, which shows a thumbnail at best.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    found = image_format(path)
+    return found is not None and (found != "TIFF" or not path.suffix)
 
 
 def _found(listing: Listing, instead: str = f"no files of {FORMATS} for this split") -> Listing:
@@ -215,7 +239,9 @@ def _all_on_the_other_side(listing, split) -> str:
 
 def _partitioned(folder: Path, partition: Path, split: str) -> Listing:
     wanted = set()
-    for line in partition.read_text(encoding="utf-8", errors="replace").splitlines():
+    with readable(partition, "a list of splits"):
+        lines = partition.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
         name, _, code = line.replace(",", " ").strip().partition(" ")
         if code.strip() == PARTITION_CODES[split]:
             wanted.add(name)

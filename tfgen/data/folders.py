@@ -153,7 +153,7 @@ def _class_of(path, root) -> str:
 
 
 def _notes(listing, headers, channels) -> tuple[str, ...]:
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.items())
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in _most(listing.left_out))
     notes = collections.Counter(note for header in headers for note in header.notes)
     coloured = sum(not header.grey for header in headers)
     if channels == 1 and coloured:
@@ -165,3 +165,10 @@ def _notes(listing, headers, channels) -> tuple[str, ...]:
         *([f"files left out: {total:,} ({left_out})"] if total else []),
         *(f"images {note}: {count:,} of {len(headers):,}" for note, count in notes.items()),
     )
+
+
+def _most(counts, limit: int = 6):
+    """The commonest, and how many there are beside them."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in ordered[limit:])
+    return [*ordered[:limit], *([("others", rest)] if rest else [])]

@@ -4,6 +4,7 @@ Only the formats named here are ever parsed, whatever a file is called.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import PIL.Image
 
 from tfgen.errors import DataError
+from tfgen.files.expansion import check_expansion
 from tfgen.files.names import shown
 
 SUFFIXES = (
@@ -32,6 +34,8 @@ _MAGIC = {
 _MAGIC_BYTES = 18
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths that versions of the format have had
 _ORIENTATION = 0x0112
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_EXIF_KEYWORDS = (b"Raw profile type ", b"XML:com.adobe.xmp")
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -89,11 +93,14 @@ def read_header(path: Path) -> Header:
     """Size, colours and oddities of one file, without decoding its pixels.
 
     Raises:
-        DataError: it is no image, is damaged, or has numbers that are no 8 or 16 bits.
+        DataError: it is no image, is damaged, is so large that it can only mean harm, or has
+            numbers that are no 8 or 16 bits.
     """
     with _opened(path) as image:
+        check_expansion(path, path.stat().st_size, _decoded_bytes(image))
         notes, size = [], image.size
-        turn = _orientation(image)
+        # Pillow would decode all of a PNG to look for EXIF data behind its pixels.
+        turn = 1 if image.format == "PNG" and not _png_may_have_exif(path) else _orientation(image)
         if turn in _TURNS:
             notes.append(TURNED)
         if turn in (5, 6, 7, 8) and image.format != "TIFF":  # there Pillow has turned it already
@@ -133,6 +140,7 @@ def decode_image(
         DataError: the file is damaged; the message names it.
     """
     with _opened(path) as opened:
+        check_expansion(path, path.stat().st_size, _decoded_bytes(opened))
         opened.load()
         image = _eight_bits(opened)
         turn = _orientation(opened)
@@ -185,11 +193,28 @@ def _opened(path) -> Iterator[PIL.Image.Image]:
         raise damaged(path, error) from error
 
 
+def _decoded_bytes(image) -> int:
+    return image.width * image.height * len(image.getbands()) * (2 if _sixteen_bits(image) else 1)
+
+
 def _orientation(image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Damaged EXIF data do not make the pixels worse.
         return 1
+
+
+def _png_may_have_exif(path) -> bool:
+    """Whether a chunk of a PNG is one that Pillow looks for an orientation in."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(start := file.read(32)) >= 8:
+            kind, content = start[4:8], start[8:]
+            if kind == b"eXIf" or (kind in _TEXT_CHUNKS and content.startswith(_EXIF_KEYWORDS)):
+                return True
+            # Length, kind and check sum surround the content.
+            file.seek(12 + int.from_bytes(start[:4], "big") - len(start), os.SEEK_CUR)
+    return False
 
 
 def _sixteen_bits(image) -> bool:
