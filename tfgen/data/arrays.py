@@ -1,4 +1,4 @@
-"""Readers of array files: npz, memory-mapped npy, idx and the .mat files of two data sets.
+"""Readers of array files: npz, memory-mapped npy and idx.
 
 Each returns a `Split` and raises a `DataError` that names the file when it is truncated, corrupt or
 not what its name promises. What a file says it holds is compared with its size before any memory is
@@ -59,17 +59,21 @@ def read_npz(path: Path, split: str) -> Split:
         if f"y_{split}" not in names:
             return Split(images)
         labels = _member(archive, f"y_{split}", path)
-        # Words are numbered over all splits: one of them may lack some.
-        words = labels.dtype.kind in "US"
-        others = sorted(name for name in names if name.startswith("y_")) if words else ()
-        vocabulary = [_member(archive, name, path).ravel() for name in others]
-    vocabulary = np.concatenate(vocabulary) if vocabulary else None
+        vocabulary = None
+        if labels.dtype.kind in "US":  # One split may lack some of the words.
+            others = sorted(name for name in names if name.startswith("y_"))
+            vocabulary = np.concatenate([_member(archive, name, path).ravel() for name in others])
     return Split(images, as_labels(labels, len(images), f"{shown(path)}: y_{split}", vocabulary))
 
 
 def _member(archive, name, path) -> np.ndarray:
     """One array of an archive, once its header agrees with its size."""
     info = archive.getinfo(f"{name}.npy")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{shown(path)}: {name} is packed by method {info.compress_type}; expected an archive "
+            "that numpy.savez or savez_compressed wrote"
+        )
     check_expansion(path, info.compress_size, info.file_size)
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
@@ -97,15 +101,16 @@ def read_npy(path: Path, split: str) -> Split:
 
     Labels are in `<stem>_labels.npy` beside it, if at all.
     """
-    with readable(path, "a NumPy array (.npy)"):
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    images = as_levels(images, shown(path))
+    images = as_levels(_open_npy(path), shown(path))
     beside = path.with_name(f"{path.stem}_labels.npy")
-    if not beside.exists():
+    if not beside.is_file():
         return Split(images)
-    with readable(beside, "a NumPy array (.npy)"):
-        labels = np.load(beside, allow_pickle=False)
-    return Split(images, as_labels(labels, len(images), shown(beside)))
+    return Split(images, as_labels(_open_npy(beside), len(images), shown(beside)))
+
+
+def _open_npy(path) -> np.memmap:
+    with readable(path, "a NumPy array (.npy)"):
+        return np.lib.format.open_memmap(path, mode="r")
 
 
 def read_idx_split(folder: Path, split: str) -> Split:
@@ -140,8 +145,10 @@ def read_idx(path: Path) -> np.ndarray:
             if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not 1 <= start[3] <= _MAX_RANK:
                 raise ValueError("it does not begin with the mark of uint8 idx files")
             shape = struct.unpack(f">{start[3]}I", file.read(4 * start[3]))
-            size = math.prod(shape)
-            check_expansion(path, path.stat().st_size, size)
+            size, packed_size = math.prod(shape), path.stat().st_size
+            if not zipped and size > packed_size:
+                raise ValueError(f"it is too short for an array of shape {shape}")
+            check_expansion(path, packed_size, size)
             data = file.read(size + 1)
     if len(data) != size:
         raise DataError(
@@ -149,31 +156,6 @@ def read_idx(path: Path) -> np.ndarray:
             f"array of shape {shape}); it may be truncated: fetch it again"
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
-
-
-def read_svhn_mat(path: Path, split: str) -> Split:
-    """`train_32x32.mat` or `test_32x32.mat` of SVHN: X [32, 32, 3, N], y [N, 1] with 10 for 0."""
-    arrays = _read_mat(path, ("X", "y"))
-    with readable(path, "a MATLAB file of SVHN"):
-        images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].astype(np.int32) % 10
-    images = as_levels(images, f"{shown(path)}: X")
-    return Split(images, as_labels(labels, len(images), f"{shown(path)}: y"))
-
-
-def read_chardata_mat(path: Path, split: str) -> Split:
-    """OMNIGLOT 28x28 as the importance-weighted autoencoder (Burda et al., 2016) uses it.
-
-    Images are columns of 784 intensities in [0, 1], each stored column by column.
-    """
-    prefix = {"train": "", "test": "test"}.get(split)
-    if prefix is None:
-        raise MissingSplitError(f"{shown(path)} has the splits train and test, not {split!r}")
-    arrays = _read_mat(path, (f"{prefix}data", f"{prefix}target"))
-    with readable(path, "the MATLAB file of OMNIGLOT"):
-        images = arrays[f"{prefix}data"].T.reshape(-1, 28, 28).transpose(0, 2, 1)
-        labels = np.argmax(arrays[f"{prefix}target"], axis=0)
-    images = as_levels(images, shown(path))
-    return Split(images, as_labels(labels, len(images), shown(path)))
 
 
 def collect_images(
@@ -223,12 +205,21 @@ def readable(path: Path, kind: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # Parsers raise whatever damaged bytes lead them to.
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except MemoryError as error:
         raise DataError(
-            f"{shown(path)} cannot be read as {kind} ({reason[:200]}); it may be truncated: fetch "
-            "it again"
+            f"{shown(path)} does not fit into memory ({_one_line(error)}); a plain array "
+            "NAME_SPLIT.npy is read from the disk"
         ) from error
+    except Exception as error:  # Parsers raise whatever damaged bytes lead them to.
+        raise DataError(
+            f"{shown(path)} cannot be read as {kind} ({_one_line(error)}); it may be truncated: "
+            "fetch it again"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
 def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarray]) -> np.memmap:
@@ -246,21 +237,3 @@ def _write_mapped(path: Path, shape: tuple[int, ...], images: Iterable[np.ndarra
             f"{shown(path)} cannot be written ({error.strerror or error}); this data set needs "
             f"{np.prod(shape, dtype=np.int64) / 2**30:.1f} GiB there: choose another --data_dir"
         ) from error
-
-
-def _read_mat(path, keys):
-    import scipy.io
-
-    with readable(path, f"a MATLAB file with the arrays {', '.join(keys)}"):
-        for name, shape, kind in scipy.io.whosmat(path):
-            if name in keys:
-                item = np.dtype(_MATLAB_TYPES[kind]).itemsize
-                check_expansion(path, path.stat().st_size, math.prod(shape) * item)
-        return scipy.io.loadmat(path, variable_names=keys)
-
-
-# Numbers only: cells and structures may hold anything.
-_MATLAB_TYPES = {
-    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    **dict(double="float64", single="float32", logical="uint8"),
-}

@@ -7,6 +7,8 @@ import numpy as np
 
 from tfgen.errors import DataError
 
+_ERRORS = "backslashreplace"  # different words stay different
+
 
 class Labels(NamedTuple):
     """int64 `[N]`, and the name of each number where the labels were words."""
@@ -25,7 +27,8 @@ def as_labels(
 
     Args:
         labels: `[N]` or `[N, 1]`: integers, booleans, floating-point whole numbers, or words, which
-            are numbered in alphabetical order; or `[N, C]`, one-hot.
+            are numbered in alphabetical order; or `[N, C]`, one-hot. Probabilities of classes are
+            refused: which class they stand for is not ours to say.
         num_images: N.
         where: the file and array, for the message.
         vocabulary: all words there are, when these may be a part of them. Default: these.
@@ -33,7 +36,7 @@ def as_labels(
     Raises:
         DataError: another shape, or nothing that names a class.
     """
-    labels = np.asarray(labels)
+    labels = _plain(np.asarray(labels))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # keras.datasets gives CIFAR's labels as a column.
     if labels.ndim == 2 and len(labels) == num_images and _is_one_hot(labels):
@@ -46,7 +49,24 @@ def as_labels(
     raise DataError(
         f"{where} has labels of shape {labels.shape} and type {labels.dtype}; "
         f"expected {num_images} integers, one for each image (or words, or one-hot rows)"
+        f"{_remedy(labels)}"
     )
+
+
+def _plain(labels):
+    """Words that are kept as Python objects, as an array of text."""
+    if labels.dtype != object or not all(isinstance(x, (str, bytes)) for x in labels.flat):
+        return labels
+    words = [x if isinstance(x, str) else x.decode("utf-8", _ERRORS) for x in labels.flat]
+    return np.array(words, str).reshape(labels.shape)
+
+
+def _remedy(labels) -> str:
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf" or not labels.size:
+        return ""
+    if np.allclose(labels.sum(axis=1), 1.0, atol=1e-3) and (labels >= 0).all():
+        return "; these are probabilities, of which np.argmax(labels, axis=1) is the likeliest"
+    return ""
 
 
 def _is_one_hot(labels) -> bool:
@@ -66,10 +86,10 @@ def _is_whole(labels) -> bool:
 
 def _numbered(labels, vocabulary) -> Labels:
     words = _words(labels)
-    names = np.unique(words if vocabulary is None else _words(vocabulary))
+    names = np.unique(words if vocabulary is None else _words(_plain(np.asarray(vocabulary))))
     return Labels(np.searchsorted(names, words).astype(np.int64), tuple(map(str, names)))
 
 
 def _words(labels):
     labels = np.asarray(labels)
-    return np.char.decode(labels, "utf-8", "replace") if labels.dtype.kind == "S" else labels
+    return np.char.decode(labels, "utf-8", _ERRORS) if labels.dtype.kind == "S" else labels

@@ -19,10 +19,10 @@ from tfgen.data.arrays import (
     MissingSplitError,
     Split,
     collect_images,
-    read_chardata_mat,
 )
 from tfgen.data.image_file import fit
 from tfgen.data.labels import Labels, as_labels
+from tfgen.data.mat_files import read_chardata_mat
 from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
 

@@ -10,17 +10,16 @@ from tfgen.data import libraries
 from tfgen.data.arrays import (
     MissingSplitError,
     Split,
-    read_chardata_mat,
     read_idx_split,
     read_npy,
     read_npz,
-    read_svhn_mat,
 )
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
 from tfgen.data.channels import with_channels
 from tfgen.data.folder_splits import PARTITION_FILES, SPLIT_FOLDERS, has_images
 from tfgen.data.folders import read_folder
 from tfgen.data.labels import Labels
+from tfgen.data.mat_files import read_chardata_mat, read_svhn_mat
 from tfgen.data.source import Source
 from tfgen.data.stacked import stack_digits
 from tfgen.errors import ConfigError, DataError
