@@ -2,14 +2,21 @@
 
 import errno
 import gzip
+import io
+import math
+import os
+import resource
 import struct
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
 import scipy.io
 
-from tfgen.data import arrays, load
+from tfgen.data import Pipeline, arrays, load, mat_files
 from tfgen.data.arrays import MissingSplitError, collect_images, read_idx, read_npy, read_npz
+from tfgen.data.image_file import read_header
 from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
 
@@ -66,7 +73,8 @@ def test_something_else_called_npz(tmp_path, content):
             np.save(file, np.zeros([2, 3, 3], np.uint8))
     else:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"made\.npz cannot be read"):
+    message = r"holds one bare array.*savez" if content is None else "cannot be read"
+    with pytest.raises(DataError, match=rf"made\.npz {message}"):
         read_npz(path, "train")
 
 
@@ -116,6 +124,127 @@ def test_wrong_labels(tmp_path, images, labels):
     np.savez(path, x_train=images, y_train=labels)
     with pytest.raises(DataError, match=r"made\.npz: y_train .*expected 12 integers"):
         load(f"npz:{path}")
+
+
+RIGHT = {
+    "0 and 1 as uint8": lambda x: (x > 127).astype(np.uint8),
+    "0 and 1 as int64": lambda x: (x > 127).astype(np.int64),
+    "0 and 1 as float": lambda x: (x > 127).astype(np.float32),
+    "bool": lambda x: x > 127,
+}
+
+
+@pytest.mark.parametrize("form", RIGHT)
+@pytest.mark.parametrize("binarize", [None, "threshold", "dynamic"])
+def test_black_and_white_however_it_is_kept(tmp_path, images, form, binarize):
+    np.savez(tmp_path / "a.npz", x_train=RIGHT[form](images))
+    source = load(f"npz:{tmp_path / 'a.npz'}")
+    np.testing.assert_array_equal(source.images, (images > 127) * 255)
+    pipeline = Pipeline(source, 12, training=False, binarize=binarize)
+    np.testing.assert_array_equal(pipeline.batch(0)["images"], images > 127)
+
+
+def test_channels_before_height_and_width_are_named(tmp_path, images):
+    np.savez(tmp_path / "a.npz", x_train=images.transpose(0, 3, 1, 2).repeat(3, axis=-1))
+    with pytest.raises(DataError, match=r"transpose\(0, 2, 3, 1\)"):
+        load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def zeros_npz(path, shape):
+    """What numpy.savez_compressed writes of zeros, without the zeros ever being in memory."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x_train.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(header.getvalue())
+        for _ in range(math.prod(shape) // 2**20):
+            file.write(bytes(2**20))
+
+
+def zeros_idx(path, shape):
+    with gzip.open(path, "wb") as file:
+        file.write(struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape))
+        for _ in range(math.prod(shape) // 2**20):
+            file.write(bytes(2**20))
+
+
+def zeros_mat(path, shape):
+    # The array says it is small; the stream that it is in holds the zeros all the same.
+    scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 1), np.uint8), "y": [[1]]})
+    pack = zlib.compressobj()
+    stream = b"".join(pack.compress(bytes(2**20)) for _ in range(math.prod(shape) // 2**20))
+    stream += pack.flush()
+    with open(path, "ab") as file:
+        file.write(struct.pack("<II", 15, len(stream)) + stream)
+
+
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [
+        (zeros_npz, lambda path: read_npz(path, "train")),
+        (zeros_idx, read_idx),
+        (zeros_mat, lambda path: mat_files.read_svhn_mat(path, "train")),
+    ],
+)
+def test_a_small_file_of_many_zeros_is_refused_before_memory_is_taken(tmp_path, write, read):
+    path = tmp_path / "bomb"
+    write(path, (384, 1024, 1024))
+    assert path.stat().st_size < 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"bomb says that .* bytes unpack to .*, over 200 times"):
+        read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # 64 MiB
+
+
+def test_foreign_packings_are_refused(tmp_path, images):
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+            array = io.BytesIO()
+            np.save(array, images)
+            archive.writestr("x_train.npy", array.getvalue())
+        with pytest.raises(DataError, match=rf"x_train is packed by method {method}.*savez"):
+            read_npz(tmp_path / "a.npz", "train")
+
+
+def test_encrypted_archives_are_refused(archive):
+    content = bytearray(archive.read_bytes())
+    for mark, offset in ((b"PK\1\2", 8), (b"PK\3\4", 6)):  # the flag, in both kinds of header
+        place = -1
+        while (place := content.find(mark, place + 1)) >= 0:
+            content[place + offset] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read .*(encrypted|password)"):
+        read_npz(archive, "train")
+
+
+def test_an_archive_called_npy_is_refused(tmp_path, images):
+    with open(tmp_path / "cifar10_train.npy", "wb") as file:
+        np.savez(file, images=images)
+    with pytest.raises(DataError, match=r"cifar10_train\.npy cannot be read as a NumPy array"):
+        load("cifar10", "train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: read_npz(path, "train"),
+        lambda path: read_npy(path, "train"),
+        read_idx,
+        lambda path: mat_files.read_svhn_mat(path, "train"),
+        lambda path: mat_files.read_chardata_mat(path, "train"),
+        read_header,
+        lambda path: load(f"npz:{path}"),
+        lambda path: load(f"folder:{path}"),
+    ],
+)
+def test_pipes_are_refused_at_once(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"is a named pipe; expected a|is no f"):
+        read(tmp_path / "pipe")
 
 
 def test_npy_is_mapped(tmp_path, images):

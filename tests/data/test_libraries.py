@@ -167,6 +167,28 @@ def test_libraries_that_fail_become_one_sentence(tmp_path, no_network):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "mnist:3.0.1", "no_such_set", "huggingface:mnist"])
+def test_without_a_network_tfds_is_not_asked(tmp_path, monkeypatch, name):
+    def refused(address, timeout):
+        raise OSError(f"no route to {address[0]} within {timeout} s")
+
+    def unexpected(*args, **kwargs):
+        raise AssertionError("TFDS would try again for minutes")
+
+    monkeypatch.setattr("socket.create_connection", refused)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", unexpected)
+    with pytest.raises(DataError, match=r"cannot be fetched \(no network: .* no route to"):
+        load(f"tfds:{name}", "train", tmp_path)
+
+
+def test_prepared_sets_need_no_network(tmp_path, monkeypatch):
+    before = load("tfds:small_faces", "train", tmp_path)
+    monkeypatch.setattr(libraries, "_check_network", lambda: 1 / 0)
+    monkeypatch.setattr(tfds, "list_builders", list)  # as if nobody had the code any more
+    np.testing.assert_array_equal(load("tfds:small_faces", "train", tmp_path).images, before.images)
+
+
 def test_tfds_missing(tmp_path, monkeypatch):
     import sys
 

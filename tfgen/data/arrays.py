@@ -22,6 +22,7 @@ from tfgen.data.source import MEMORY_LIMIT_BYTES, Array
 from tfgen.errors import DataError
 from tfgen.files.expansion import check_expansion
 from tfgen.files.names import shown
+from tfgen.files.regular import regular_file
 from tfgen.files.replacing import replace_file
 
 
@@ -48,6 +49,8 @@ class MissingSplitError(DataError):
 
 def read_npz(path: Path, split: str) -> Split:
     """Arrays `x_SPLIT` (images) and, where present, `y_SPLIT` (labels) of a NumPy archive."""
+    with readable(path, "a NumPy archive (.npz)"):
+        _refuse_bare_array(path)
     with readable(path, "a NumPy archive (.npz)"), zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         if f"x_{split}" not in names:
@@ -64,6 +67,15 @@ def read_npz(path: Path, split: str) -> Split:
             others = sorted(name for name in names if name.startswith("y_"))
             vocabulary = np.concatenate([_member(archive, name, path).ravel() for name in others])
     return Split(images, as_labels(labels, len(images), f"{shown(path)}: y_{split}", vocabulary))
+
+
+def _refuse_bare_array(path) -> None:
+    with open(path, "rb") as file:
+        if file.read(6) == np.lib.format.MAGIC_PREFIX:
+            raise DataError(
+                f"{shown(path)} holds one bare array; expected an archive with names: "
+                "numpy.savez(path, x_train=array)"
+            )
 
 
 def _member(archive, name, path) -> np.ndarray:
@@ -202,6 +214,7 @@ def collect_images(
 def readable(path: Path, kind: str) -> Iterator[None]:
     """Turns what parsers raise on damaged files into a `DataError` that names the file."""
     try:
+        regular_file(path, DataError)
         yield
     except DataError:
         raise

@@ -15,6 +15,7 @@ import PIL.Image
 from tfgen.errors import DataError
 from tfgen.files.expansion import check_expansion
 from tfgen.files.names import shown
+from tfgen.files.regular import regular_file
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -75,7 +76,7 @@ def image_format(path: Path) -> str | None:
         DataError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open(regular_file(path, DataError), "rb") as file:
             start = file.read(_MAGIC_BYTES)
     except OSError as error:
         raise damaged(path, error) from error

@@ -6,6 +6,7 @@ Whatever a library raises while fetching (no network, no space, a moved address)
 
 import contextlib
 import importlib
+import os
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -106,7 +107,8 @@ def fetch_tfds(
             "pip install tensorflow-datasets"
         ) from error
     with _fetching(f"TensorFlow Datasets ({name})"):
-        if name.split("/")[0].split(":")[0] not in tfds.list_builders():
+        known = name.split("/")[0].split(":")[0]
+        if known not in tfds.list_builders() and not (_tfds_folder(data_dir) / known).is_dir():
             _check_network()
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared() and type(builder).__module__.startswith(tfds.__name__):
@@ -202,6 +204,11 @@ def _resized(image, image_size):
 def _chain(first, rest):
     yield first
     yield from rest
+
+
+def _tfds_folder(data_dir: Path | None) -> Path:
+    """Where TFDS keeps what it prepared."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
 def _check_network() -> None:

@@ -55,11 +55,11 @@ def _read_mat(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
 
     with readable(path, f"a MATLAB file with the arrays {', '.join(keys)}"):
         size = path.stat().st_size
+        _check_elements(path, size)
         for name, shape, kind in scipy.io.whosmat(path):
             if name in keys:
                 numbers = math.prod(shape) * np.dtype(_TYPES[kind]).itemsize
                 check_expansion(path, size, numbers)
-        _check_elements(path, size)
         return scipy.io.loadmat(path, variable_names=keys)
 
 

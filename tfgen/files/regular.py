@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from tfgen.errors import UserError
+from tfgen.files.names import shown
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -38,5 +39,5 @@ def regular_file(path: str | os.PathLike, error: type[UserError] = UserError) ->
         raise error(f"{str(path)!r} cannot be the path of a file; give another") from None
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-        raise error(f"{path} is {kind}; expected a regular file")
+        raise error(f"{shown(path)} is {kind}; expected a regular file")
     return path

@@ -1,10 +1,10 @@
 """The data a run was trained on, remembered so that a later change does not pass unseen."""
 
-import json
 from pathlib import Path
 
 from tfgen.data import Source
-from tfgen.files.replacing import replace_file
+from tfgen.errors import UserError
+from tfgen.files.json_file import read_json, write_json
 
 
 class DataRecord:
@@ -36,16 +36,15 @@ class DataRecord:
 
     def write(self, source: Source) -> None:
         """Remembers what the run is trained on."""
-        with replace_file(self.path) as temporary:
-            temporary.write_text(json.dumps(_description(source)) + "\n", encoding="utf-8")
+        write_json(self.path, _description(source))
 
     def _read(self) -> dict:
         """What was written, or nothing where that is missing or damaged."""
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-            return record if isinstance(record["examples"], int) else {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            record = read_json(self.path)
+        except UserError:
             return {}
+        return record if isinstance(record.get("examples"), int) else {}
 
 
 def _description(source) -> dict:
