@@ -1,12 +1,11 @@
 """JSON, read with suspicion."""
 
 import json
-import os
-import socket
 import stat
 
 import numpy as np
 import pytest
+from irregular import irregular_files
 
 from tfgen.errors import ConfigError, UserError
 from tfgen.files.json_file import MOST_BYTES, parse_json, read_json, to_json, write_json
@@ -93,27 +92,6 @@ def test_what_has_no_form_in_json_is_not_written(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"a\.json cannot be read: No such file .*; restore it"):
         read_json(tmp_path / "a.json", ConfigError)
-
-
-def irregular_files(folder):
-    """Paths by what lies there: what a reader of regular files must not open."""
-    os.mkfifo(folder / "pipe")
-    # The path of a socket is short by law, that of a test's folder is not.
-    place = os.getcwd()
-    try:
-        os.chdir(folder)
-        with socket.socket(socket.AF_UNIX) as found:
-            found.bind("socket")
-    finally:
-        os.chdir(place)
-    (folder / "link").symlink_to("pipe")
-    return {
-        "a folder": folder,
-        "a named pipe": folder / "pipe",
-        "a socket": folder / "socket",
-        "a device": "/dev/zero",
-        "a named pipe.": folder / "link",
-    }
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):

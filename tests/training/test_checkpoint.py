@@ -1,20 +1,18 @@
 """Exact resume, and what happens to checkpoints when things go wrong."""
 
-import json
 import os
 import resource
 import subprocess
 import sys
 
 import keras
-import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
 from toy_model import ToyModel, assert_same_state, make_toy, run_steps, state
 
 from tfgen.errors import CheckpointError
-from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
+from tfgen.files.tensor_file import CorruptFileError, write_tensors
 from tfgen.training import CheckpointManager, Model, load_weights_only
 from tfgen.training.strategy import strategy_from_name
 from tfgen.training.variable_names import match_names, unique_names
@@ -217,6 +215,21 @@ class TestDamage:
         # It is neither lost nor in the way.
         assert file_names(tmp_path) == ["checkpoint-00000000.safetensors", path.name + ".corrupt"]
 
+    @pytest.mark.parametrize(
+        "note",
+        [{}, {"extra": {}}, {"extra": {}, "averages": {"model/w": "model/no"}}]
+        + [{"extra": {}, "averages": averages} for averages in ([], {"a": ["b"]}, {"a": 1})],
+    )
+    def test_a_tensor_file_of_something_else(self, tmp_path, note):
+        manager = CheckpointManager(tmp_path)
+        manager.save(make_toy(), {"number": 1})
+        newer = tmp_path / "checkpoint-00000007.safetensors"
+        write_tensors(newer, {"model/w": np.zeros(3, np.float32)}, note)
+        with pytest.raises(CorruptFileError, match=f"{newer.name} is corrupt or no checkpoint"):
+            load_weights_only(make_toy(), newer)
+        with pytest.warns(UserWarning, match="before it"):
+            assert manager.restore(make_toy()) == {"number": 1}
+
     def test_nothing_whole_is_left(self, tmp_path):
         path = self.damaged(tmp_path, DAMAGE["weights"])
         older = tmp_path / "checkpoint-00000000.safetensors"
@@ -264,6 +277,14 @@ class TestKeeping:
         assert "checkpoint-00000000.safetensors is kept" in str(error.value)
         assert file_names(tmp_path) == ["checkpoint-00000000.safetensors"]
         assert manager.restore(make_toy()) == {"good": True}
+
+    def test_leftovers_of_a_killed_save_are_removed(self, tmp_path):
+        mine = tmp_path / ".tmpfile-of-mine"
+        leftovers = [tmp_path / ".checkpoint-1.0a.tmp.safetensors", tmp_path / ".tmpJrhPqQ"]
+        for path in (mine, *leftovers):
+            path.write_bytes(b"half")
+        CheckpointManager(tmp_path).save(make_toy())
+        assert file_names(tmp_path) == [mine.name, "checkpoint-00000000.safetensors"]
 
     def test_directory_that_is_a_file(self, tmp_path):
         path = tmp_path / "file"
@@ -360,44 +381,6 @@ def test_killed_during_a_save(tmp_path):
         ["unlink", "1", "True", "2", "2"],
     ]
     assert not [name for name in file_names(tmp_path) if name.startswith(".")]
-
-
-TENSORS = {
-    "bytes": np.arange(3, dtype=np.uint8),
-    "empty": np.zeros([0, 4], np.float32),
-    "scalar": np.array(2**40, np.int64),
-    "matrix": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-    "half": np.array([1.5, np.nan], np.float16),
-    "brain": np.array([1.5, -np.inf], ml_dtypes.bfloat16),
-    "flags": np.array([True, False]),
-}
-
-
-class TestTensorFile:
-    def test_round_trip(self, tmp_path):
-        path = tmp_path / "a.safetensors"
-        write_tensors(path, TENSORS, {"note": [1, "ü"]})
-        tensors, note = read_tensors(path)
-        assert note == {"note": [1, "ü"]}
-        assert list(tensors) == list(TENSORS)
-        for name, array in TENSORS.items():
-            assert tensors[name].dtype == array.dtype
-            np.testing.assert_array_equal(tensors[name], array)
-
-    def test_layout_is_that_of_safetensors(self, tmp_path):
-        path = tmp_path / "a.safetensors"
-        write_tensors(path, TENSORS, {})
-        content = path.read_bytes()
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        assert length % 8 == 0
-        assert all(isinstance(value, str) for value in header.pop("__metadata__").values())
-        offset = 0
-        for entry in header.values():
-            assert entry["data_offsets"][0] == offset
-            offset = entry["data_offsets"][1]
-        assert len(content) == 8 + length + offset
-        assert header["brain"] == {"dtype": "BF16", "shape": [2], "data_offsets": [63, 67]}
 
 
 class TestNames:

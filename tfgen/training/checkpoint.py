@@ -128,8 +128,10 @@ class CheckpointManager:
     def _remove_leftovers(self):
         """Deletes what a killed process had not finished."""
         if self.directory.is_dir():
-            for path in self.directory.glob(".checkpoint-*.tmp.safetensors"):
-                path.unlink(missing_ok=True)
+            # Ours, and those of the library that writes tensors.
+            for pattern in (".checkpoint-*.tmp.safetensors", ".tmp??????"):
+                for path in self.directory.glob(pattern):
+                    path.unlink(missing_ok=True)
 
     def _set_aside(self, damaged):
         """Renames corrupt files, so that they neither count as kept nor are tried again."""
@@ -171,9 +173,21 @@ def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | N
 
 def _read(path):
     try:
-        return read_tensors(path)
+        tensors, note = read_tensors(path)
     except OSError as error:
         raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if not _is_of_a_model(note, tensors):
+        raise CorruptFileError(f"{path} is corrupt or no checkpoint of a model.")
+    return tensors, note
+
+
+def _is_of_a_model(note, tensors) -> bool:
+    extra, averages = note.get("extra"), note.get("averages")
+    return (
+        isinstance(extra, dict)
+        and isinstance(averages, dict)
+        and all(isinstance(name, str) and name in tensors for name in averages.values())
+    )
 
 
 def _assign(path, variables, tensors):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tiny import PLAIN, digits, distinct_batch, relu_net, smooth_batch_norm_net, threat_model
 
 from tfgen.errors import CheckpointError, ConfigError, UserError
+from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.privacy import (
     ATTACKS,
     AttackSettings,
@@ -328,6 +329,17 @@ class TestRuns:
             run(attack_of(noise=0.1), checkpoint=path)
         with pytest.raises(CheckpointError, match="other seeds"):
             run(attack_of(), checkpoint=path, seed=9)
+
+    @pytest.mark.parametrize("damage", [{"seconds": None}, {"0": None}, {"0": np.zeros(3)}])
+    def test_a_checkpoint_without_its_state_is_refused(self, tmp_path, damage):
+        path = tmp_path / "attack.safetensors"
+        run(attack_of(), checkpoint=path)
+        arrays, note = read_tensors(path)
+        arrays |= damage
+        kept = {name: array for name, array in arrays.items() if array is not None}
+        write_tensors(path, kept, note)
+        with pytest.raises(CheckpointError, match="does not hold the state of this attack"):
+            run(attack_of(), checkpoint=path)
 
     def test_the_model_is_not_touched(self):
         attack = attack_of()
