@@ -126,6 +126,13 @@ def test_bernoulli(run, saved, checkpoint, tmp_path):
     assert metrics["origin"] == {"file": "checkpoint.pt", "epoch": 4, "global_step": 300}
 
 
+def test_options_and_weights_without_a_file(checkpoint):
+    """What follows the reading of a file, tried without PyTorch too."""
+    model, config = convert.convert(checkpoint.args, checkpoint.weights())
+    assert_same_as_authors(model, checkpoint)
+    assert config["data"]["binarize"] == "dynamic"
+
+
 def test_logistic_mixture_with_flow(run, writer, reference_values, tmp_path):
     checkpoint = Checkpoint(reference_values("nvae_logistic_flow"))
     writer("nvae", tmp_path / "checkpoint.pt", checkpoint.weights(), checkpoint.args)

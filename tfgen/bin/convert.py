@@ -134,7 +134,7 @@ def convert(official_config, state, image_shape=None, edge: str = "exact"):
         "flip": options["decoder"] != "bernoulli",
     }
     config = {"model": {"name": "nvae", **options}, "data": section}
-    return model, complete(config, {"nvae": NVAE})
+    return model, complete(config)
 
 
 def run() -> None:
