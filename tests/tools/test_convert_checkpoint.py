@@ -16,7 +16,9 @@ from absl.testing import flagsaver
 
 import tfgen
 from tfgen.bin import arguments, convert
+from tfgen.errors import CheckpointError, UserError
 from tfgen.generative.nvae import official
+from tfgen.generative.vaebm import official as energies
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -131,6 +133,52 @@ def test_options_and_weights_without_a_file(checkpoint):
     model, config = convert.convert(checkpoint.args, checkpoint.weights())
     assert_same_as_authors(model, checkpoint)
     assert config["data"]["binarize"] == "dynamic"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": ["mnist"]},
+        {"dataset": None},
+        {"dataset": "faces_²"},
+        {"dataset": "faces_" + 5000 * "9"},
+        {"num_latent_scales": {"a": 1}},
+        {"num_channels_enc": "32", "num_channels_dec": "32"},
+        {"arch_instance": 3},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_options_of_other_types(checkpoint, changes):
+    for shape in (None, (28, 28, 1)) if "dataset" not in changes else (None,):
+        with pytest.raises(UserError):
+            convert.convert(checkpoint.args | changes, checkpoint.weights(), shape)
+    if not isinstance(changes.get("dataset", ""), str):
+        with pytest.raises(CheckpointError, match="training option dataset is"):
+            convert.convert(checkpoint.args | changes, checkpoint.weights(), (28, 28, 1))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 2, 3, 4, 5)])
+def test_weights_of_other_ranks(checkpoint, shape):
+    state = checkpoint.weights() | {"stem.weight": np.zeros(shape, np.float32)}
+    with pytest.raises(CheckpointError, match=r"entry stem\.weight has shape"):
+        convert.convert(checkpoint.args, state)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"conv1.weight": np.zeros(())},
+        {"conv1.weight": np.zeros((0, 1, 3, 3))},
+        {"conv1.weight": np.zeros((8, 1, 3, 3)), "blocks.x.conv1.weight": np.zeros((8, 8, 3, 3))},
+        {"conv1.weight": np.zeros((8, 1, 3, 3)), "blocks.": 0},
+        {"conv1.weight": np.zeros((8, 1, 3, 3)), f"blocks.{10**12}.conv1.weight": 0},
+    ],
+    ids=lambda state: " ".join(state)[:60],
+)
+def test_weights_of_no_energy(state):
+    with pytest.raises(CheckpointError, match="no energy network"):
+        energies.options_from_official(state, (28, 28, 1))
 
 
 def test_logistic_mixture_with_flow(run, writer, reference_values, tmp_path):

@@ -1,7 +1,7 @@
 """Opens files of PyTorch, in a process of its own: one that holds TensorFlow too may crash."""
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfgen.errors import CheckpointError, UserError
+from tfgen.files.json_file import parse_json
+from tfgen.files.regular import regular_file
 
 # Names the Python that has PyTorch, where that is another one than runs this program.
 PYTHON_VARIABLE = "TFGEN_TORCH_PYTHON"
@@ -63,9 +65,12 @@ def read_torch_file(
             it may without `allow_pickle`, or one of its tensors is no tensor or not finite.
         UserError: PyTorch is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
+    try:
+        path = regular_file(path, CheckpointError)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     switches = ["mmap"] * _is_whole_archive(path) + ["pickle"] * allow_pickle
     with tempfile.TemporaryDirectory() as folder:
         reply = _ask(path, folder, arrays, ",".join(plain), *switches)
@@ -79,10 +84,18 @@ def _ask(path, folder, *arguments) -> dict:
     command = [torch_python(), "-P", _READER, path, folder, *arguments]
     ended = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True)
     try:
-        return json.loads((Path(folder) / "reply.json").read_text(encoding="utf-8"))
+        text = (Path(folder) / "reply.json").read_bytes()
     except FileNotFoundError:
-        last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise CheckpointError(f"{path} could not be read by PyTorch: {last}") from None
+        raise CheckpointError(
+            f"{path} could not be read by PyTorch: {_last_words(ended)}"
+        ) from None
+    return parse_json(text, f"what PyTorch found in {path}", CheckpointError, "take another copy")
+
+
+def _last_words(ended) -> str:
+    if ended.returncode < 0:
+        return f"it was ended by {signal.Signals(-ended.returncode).name}"
+    return (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
 
 
 def _refuse(path, reply) -> None:
@@ -92,8 +105,10 @@ def _refuse(path, reply) -> None:
             "reading the authors' checkpoints needs PyTorch, which is not installed: "
             f"pip install 'tfgen[torch]', or name a Python that has it in {PYTHON_VARIABLE}"
         )
-    if error == "memory":
-        raise MemoryError(f"not enough memory to read {path}")
+    if error == "bounds":
+        raise CheckpointError(
+            f"{path} asks for more memory than there is, or than an honest file of its size needs"
+        )
     if error == "unsafe":
         raise CheckpointError(
             f"{path} asks for {reply['asks']} while it is read, which could run code; if you trust "
@@ -112,14 +127,27 @@ def _is_whole_archive(path) -> bool:
         if not zipfile.is_zipfile(path):
             return False
         with zipfile.ZipFile(path) as archive:
+            _refuse_packed(path, archive)
             broken = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError):
+    except CheckpointError:
+        raise
+    except Exception:  # `zipfile` raises all kinds on damaged files
         broken = "its table of contents"
     if broken:
         raise CheckpointError(
             f"{path} is damaged: {broken} does not match its checksum; copy or download it again"
         )
     return True
+
+
+def _refuse_packed(path, archive) -> None:
+    """PyTorch writes its entries one after the other as they are; what unpacks is a bomb."""
+    entries = archive.infolist()
+    plain = all(e.compress_type == zipfile.ZIP_STORED and not e.flag_bits & 1 for e in entries)
+    if not plain or sum(e.file_size for e in entries) > path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is no archive of PyTorch: its entries are compressed, encrypted or overlap"
+        )
 
 
 def _read_arrays(path, entries, folder) -> dict[str, np.ndarray]:

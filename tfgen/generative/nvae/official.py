@@ -51,8 +51,10 @@ _RENAMED = {
     "residual_posterior": "res_dist",
     "num_flows": "num_nf",
 }
+_PLAIN, _TEXT = bool | int | float | str, ("dataset", "arch_instance")
 _BINARY = ("mnist", "omniglot")
 _IMAGE_SIZES = {"mnist": 28, "omniglot": 28, "cifar10": 32, "ffhq": 256}
+_SIZE = re.compile(r"[1-9][0-9]{0,3}")
 
 
 def options_from_official(config: Mapping, image_shape=None) -> dict:
@@ -64,7 +66,7 @@ def options_from_official(config: Mapping, image_shape=None) -> dict:
         image_shape: of the data; by default that of the named data set.
 
     Raises:
-        CheckpointError: an option is missing.
+        CheckpointError: an option is missing, or of a type that it never has.
         ConfigError: the options are known, but nothing here can do that.
     """
     config = {**_LATER, **config}
@@ -74,6 +76,12 @@ def options_from_official(config: Mapping, image_shape=None) -> dict:
             f"the training options lack {', '.join(sorted(missing))}; expected those of the "
             "authors' train.py"
         )
+    for name in sorted({"dataset", *_RENAMED.values()}):
+        if not isinstance(config[name], _PLAIN) or isinstance(config[name], str) != (name in _TEXT):
+            raise CheckpointError(
+                f"the training option {name} is {config[name]!r}; expected that of the authors' "
+                "train.py"
+            )
     dataset, mixtures = config["dataset"], config["num_mixture_dec"]
     if config["num_channels_enc"] != config["num_channels_dec"]:
         raise ConfigError("checkpoints with different encoder and decoder widths are not supported")
@@ -94,7 +102,7 @@ def options_from_official(config: Mapping, image_shape=None) -> dict:
 def _image_shape(dataset):
     """Of a data set that the authors' loaders know; most names end in their size."""
     ending = str(dataset).rpartition("_")[2]
-    side = _IMAGE_SIZES.get(dataset) or (int(ending) if ending.isdigit() else None)
+    side = _IMAGE_SIZES.get(dataset) or (int(ending) if _SIZE.fullmatch(ending) else None)
     if side is None:
         raise ConfigError(f"data set {dataset!r} has no known image size; give image_shape")
     return side, side, 1 if dataset in _BINARY else 3
@@ -256,7 +264,10 @@ def assign_slots(wanted: Mapping[str, tuple], state: Mapping[str, np.ndarray], w
     values = {}
     for name, (variable, row, order) in wanted.items():
         array = np.asarray(given[name])
-        array = array.reshape(-1) if order is None else array.transpose(order)
+        if order is None:
+            array = array.reshape(-1)
+        elif array.ndim == len(order):
+            array = array.transpose(order)
         target = values.setdefault(id(variable), (variable, variable.numpy().copy()))[1]
         expected = target.shape if row is None else target[row].shape
         if array.shape != expected:

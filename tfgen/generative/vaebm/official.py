@@ -73,11 +73,9 @@ def options_from_official(state: Mapping[str, np.ndarray], image_shape) -> dict:
     Raises:
         CheckpointError: the entries are those of no energy network of the paper.
     """
-    if "conv1.weight" not in state:
-        raise CheckpointError("the checkpoint has no conv1.weight; it holds no energy network")
-    base = np.shape(state["conv1.weight"])[0]
-    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-    widths = [np.shape(state[f"blocks.{i}.conv1.weight"])[0] for i in range(count)]
+    base = _width(state, "conv1.weight")
+    count = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+    widths = [_width(state, f"blocks.{i}.conv1.weight") for i in range(count)]
     skips = [f"blocks.{i}.skip.0.weight" in state for i in range(count)]
     for name, blocks in ARCHITECTURES.items():
         before = [1, *(multiple for multiple, _ in blocks)]
@@ -87,3 +85,11 @@ def options_from_official(state: Mapping[str, np.ndarray], image_shape) -> dict:
     raise CheckpointError(
         f"an energy network of widths {[base, *widths]} is none of {', '.join(ARCHITECTURES)}"
     )
+
+
+def _width(state, name) -> int:
+    """Channels that come out of the convolution with this kernel."""
+    shape = np.shape(state.get(name, 0))
+    if len(shape) != 4 or not min(shape):
+        raise CheckpointError(f"the checkpoint has no kernel {name}; it holds no energy network")
+    return shape[0]
