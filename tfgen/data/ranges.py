@@ -46,7 +46,9 @@ def as_intensities(images: Any, where: str | os.PathLike = "the array of images"
     return tf.convert_to_tensor(pixels.astype(np.float32) / np.float32(white))
 
 
-def checked_in_dataset(images: tf.Tensor, where: str = "a batch of images") -> tf.Tensor:
+def checked_in_dataset(
+    images: tf.Tensor, where: str = "a batch of images", check: Callable | None = None
+) -> tf.Tensor:
     """One batch within `tf.data.Dataset.map` as float32 in [0, 1], or why it is none.
 
     The check runs on the host when the batch is made. What it raises reaches the user as an error
@@ -56,16 +58,18 @@ def checked_in_dataset(images: tf.Tensor, where: str = "a batch of images") -> t
         images: floating point or bool, any shape. Whether integers mean 0 and 1 or 0 to 255 cannot
             be told from one batch.
         where: what they are called, for the message. Default "a batch of images".
+        check: `(images, where)` to float32 images. Default: `as_intensities`.
 
     Raises:
         DataError: integers.
     """
+    check = as_intensities if check is None else check
 
-    def check(batch):
-        return as_intensities(batch, where).numpy()
+    def look(batch):
+        return check(batch, where).numpy()
 
-    images = _symbolic(images, where)
-    checked = tf.numpy_function(check, [images], tf.float32, stateful=False)
+    images = check(images, where)
+    checked = tf.numpy_function(look, [images], tf.float32, stateful=False)
     return tf.ensure_shape(checked, images.shape)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.doors import TakesImages
 from tfgen.errors import DataError
 from tfgen.generative.signatures import generator_signatures
 from tfgen.ops.random_streams import number
@@ -75,7 +76,7 @@ def batch_size_of(x):
     return x.shape[0] or tf.shape(x)[0]
 
 
-class Generator:
+class Generator(TakesImages):
     """Mixin: what any generator can do once it says its noise and how noise becomes images.
 
     A subclass provides `image_shape`, `noise_spec` and `generate`.

@@ -24,6 +24,10 @@ class OverVAE(Generator):
         """The VAE as it is asked; `prepared()` where that is worth its while."""
         return self.vae
 
+    def as_images(self, images, where="the images"):
+        """Images as the VAE takes them."""
+        return self.vae.as_images(images, where)
+
     @property
     def groups(self) -> list[str]:
         """Names of the latent groups, in the order in which they are drawn."""

@@ -1,6 +1,5 @@
 """The base of every model that is trained: a `keras.Model` whose step cannot poison itself."""
 
-import warnings
 from collections.abc import Callable
 
 import keras
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.ops import random_streams
 from tfgen.training.joint_optimizer import JointOptimizer
+from tfgen.training.keras_methods import KerasMethods
 from tfgen.training.replicas import (
     is_multi_worker,
     mean_over_replicas,
@@ -27,8 +27,6 @@ from tfgen.training.update import (
     sum_of_squares,
 )
 
-INITIAL_LOSS_SCALE = 2.0**10  # the recipe of NVAE; Keras would start at 2**15
-
 _COUNTERS = {
     "train_steps": 0,
     "skipped_steps": 0,
@@ -38,7 +36,7 @@ _COUNTERS = {
 }
 
 
-class Model(keras.Model):
+class Model(KerasMethods):
     """A `keras.Model` with the training step that deep generative models need.
 
     A subclass implements `training_loss`; `compile` takes any Keras optimizer and no loss, and
@@ -169,7 +167,7 @@ class Model(keras.Model):
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """One guarded update; returns the means of the reported scalars so far in this epoch."""
-        output, gradients = self.compute_gradients(_single(data))
+        output, gradients = self.compute_gradients(self.batch_of(data))
         variables = self.trainable_variables
         updates = mean_updates(output.updates)
         with tf.init_scope():
@@ -207,7 +205,7 @@ class Model(keras.Model):
         """Adds one batch to the means of `evaluation_logs` over the data set."""
         logs = {
             name: tf.cast(value, tf.float32)
-            for name, value in self.evaluation_logs(_single(data)).items()
+            for name, value in self.evaluation_logs(self.batch_of(data)).items()
         }
         batch_size = tf.shape(next(iter(logs.values())))[:1]
         sums = {name: tf.reduce_sum(value, axis=0) for name, value in logs.items()}
@@ -215,36 +213,6 @@ class Model(keras.Model):
         packed = sum_over_replicas(packed)
         self._test_means.update(packed[1:], weight=packed[0])
         return self._step_logs(self._test_means)
-
-    def compile(self, optimizer="rmsprop", steps_per_execution=1, auto_scale_loss=True, **kwargs):
-        """Keras's `compile`; under `mixed_float16` the loss scale starts at 2**10."""
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
-            optimizer = keras.optimizers.LossScaleOptimizer(
-                optimizer, initial_scale=INITIAL_LOSS_SCALE
-            )
-        if steps_per_execution > 1 and self.distribute_strategy.num_replicas_in_sync > 1:
-            warnings.warn(
-                "Keras 3 cannot run several steps per execution on several replicas; "
-                f"steps_per_execution={steps_per_execution} becomes 1.",
-                stacklevel=2,
-            )
-            steps_per_execution = 1
-        super().compile(
-            optimizer=optimizer,
-            steps_per_execution=steps_per_execution,
-            auto_scale_loss=False,
-            **kwargs,
-        )
-        # Keras averages the loss here, but only its own train_step feeds it: it would report 0.
-        self._loss_tracker = None
-
-    def compile_from_config(self, config):
-        """Compiles a loaded model as it was compiled when it was saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.build_optimizer()
 
     def build_optimizer(self) -> None:
         """Makes the optimizer's variables, once all of the model's own exist.
@@ -368,8 +336,3 @@ class Model(keras.Model):
                 f"{self.name} has no variables yet; under a distribution strategy, call it on a "
                 "batch inside strategy.scope() before fit."
             )
-
-
-def _single(data):
-    """Arrays given to `fit` arrive as a tuple of one."""
-    return data[0] if isinstance(data, tuple) and len(data) == 1 else data

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.elements import images_of
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.selection import HeldOutSelection
@@ -31,7 +32,7 @@ class NCPTraining:
         its negatives come from. Both classes share one context, so it carries no label.
         """
         self.ensure_built()
-        images = data["images"] if isinstance(data, dict) else data
+        images = images_of(data)
         walk = self.vae.prepared().walk_posterior(images, self._noise(images))
         views = [LiveWeights(bank, True, self.compute_dtype) for bank in self.banks]
         log_ratios = []
@@ -70,8 +71,8 @@ class NCPTraining:
         eps = tf.random.stateless_normal(shape, self.step_seed("negatives", prior.index))
         return tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
 
-    def fit(self, *args, **kwargs):
-        """Keras's `fit`; new classifiers first learn in which directions to look."""
+    def before_fit(self, x):
+        """New classifiers first learn in which directions to look."""
         self.ensure_built()
         if self._options["num_directions"] and not self.directions_known.numpy():
             found = informative_directions(self.vae, self._options["num_directions"])
@@ -80,7 +81,6 @@ class NCPTraining:
                     columns = found[self.vae.groups[k]]
                     bank.tensors[self.classifiers[k].directions].assign(columns)
             self.directions_known.assign(1.0)
-        return super().fit(*args, **kwargs)
 
     def make_train_function(self, force=False):
         self.ensure_built()
@@ -93,7 +93,7 @@ class NCPTraining:
         `elbo_gain` is that of resampling from `evaluation_proposals` + 1, which is rigorous (see
         `negative_elbo`): it grows with their number and cannot overstate.
         """
-        images = data["images"] if isinstance(data, dict) else data
+        images = images_of(data)
         count = self._options["evaluation_proposals"]
         # A fixed stream, so that evaluations of one model agree.
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
@@ -102,6 +102,7 @@ class NCPTraining:
         gain = tf.reduce_sum(contrastive.resampling_gain(positive, negative), axis=1)
         nelbo = tf.reduce_sum(walk.kl, axis=1) - walk.log_px
         return {
+            "loss": tf.reduce_sum(bce, axis=1),
             "bce": tf.reduce_mean(bce, axis=1),
             "elbo_gain": gain,
             "nelbo": nelbo - gain,

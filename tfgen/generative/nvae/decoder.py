@@ -52,7 +52,7 @@ class ImageDecoder:
         """
         p = self.padding
         images = tf.cast(images, tf.float32)
-        self._check(images)
+        self.check(images)
         if p and not self._is_padded(images):
             images = tf.pad(images, [[0, 0], [p, p], [p, p], [0, 0]])
         return 2.0 * images - 1.0
@@ -80,7 +80,8 @@ class ImageDecoder:
             return distribution.signed_log_prob(images)
         return distribution.log_prob(images)
 
-    def _check(self, images):
+    def check(self, images) -> None:
+        """Raises a DataError unless images have the model's shape, padded or not."""
         height, width, channels = self.image_shape
         p = self.padding
         sizes = {self.image_shape, (height + 2 * p, width + 2 * p, channels)}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfgen.data.doors import as_images, takes_images
 from tfgen.distributions import ClampedNormal, ResidualNormal
 from tfgen.generative.base import NoiseSpec, batch_size_of
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
@@ -51,6 +52,12 @@ class NVAEInference(LatentGenerator):
     def weights_for_inference(self):
         """The view of the weights to infer with."""
         raise NotImplementedError
+
+    def as_images(self, images, where="the images"):
+        """Images as float32 in [0, 1], padded or not; see `tfgen.data.doors`."""
+        images = as_images(images, where=where)
+        self.image_decoder.check(images)
+        return images
 
     @property
     def groups(self) -> list[str]:
@@ -173,6 +180,7 @@ class NVAEInference(LatentGenerator):
         kl = tf.stack([tf.reduce_sum(k, axis=1) for k in kls], axis=1)
         return PosteriorPass(latents, kl, tf.add_n(log_qs), tf.add_n(log_ps), kls, head, priors)
 
+    @takes_images
     def walk_posterior(self, images, noise, features=None):
         noise = [noise[name] for name in self.groups]
         w = self.weights_for_inference()
@@ -181,6 +189,7 @@ class NVAEInference(LatentGenerator):
         priors = [_group_prior(*parts) for parts in result.priors]
         return PosteriorWalk(result.latents, priors, result.kl, result.log_q, result.log_p, log_px)
 
+    @takes_images
     def encoder_features(self, images) -> list[tf.Tensor]:
         """What the encoder makes of images, per group; the same for every posterior draw."""
         return self._features(self.weights_for_inference(), images)
@@ -194,15 +203,18 @@ class NVAEInference(LatentGenerator):
         w = self.weights_for_inference()
         return self.posterior_pass(w, images, noise, features=features)
 
+    @takes_images
     def encode(self, images, seeds=None) -> dict[str, tf.Tensor]:
         """Latents of images: posterior means, or draws when `seeds` `[B]` are given."""
         return dict(zip(self.groups, self._pass_from_seeds(images, seeds).latents))
 
+    @takes_images
     def reconstruct(self, images, seeds=None) -> tf.Tensor:
         """Decoder mean at the encoded latents, `[B, H, W, C]` in [0, 1]."""
         head = self._pass_from_seeds(images, seeds).head
         return self.image_decoder.mean(self.image_decoder.distribution(head))
 
+    @takes_images
     def negative_elbo(self, images, seeds) -> dict[str, tf.Tensor]:
         """Negative ELBO and its KL part in nats, `[B]` each, at one posterior draw per image."""
         result = self._pass_from_seeds(images, seeds)
@@ -210,6 +222,7 @@ class NVAEInference(LatentGenerator):
         log_px = self.image_decoder.log_prob(result.head, images)
         return {"nelbo": kl - log_px, "kl": kl}
 
+    @takes_images
     def log_weights(self, images, seeds, features=None) -> tf.Tensor:
         """`log p(x|z) + log p(z) - log q(z|x)`, `[B]` nats, at one posterior draw per image.
 
@@ -222,10 +235,12 @@ class NVAEInference(LatentGenerator):
         log_px = self.image_decoder.log_prob(result.head, images)
         return log_px + result.log_p - result.log_q
 
+    @takes_images
     def kl_per_group(self, images, seeds) -> tf.Tensor:
         """`[B, L]` nats."""
         return self._pass_from_seeds(images, seeds).kl
 
+    @takes_images
     def kl_per_channel(self, images, seeds) -> tf.Tensor:
         """`[L, C]` nats: summed over space, mean over the batch. A unit is active above 0.1."""
         kl = self._pass_from_seeds(images, seeds).kl_per_channel
@@ -233,6 +248,7 @@ class NVAEInference(LatentGenerator):
 
     # -- editing ----------------------------------------------------------------------------------
 
+    @takes_images
     def resample(self, images, seeds, num_top: int, which: str = "bottom") -> tf.Tensor:
         """Keeps some latent groups of `images` and draws the others from the prior.
 

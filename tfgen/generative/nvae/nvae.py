@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from tfgen.data.doors import takes_images
+from tfgen.data.elements import images_of
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.nvae.architecture import check_options, groups_per_scale
@@ -183,6 +185,7 @@ class NVAE(NVAEInference, Model):
         noise = [tf.zeros((1, *shape)) for shape in self.network.latent_shapes]
         self.posterior_pass(view(self.bank), tf.zeros((1, *self.image_shape)), noise)
 
+    @takes_images
     def call(self, images, training=False):
         result = self.posterior_pass(self.weights_view(training), images, None)
         return self.image_decoder.mean(self.image_decoder.distribution(result.head))
@@ -207,6 +210,7 @@ class NVAE(NVAEInference, Model):
 
     # -- training ---------------------------------------------------------------------------------
 
+    @takes_images
     def initialize_from_data(self, images) -> None:
         """Sets gains and biases of the cells without batch norm from a batch of images.
 
@@ -243,7 +247,7 @@ class NVAE(NVAEInference, Model):
 
     def training_loss(self, data):
         """The training objective of one batch: the bound with KL balancing, and the penalties."""
-        images = data["images"] if isinstance(data, dict) else data
+        images = images_of(data)
         w = self.weights_view(training=True)
         result = self.posterior_pass(w, images, self._training_noise(batch_size_of(images)))
         log_px = self.image_decoder.log_prob(result.head, images)
@@ -307,8 +311,11 @@ class NVAE(NVAEInference, Model):
         self.singular_vectors_ready.assign(1)
 
     def evaluation_logs(self, data):
-        """Negative ELBO, its parts and the KL of each group, per image, with running statistics."""
-        images = data["images"] if isinstance(data, dict) else data
+        """Negative ELBO, its parts and the KL of each group, per image, with running statistics.
+
+        The `loss`, which callbacks watch, is the negative ELBO: without balance or penalties.
+        """
+        images = images_of(data)
         batch_size = batch_size_of(images)
         # A fixed stream, so that evaluations of one model agree; fresh noise for every image.
         noise = [
@@ -319,6 +326,7 @@ class NVAE(NVAEInference, Model):
         kl = tf.reduce_sum(result.kl, axis=1)
         log_px = self.image_decoder.log_prob(result.head, images)
         return {
+            "loss": kl - log_px,
             "nelbo": kl - log_px,
             "reconstruction": -log_px,
             "kl": kl,

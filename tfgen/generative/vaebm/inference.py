@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfgen.data.doors import takes_images
 from tfgen.generative.base import NoiseSpec, batch_size_of, draw_noise
 from tfgen.generative.latent import LatentGenerator
 from tfgen.generative.over_vae import OverVAE
@@ -151,6 +152,7 @@ class VAEBMInference(OverVAE):
 
     # -- scores -----------------------------------------------------------------------------------
 
+    @takes_images
     def energy_of(self, images, seeds=None) -> tf.Tensor:
         """E(x), `[B]`, of images `[B, H, W, C]` in [0, 1]; with smoothing, E(x + s n).
 
@@ -166,6 +168,7 @@ class VAEBMInference(OverVAE):
             )
         return self.ready().energy(images)
 
+    @takes_images
     def unnormalized_log_density(self, images, seeds) -> tf.Tensor:
         """A lower bound of log h(x) + log Z, `[B]` nats: the VAE's ELBO minus the energy."""
         return -(self.vae.negative_elbo(images, seeds)["nelbo"] + self.energy_of(images, seeds))
@@ -174,6 +177,7 @@ class VAEBMInference(OverVAE):
         """`[B]`, larger the further from the data: minus `unnormalized_log_density`."""
         return -self.unnormalized_log_density(images, seeds)
 
+    @takes_images
     def negative_elbo(self, images, seeds):
         """Negative bound of log h(x) and the VAE's KL part, `[B]` nats each.
 
@@ -186,6 +190,7 @@ class VAEBMInference(OverVAE):
             "kl": terms["kl"],
         }
 
+    @takes_images
     def log_weights(self, images, seeds, features=None):
         """`log p(x|z) + log p(z) - log q(z|x) - E(x) - log Z`, `[B]` nats, see `NVAE.log_weights`.
 

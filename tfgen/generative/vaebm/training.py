@@ -1,9 +1,10 @@
 """How the energy of a VAEBM learns: from the difference of data and samples of short chains."""
 
-from collections.abc import Mapping
+import itertools
 
 import tensorflow as tf
 
+from tfgen.data.elements import images_of
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
@@ -29,7 +30,7 @@ class VAEBMTraining:
         plus regularisation of the energy.
         """
         self.ensure_built()
-        images = data["images"] if isinstance(data, dict) else data
+        images = images_of(data)
         negatives, latents, logs = self._negatives(batch_size_of(images))
         view = self.energy.weights_view()
         positives = tf.cast(images, tf.float32)
@@ -105,13 +106,12 @@ class VAEBMTraining:
         if self.buffer is not None:
             self.buffer.push(extras, accepted)
 
-    def fit(self, x=None, *args, **kwargs):
-        """Keras's `fit`; a new energy is first initialised from the data."""
+    def before_fit(self, x):
+        """A new energy is first initialised from the data."""
         self.ensure_built()
         if int(self.initialized.numpy()) == 0:
             self._initialize(x)
             self.initialized.assign(1)
-        return super().fit(x, *args, **kwargs)
 
     def _initialize(self, x):
         """Data-dependent gains and biases, then forty power iterations."""
@@ -145,7 +145,7 @@ class VAEBMTraining:
 
     def evaluation_logs(self, data):
         """Of each image: the bound (see `negative_elbo`), its parts and the VAE's own."""
-        images = data["images"] if isinstance(data, dict) else data
+        images = images_of(data)
         seeds = tf.range(batch_size_of(images), dtype=tf.int32) + self.seed
         terms = self.vae.negative_elbo(images, seeds)
         energy = self.energy_of(images, seeds)
@@ -159,14 +159,9 @@ class VAEBMTraining:
 
 def _first_images(x, num_batches: int, strategy) -> tf.Tensor:
     """The images of the first batches of what `fit` was given, `[N, H, W, C]`."""
-    if not hasattr(x, "__iter__") or isinstance(x, Mapping) or hasattr(x, "shape"):
-        x = x["images"] if isinstance(x, Mapping) else x
-        return tf.convert_to_tensor(x[: 64 * num_batches], tf.float32)
+    if isinstance(x, dict):
+        return x["images"][: 64 * num_batches]
     found = []
-    for index, batch in enumerate(x):
-        images = batch["images"] if isinstance(batch, Mapping) else batch
-        images = images[0] if isinstance(images, tuple) else images
-        found += strategy.experimental_local_results(images)
-        if index + 1 >= num_batches:
-            break
+    for batch in itertools.islice(x, num_batches):
+        found += strategy.experimental_local_results(images_of(batch))
     return tf.cast(tf.concat(found, axis=0), tf.float32)

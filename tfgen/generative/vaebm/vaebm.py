@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfgen.data.doors import takes_images
 from tfgen.errors import ConfigError
 from tfgen.generative.over_vae import OverVAEModel, check_base
 from tfgen.generative.vaebm.energy import EnergyNetwork
@@ -190,6 +191,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
         self.ensure_built()
         return FrozenVAEBM(self, storage)
 
+    @takes_images
     def call(self, images):
         return self.energy(images)
 

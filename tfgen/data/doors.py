@@ -1,0 +1,61 @@
+"""Where images enter whatever works on them: the same check at every door."""
+
+import functools
+
+import tensorflow as tf
+
+from tfgen.data.ranges import as_intensities
+from tfgen.errors import DataError
+
+
+def as_images(images, image_shape: tuple[int, ...] | None = None, where="the images") -> tf.Tensor:
+    """Images as float32 `[B, H, W, C]` in [0, 1], or why they are none.
+
+    Args:
+        images: array or tensor; within a graph only its type and shape are checked.
+        image_shape: `(H, W, C)` that they have to have. Default: any.
+        where: what they are called, for the message. Default "the images".
+
+    Raises:
+        DataError: another type, range or shape; NaN or infinite pixels.
+    """
+    images = as_intensities(images, where)
+    expected = tf.TensorShape([None, *(image_shape or (None,) * 3)])
+    if not expected.is_compatible_with(images.shape):
+        one = images.shape.rank == expected.rank - 1
+        remedy = "a single image needs images[None]" if one else "resize or convert the images"
+        sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
+        raise DataError(
+            f"{where} have shape {tuple(images.shape)}; expected [batch, {sizes}]: {remedy}"
+        )
+    return images
+
+
+class TakesImages:
+    """Mixin of what is given images.
+
+    Attributes:
+        image_shape: `(H, W, C)` of the images; None where nothing is known of them. They are
+            handed on unchecked then.
+    """
+
+    image_shape: tuple[int, ...] | None = None
+
+    def as_images(self, images, where: str = "the images") -> tf.Tensor:
+        """Images as this takes them, float32 `[B, *image_shape]` in [0, 1]; see `as_images`.
+
+        A model of images that are something else overrides this.
+        """
+        if self.image_shape is None:
+            return images
+        return as_images(images, self.image_shape, where)
+
+
+def takes_images(method):
+    """Decorator of a method of a `TakesImages` whose first argument is images."""
+
+    @functools.wraps(method)
+    def checked(self, images, *args, **kwargs):
+        return method(self, self.as_images(images), *args, **kwargs)
+
+    return checked

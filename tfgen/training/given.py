@@ -1,0 +1,119 @@
+"""What `fit` and its like are given: in any form that Keras takes, its images checked."""
+
+import math
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.data.elements import by_name
+from tfgen.data.pipeline import Pipeline
+from tfgen.data.ranges import checked_in_dataset
+from tfgen.errors import ConfigError
+
+Check = Callable[[Any, str], tf.Tensor]  # images and what they are called, to float32 images
+
+
+def checked(x, check: Check):
+    """What was given, with images that are checked where they are read: arrays now, all others
+    batch by batch on the host.
+
+    Args:
+        x: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator; anything else is
+            handed on as it is.
+        check: of images.
+
+    Raises:
+        DataError: arrays that are no images; types that are none.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return _checked_dataset(x, check)
+    if isinstance(x, keras.utils.PyDataset):
+        return _CheckedPyDataset(x, check)
+    if isinstance(x, types.GeneratorType):
+        return _checked_generator(x, check)
+    is_array = tf.is_tensor(x) or isinstance(x, np.ndarray | dict | list | tuple)
+    return _checked_arrays(x, check) if is_array else x
+
+
+def opened(x, steps: int | None, start_step: int = 0) -> tuple[Any, int | None]:
+    """A `Pipeline` as its batches and their number; anything else as it is.
+
+    Raises:
+        ConfigError: there is no end to it, and no number of steps.
+    """
+    if isinstance(x, Pipeline):
+        steps = steps or (x.steps_per_epoch if x.training else None)
+        x = x.dataset(start_step if x.training else 0)
+    if steps is None and _is_endless(x) and not keras.config.max_steps_per_epoch():
+        raise ConfigError(
+            "the data set has no end; give the number of steps, such as "
+            "steps_per_epoch=pipeline.steps_per_epoch in fit, or steps= in evaluate and predict"
+        )
+    return x, steps
+
+
+def check_steps(steps: int | None, steps_per_execution: int) -> None:
+    """Raises a ConfigError where Keras would run more steps than it is asked for."""
+    if steps is not None and steps % steps_per_execution:
+        fewer = math.gcd(steps, steps_per_execution)
+        raise ConfigError(
+            f"{steps} steps are not a multiple of steps_per_execution={steps_per_execution}: Keras "
+            f"would run more; compile with steps_per_execution={fewer}"
+        )
+
+
+def _is_endless(x) -> bool:
+    cardinality = getattr(x, "cardinality", None)
+    if cardinality is None:
+        return False
+    count = cardinality() if callable(cardinality) else cardinality
+    return int(count) == tf.data.INFINITE_CARDINALITY
+
+
+def _checked_arrays(x, check):
+    arrays = by_name(x)
+    if "images" in arrays:
+        with tf.device("CPU:0"):  # where Keras takes its batches from
+            arrays["images"] = check(arrays["images"], "the images")
+    return dict(arrays)
+
+
+def _checked_dataset(dataset, check):
+    @tf.autograph.experimental.do_not_convert
+    def one(*element):
+        batch = dict(by_name(element if len(element) > 1 else element[0]))
+        if "images" in batch:
+            batch["images"] = checked_in_dataset(batch["images"], check=check)
+        return batch
+
+    return dataset.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _checked_generator(batches, check) -> Iterator[tuple]:
+    for element in batches:
+        yield (_checked_arrays(element, check),)
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` seen through the check."""
+
+    def __init__(self, inner, check):
+        super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
+        self._inner, self._check = inner, check
+
+    def __getitem__(self, index):
+        return (_checked_arrays(self._inner[index], self._check),)
+
+    @property
+    def num_batches(self):
+        return self._inner.num_batches
+
+    def on_epoch_begin(self):
+        self._inner.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._inner.on_epoch_end()
