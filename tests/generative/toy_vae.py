@@ -42,7 +42,7 @@ class ToyVAE(LatentGenerator, keras.Model):
             return GroupPrior(0, zeros, zeros + 1.0, None)
         return GroupPrior(index, zeros, zeros + 1.0, first if self.context else zeros)
 
-    def as_images(self, images, where="the images"):
+    def as_images(self, images, where="the array of images"):
         return tf.cast(images, tf.float32)  # any numbers: no picture
 
     def walk_prior(self, num_images, choose):

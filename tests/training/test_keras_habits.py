@@ -285,7 +285,7 @@ WRONG = {
     "0 to 255": (LEVELS.astype(np.float32), "from .* to 255; .*divide by 255"),
     "-1 to 1": (2 * IMAGES - 1, r"\(x \+ 1\) / 2"),
     "NaN": (NOT_FINITE, "NaN or infinite pixels"),
-    "another shape": (IMAGES[:, :3], r"expected \[batch, 4, 4, 1\]"),
+    "another shape": (IMAGES[:, :3], r"expected \[B, 4, 4, 1\]"),
     "16 bits": (LEVELS.astype(np.int32) * 257, "pixels from"),
     "words": (LEVELS.astype(str), "type <U3"),
 }

@@ -8,13 +8,15 @@ from tfgen.data.ranges import as_intensities
 from tfgen.errors import DataError
 
 
-def as_images(images, image_shape: tuple[int, ...] | None = None, where="the images") -> tf.Tensor:
+def as_images(
+    images, image_shape: tuple[int, ...] | None = None, where="the array of images"
+) -> tf.Tensor:
     """Images as float32 `[B, H, W, C]` in [0, 1], or why they are none.
 
     Args:
         images: array or tensor; within a graph only its type and shape are checked.
         image_shape: `(H, W, C)` that they have to have. Default: any.
-        where: what they are called, for the message. Default "the images".
+        where: what they are called, for the message. Default "the array of images".
 
     Raises:
         DataError: another type, range or shape; NaN or infinite pixels.
@@ -24,10 +26,8 @@ def as_images(images, image_shape: tuple[int, ...] | None = None, where="the ima
     if not expected.is_compatible_with(images.shape):
         one = images.shape.rank == expected.rank - 1
         remedy = "a single image needs images[None]" if one else "resize or convert the images"
-        sizes = ", ".join("any" if size is None else str(size) for size in expected[1:])
-        raise DataError(
-            f"{where} have shape {tuple(images.shape)}; expected [batch, {sizes}]: {remedy}"
-        )
+        sizes = ", ".join(map(str, image_shape or "HWC"))
+        raise DataError(f"{where} has shape {tuple(images.shape)}; expected [B, {sizes}]: {remedy}")
     return images
 
 
@@ -41,7 +41,7 @@ class TakesImages:
 
     image_shape: tuple[int, ...] | None = None
 
-    def as_images(self, images, where: str = "the images") -> tf.Tensor:
+    def as_images(self, images, where: str = "the array of images") -> tf.Tensor:
         """Images as this takes them, float32 `[B, *image_shape]` in [0, 1]; see `as_images`.
 
         A model of images that are something else overrides this.

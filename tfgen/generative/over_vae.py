@@ -24,7 +24,7 @@ class OverVAE(Generator):
         """The VAE as it is asked; `prepared()` where that is worth its while."""
         return self.vae
 
-    def as_images(self, images, where="the images"):
+    def as_images(self, images, where="the array of images"):
         """Images as the VAE takes them."""
         return self.vae.as_images(images, where)
 

@@ -6,7 +6,6 @@ decided here, once, and travels with every result as `FeatureExtractor.protocol`
 
 import functools
 import hashlib
-import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.doors import as_images
+from tfgen.data.elements import images_of
+from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -64,15 +66,19 @@ class FeatureExtractor:
         }
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features float32 `[B, D]` of images `[B, H, W, C]`, float in [0, 1] or uint8."""
-        images = np.asarray(images)
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
-        if images.ndim != 4:
-            raise DataError(f"images have shape {images.shape}; expected [B, H, W, C].")
-        if not np.all(np.isfinite(images)):
-            raise DataError("images contain NaN or infinity; features of them mean nothing.")
-        return self._compiled(images.shape[1:])(tf.constant(images, tf.float32)).numpy()
+        """Features float32 `[B, D]` of images `[B, H, W, C]`, float in [0, 1] or uint8.
+
+        Raises:
+            DataError: another type, shape or range; NaN.
+        """
+        images = as_images(images)
+        channels = images.shape[-1]
+        if channels not in (1, self._channels or channels):
+            raise DataError(
+                f"the images have {channels} channels; expected {self._channels}, which "
+                f"{self._name} takes, or 1"
+            )
+        return self._compiled(tuple(images.shape[1:]))(images).numpy()
 
     def _compiled(self, image_shape: tuple[int, ...]):
         """One graph for each kind of image and all batch sizes."""
@@ -83,7 +89,7 @@ class FeatureExtractor:
 
     def _extract(self, images: tf.Tensor) -> tf.Tensor:
         levels = 2.0**self._num_bits - 1.0
-        images = tf.math.round(tf.clip_by_value(images, 0.0, 1.0) * levels) / levels
+        images = tf.math.round(images * levels) / levels
         if images.shape[-1] == 1 and (self._channels or 1) > 1:
             images = tf.repeat(images, self._channels, axis=-1)
         if self._input_size is not None:
@@ -142,17 +148,19 @@ def _downloaded(build) -> keras.Model:
 
 
 def batches_of(images: np.ndarray | Iterable, batch_size: int) -> Iterator[np.ndarray]:
-    """Image batches out of an array, or out of whatever a data set yields."""
-    if isinstance(images, np.ndarray | tf.Tensor):
-        for start in range(0, math.ceil(len(images) / batch_size) * batch_size, batch_size):
-            yield np.asarray(images[start : start + batch_size])
+    """Image batches out of an array, or out of whatever a data set yields.
+
+    What integers mean is decided for all of an array: a dark batch is not one of zeros and ones.
+    """
+    if not (tf.is_tensor(images) or isinstance(images, np.ndarray)):
+        yield from (np.asarray(images_of(element)) for element in images)
         return
-    for element in images:
-        if isinstance(element, dict):
-            element = element["images"]
-        elif isinstance(element, tuple | list):
-            element = element[0]
-        yield np.asarray(element)
+    images, scale = np.asarray(images), 1
+    if len(images) and np.issubdtype(images.dtype, np.integer):
+        images, scale = as_levels(images, "the array of images"), np.float32(255)
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        yield batch if scale == 1 else batch / scale
 
 
 def _fingerprint(model: keras.Model) -> str:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.elements import images_of
+from tfgen.data.ranges import as_intensities
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops import importance
 
@@ -148,7 +150,8 @@ def evaluate_likelihood(
 
     Raises:
         ConfigError: if a number of samples or images is not positive.
-        DataError: if the data set is empty or its images have another shape than the generator's.
+        DataError: if the data set is empty, its images have another shape than the generator's, or
+            their pixels are neither in [0, 1] nor of 8 bits.
     """
     limit = 1 if num_images is None else num_images
     if min(num_importance_samples, samples_per_call, limit) < 1:
@@ -168,7 +171,8 @@ def evaluate_likelihood(
             values["kl"] = float(kl.result()["kl"])
         return values
 
-    for images in _batches(dataset, image_shape, num_images):
+    check = getattr(generator, "as_images", as_intensities)
+    for images in _batches(dataset, image_shape, num_images, check):
         seeds = _sample_seeds(seed, range(done, done + len(images)), num_importance_samples)
         state, batch_kl = step(images, seeds)
         metric.update_state(state)
@@ -241,25 +245,21 @@ def _sample_seeds(seed: int, indices: Iterable[int], num_samples: int) -> np.nda
 
 
 def _batches(
-    dataset: Iterable, image_shape: tuple[int, ...], num_images: int | None
-) -> Iterator[np.ndarray]:
+    dataset: Iterable, image_shape: tuple[int, ...], num_images: int | None, check: Callable
+) -> Iterator[tf.Tensor]:
     """Images out of whatever the data set yields, checked, and cut off after `num_images`."""
     left = math.inf if num_images is None else num_images
     for element in dataset:
         if left <= 0:
             return
-        if isinstance(element, dict):
-            element = element["images"]
-        elif isinstance(element, tuple | list):
-            element = element[0]
-        images = np.asarray(element, np.float32)
-        if images.shape[1:] != image_shape:
+        images = images_of(element)
+        if tuple(images.shape[1:]) != image_shape:
             raise DataError(
-                f"the data set yields images of shape {images.shape[1:]}; the generator makes "
-                f"{image_shape}."
+                f"the data set yields images of shape {tuple(images.shape[1:])}; the generator "
+                f"makes {image_shape}."
             )
         if len(images) > left:
             images = images[: int(left)]
         left -= len(images)
         if len(images):
-            yield images
+            yield check(images)

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from tfgen.errors import DataError
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
@@ -24,7 +26,12 @@ class Moments:
 
     @classmethod
     def of(cls, features: np.ndarray) -> "Moments":
-        """Of one batch `[N, D]`."""
+        """Of one batch `[N, D]`.
+
+        Raises:
+            DataError: another shape, or NaN.
+        """
+        check_features(features)
         features = np.asarray(features, np.float64)
         mean = features.mean(axis=0)
         deviations = features - mean
@@ -47,3 +54,15 @@ class Moments:
     def covariance(self) -> np.ndarray:
         """Unbiased covariance `[D, D]`; needs at least two samples."""
         return self.scatter / (self.count - 1)
+
+
+def check_features(*sides: np.ndarray) -> None:
+    """Raises a DataError unless the features of both sides, `[N, D]` each, can be compared."""
+    shapes = [np.shape(side) for side in sides]
+    if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
+        raise DataError(
+            f"features have shapes {' and '.join(map(str, shapes))}; expected [N, D] and [M, D] of "
+            "one extractor"
+        )
+    if not all(np.all(np.isfinite(side)) for side in sides):
+        raise DataError("features contain NaN or infinity; look at the extractor's weights")

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from sklearn.neighbors import NearestNeighbors
 
+from tfgen.data.doors import as_images
 from tfgen.errors import DataError
+from tfgen.metrics.features import batches_of
 
 SIZE, CROP = 64, 40
 
@@ -27,7 +29,7 @@ def nearest_neighbours(
         Distances and indices, each `[B, num_neighbours]`, the nearest first.
 
     Raises:
-        DataError: shapes differ, or there are too few training images.
+        DataError: shapes differ, there are too few training images, or pixels are out of range.
     """
     if images.shape[1:] != training_images.shape[1:] or len(training_images) < num_neighbours:
         raise DataError(
@@ -41,11 +43,8 @@ def nearest_neighbours(
 
 def _centres(images, batch_size: int = 1000):
     rows = []
-    for start in range(0, len(images), batch_size):
-        part = np.asarray(images[start : start + batch_size])
-        if part.dtype == np.uint8:
-            part = part / np.float32(255)
-        resized = tf.image.resize(part, (SIZE, SIZE), antialias=True)
+    for batch in batches_of(images, batch_size):
+        resized = tf.image.resize(as_images(batch), (SIZE, SIZE), antialias=True)
         centre = tf.image.resize_with_crop_or_pad(resized, CROP, CROP)
-        rows.append(np.reshape(centre, (len(part), -1)))
+        rows.append(np.reshape(centre, (len(batch), -1)))
     return np.concatenate(rows)

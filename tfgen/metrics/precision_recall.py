@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfgen.errors import DataError
+from tfgen.metrics.moments import check_features
 
 
 def precision_recall(
@@ -24,13 +25,14 @@ def precision_recall(
         `(precision, recall)` in [0, 1].
 
     Raises:
-        DataError: if a side has no k-th neighbour.
+        DataError: if a side has no k-th neighbour, or features do not fit or are not finite.
     """
     if not 1 <= num_neighbours < min(len(real), len(fake)):
         raise DataError(
             f"{num_neighbours} neighbours need at least {num_neighbours + 1} images on each side; "
             f"got {len(real)} and {len(fake)}."
         )
+    check_features(real, fake)
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     centre = real.mean(axis=0)  # distances do not change, and cancel less around the origin
     real, fake = real - centre, fake - centre

@@ -78,7 +78,7 @@ def _checked_arrays(x, check):
     arrays = by_name(x)
     if "images" in arrays:
         with tf.device("CPU:0"):  # where Keras takes its batches from
-            arrays["images"] = check(arrays["images"], "the images")
+            arrays["images"] = check(arrays["images"], "the array of images")
     return dict(arrays)
 
 

@@ -53,7 +53,7 @@ class NVAEInference(LatentGenerator):
         """The view of the weights to infer with."""
         raise NotImplementedError
 
-    def as_images(self, images, where="the images"):
+    def as_images(self, images, where="the array of images"):
         """Images as float32 in [0, 1], padded or not; see `tfgen.data.doors`."""
         images = as_images(images, where=where)
         self.image_decoder.check(images)
