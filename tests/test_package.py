@@ -17,6 +17,7 @@ import tfgen
 # Bottom to top: a room may import from itself and from those before it.
 _ORDER = (
     "errors",
+    "stopping",
     "recipes",
     "files",
     "ops",

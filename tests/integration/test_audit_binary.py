@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tfgen.runs.workdir import Workdir
+
 TINY = (
     "--config.attacks.gradinversion.num_steps=4",
     "--config.model.options.width=4",
@@ -88,3 +90,9 @@ def test_a_leak_can_fail_a_pipeline(cli, config, tmp_path):
         f"--workdir={tmp_path / 'run'}",
     )
     assert found.code == 3, found
+
+
+def test_a_second_audit_in_the_same_folder_is_refused(cli, config, tmp_path):
+    with Workdir(tmp_path / "run").claimed():
+        line = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}").mistake()
+    assert f"{tmp_path / 'run'} is in use by " in line

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfgen.data import Pipeline, Source
 from tfgen.files.tensor_file import read_tensors
 from tfgen.generative.nvae import NVAE
+from tfgen.runs.workdir import Workdir
 
 
 def tensors(workdir):
@@ -51,14 +52,22 @@ def test_the_same_command_again_is_complete_and_changes_nothing(cli, tiny, train
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_stopped_by_sigterm_within_an_epoch_and_continued_is_bit_equal(
-    cli, tiny, trained, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
+)
+def test_stopped_within_an_epoch_and_continued_is_bit_equal(
+    cli, tiny, trained, tmp_path, monkeypatch, number, code, word
 ):
     step = NVAE.training_loss
 
     def announced(self, data):
         tf.py_function(
-            lambda n: os.kill(os.getpid(), signal.SIGTERM) if n == 4 else None,
+            lambda n: os.kill(os.getpid(), number) if n == 4 else None,
             [self.train_steps.value],
             [],
         )
@@ -68,8 +77,8 @@ def test_stopped_by_sigterm_within_an_epoch_and_continued_is_bit_equal(
     with monkeypatch.context() as patch:
         patch.setattr(NVAE, "training_loss", announced)
         result = cli("train", *tiny, f"--workdir={workdir}")
-    assert result.code == 143
-    assert result.err == "tfgen-train: terminated; run the same command again to continue\n"
+    assert result.code == code
+    assert result.err == f"tfgen-train: {word}; run the same command again to continue\n"
     stopped = int(tensors(workdir)["model/train_steps"])
     assert stopped == 5
 
@@ -339,3 +348,12 @@ def test_any_field_of_a_recipe_can_be_set_back(cli, digits_config):
     assert json.loads(result.out)["steps_per_epoch"] == 23  # of all 1,500 images
     line = cli("train", digits_config, "--config.training.epochs=None", "--dry_run").mistake()
     assert "config.training.epochs is None; expected a whole number" in line
+
+
+def test_a_second_training_in_the_same_folder_is_refused(cli, tiny, trained):
+    before = tensors(trained)
+    with Workdir(trained).claimed():
+        line = cli("train", *tiny, f"--workdir={trained}").mistake()
+    assert f"{trained} is in use by " in line
+    assert f"process {os.getpid()} on " in line
+    assert all(np.array_equal(value, before[name]) for name, value in tensors(trained).items())

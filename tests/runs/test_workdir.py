@@ -1,6 +1,8 @@
 """The folder of one run."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,20 @@ def test_metrics_stand_side_by_side(workdir):
         "test": {"nll": 1.0},
         "train": {"nll": 2.0},
     }
+
+
+WRITE = """
+import sys
+from tfgen.runs.workdir import Workdir
+for number in range(20):
+    Workdir(sys.argv[1]).write_metrics(f"{sys.argv[2]} {number}", {"nll": number})
+"""
+
+
+def test_two_writers_lose_nothing(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "run"), name])
+        for name in ("a", "b")
+    ]
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
+    assert len(Workdir(tmp_path / "run").read_metrics()) == 40

@@ -13,11 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags, logging
 
+from tfgen import stopping
 from tfgen.bin import usage
+from tfgen.bin.terminal import outlasting_pipes
 from tfgen.errors import UserError, plain_user_errors
-from tfgen.runs.stopping import Terminated
 
-USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
+USER_ERROR = 2
 
 DEBUG = flags.DEFINE_bool("debug", False, "Show where an error came from, and every log line.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, checkpoints, results.")
@@ -31,8 +32,14 @@ def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
         name: of the binary, said at the start of every error.
         main: takes the arguments that are no flags.
     """
+    start(name, main, lambda argv: execute(name, main, argv), lambda argv: parse(name, argv))
+
+
+def start(name: str, main: Callable, execute: Callable, parse: Callable) -> None:
+    """absl's `run`, with signals noted from the beginning."""
     tell(name, main)
-    app.run(lambda argv: execute(name, main, argv), flags_parser=lambda argv: parse(name, argv))
+    with stopping.watching(name):
+        app.run(execute, flags_parser=parse)
 
 
 def tell(name: str, main: Callable) -> None:
@@ -60,16 +67,12 @@ def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str
     """Calls `main` and turns what it raises into an exit code.
 
     Returns:
-        0, or what `main` returns; 2 after a user's mistake or a full or read-only disk; 130 and 143
-        when interrupted.
+        0, or what `main` returns; 2 after a user's mistake or a full or read-only disk; 130, 143
+        and 129 when interrupted, terminated or hung up.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), outlasting_pipes(), stopping.watching(name):
         _quieten(name, DEBUG.value)
-        try:
-            return _execute(name, main, argv)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+        return _execute(name, main, argv)
 
 
 def _execute(name, main, argv):
@@ -77,7 +80,9 @@ def _execute(name, main, argv):
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}; all arguments are flags")
         with plain_user_errors():
-            return main(argv) or 0
+            code = main(argv) or 0
+        stopping.check()
+        return code
     except UserError as error:
         return _report(name, one_line(error), USER_ERROR)
     except OSError as error:
@@ -85,10 +90,10 @@ def _execute(name, main, argv):
         return _report(name, f"cannot use{place}: {error.strerror or one_line(error)}", USER_ERROR)
     except MemoryError:
         return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
-    except KeyboardInterrupt:
-        return _report(name, "interrupted; run the same command again to continue", INTERRUPTED)
-    except Terminated:
-        return _report(name, "terminated; run the same command again to continue", TERMINATED)
+    except (stopping.Stopped, KeyboardInterrupt) as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
+        print(stopping.message(name, number), file=sys.stderr)
+        return 128 + number
     except Exception as error:
         if type(error).__name__ == "ResourceExhaustedError":  # tf.errors, not imported here
             return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
@@ -150,8 +155,3 @@ def _quieten(name, debug):
         print(f"{name}: warning: {one_line(message)}", file=sys.stderr)
 
     warnings.showwarning = show
-
-
-def _terminate(signum, frame):
-    del signum, frame
-    raise Terminated

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from absl import app as absl_app
 from absl import flags
 
 from tfgen.bin import app
@@ -17,9 +16,8 @@ def run(name: str, main: Callable[..., None], words: Sequence[str]) -> None:
         main: takes one string for each of `words`.
         words: what the arguments are called.
     """
-    app.tell(name, main)
-    absl_app.run(
-        lambda argv: execute(name, main, words, argv), flags_parser=lambda argv: parse(name, argv)
+    app.start(
+        name, main, lambda argv: execute(name, main, words, argv), lambda argv: parse(name, argv)
     )
 
 

@@ -40,11 +40,12 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(auditing.plan(), indent=2))
         return 0
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/audit"))
-    workdir.write_config(completed)
     verbose = int(sys.stdout.isatty())
-    auditing.prepare(verbose=verbose)
-    result = auditing.run(Path(workdir.path), verbose=verbose)
-    paths = result.save(workdir.path)
+    with workdir.claimed():
+        workdir.write_config(completed)
+        auditing.prepare(verbose=verbose)
+        result = auditing.run(Path(workdir.path), verbose=verbose)
+        paths = result.save(workdir.path)
     print(summary(result))
     print("report: " + ", ".join(map(str, paths)))
     leaks = any(cell["finding"] == LEAKS for cell in result.verdicts_by_defence())

@@ -1,12 +1,17 @@
 """What a person sees while a binary works."""
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
+from tfgen import stopping
 from tfgen.errors import UserError
+
+# What writing to a reader that is gone, or to a terminal that was closed, fails with.
+_NOBODY_READS = (errno.EPIPE, errno.EIO, errno.ENXIO)
 
 
 @contextlib.contextmanager
@@ -36,6 +41,7 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
         try:
             yield
             _settle_tensorflow()
+            stopping.check()
         except UserError:
             raise
         except Exception:
@@ -47,14 +53,59 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
             os.close(saved)
 
 
+class _Outlasting:
+    """A stream that is written to as long as somebody reads, and to nowhere from then on."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        return self._try(self._stream.write, text)
+
+    def writelines(self, lines):
+        return self._try(self._stream.writelines, lines)
+
+    def flush(self):
+        return self._try(self._stream.flush)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def _try(self, function, *arguments):
+        try:
+            return function(*arguments)
+        except OSError as error:
+            if error.errno not in _NOBODY_READS:
+                if error.filename is None:
+                    error.filename = self._stream.name
+                raise
+            # The descriptor itself, so that what is buffered, and what C++ says, goes there too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def outlasting_pipes() -> Iterator[None]:
+    """Within the block work goes on when whoever reads its output ends, as `head` does."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_Outlasting, streams)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left; yields a function that takes how much is done.
 
-    Where nobody watches (a log file), there is none.
+    Where nobody watches (a log file), there is none. The function raises `tfgen.stopping.Stopped`
+    if a signal has arrived.
     """
     if not sys.stdout.isatty():
-        yield lambda done: None
+        yield lambda done: stopping.check()
         return
     from rich import progress as bars
 
@@ -67,17 +118,28 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with bars.Progress(*columns, transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def advance(done):
+            stopping.check()
+            bar.update(task, completed=done)
+
+        yield advance
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[Callable[[str], None]]:
     """For work that cannot tell how far it is: shows what is being done, and since when.
 
-    Yields a function that takes what begins now. Where nobody watches, it prints that.
+    Yields a function that takes what begins now. Where nobody watches, it prints that. It raises
+    `tfgen.stopping.Stopped` if a signal has arrived.
     """
     if not sys.stdout.isatty():
-        yield lambda title: print(f"{title} ...", flush=True)
+
+        def said(title):
+            stopping.check()
+            print(f"{title} ...", flush=True)
+
+        yield said
         return
     from rich import progress as bars
 
@@ -88,7 +150,12 @@ def waiting() -> Iterator[Callable[[str], None]]:
     )
     with bars.Progress(*columns, transient=True) as line:
         task = line.add_task("", total=None)
-        yield lambda title: line.reset(task, description=title)
+
+        def shown(title):
+            stopping.check()
+            line.reset(task, description=title)
+
+        yield shown
 
 
 def _settle_tensorflow():

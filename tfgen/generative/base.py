@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfgen import stopping
 from tfgen.data.doors import TakesImages
 from tfgen.errors import DataError
 from tfgen.generative.signatures import generator_signatures
@@ -149,6 +150,7 @@ class Generator(TakesImages):
         temperature = tf.convert_to_tensor(temperature, tf.float32)
         run = self._sampling_function(temperature.shape)
         for start in range(0, num_images, batch_size):
+            stopping.check()
             yield run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgen import stopping
 from tfgen.data import load
 from tfgen.errors import ConfigError, DataError
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
@@ -15,6 +16,7 @@ from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.defence import defence_from_config
 from tfgen.runs.config import check_sections, to_plain
 from tfgen.runs.fields import REQUIRED, complete_section
+from tfgen.training import StopOnSignal
 
 # Every field with its default; REQUIRED has none.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -125,8 +127,15 @@ class Auditing:
             metrics=["accuracy"],
         )
         inputs = network.normalize(images).numpy()
-        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=verbose)
-        history = self.model.fit(inputs, labels, **options).history
+        history = self.model.fit(
+            inputs,
+            labels,
+            epochs=section["epochs"],
+            batch_size=section["batch_size"],
+            callbacks=[StopOnSignal()],
+            verbose=verbose,
+        ).history
+        stopping.check()
         report(
             f"trained {section['epochs']} epochs on {len(images):,} images: "
             f"training accuracy {history['accuracy'][-1]:.1%}"

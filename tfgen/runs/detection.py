@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from tfgen import data
+from tfgen import data, stopping
 from tfgen.generative import seeds_for
 from tfgen.runs.experiment import load_source
 
@@ -62,6 +62,7 @@ def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) 
 
     seeds, found = seeds_for(len(images), seed), []
     for start in range(0, len(images), batch_size):
+        stopping.check()
         end = start + batch_size
         found.append(batch_scores(tf.constant(images[start:end]), tf.constant(seeds[start:end])))
     return {key: np.concatenate([part[key] for part in found]) for key in found[0]}

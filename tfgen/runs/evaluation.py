@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfgen import stopping
 from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
@@ -73,6 +74,7 @@ def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> 
     for batch in dataset:
         if done >= num_images:
             break
+        stopping.check()
         images = batch["images"][: num_images - done]
         found.append(batch_bounds(images, tf.constant(seeds[done : done + len(images)])).numpy())
         done += len(images)
@@ -97,6 +99,7 @@ def rates(generator, dataset, num_images: int, seed: int = 0) -> dict[str, Any]:
     for batch in dataset:
         if done >= num_images:
             break
+        stopping.check()
         images = batch["images"][: num_images - done]
         count = len(images)
         group, channel = batch_rates(images, tf.constant(seeds[done : done + count]))

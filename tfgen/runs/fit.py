@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 
+from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, plain_user_errors
 from tfgen.generative import Generator
 from tfgen.runs import plan as plans
 from tfgen.runs.base_model import check_unchanged
 from tfgen.runs.data_record import DataRecord
 from tfgen.runs.experiment import Experiment, check_executions
-from tfgen.runs.stopping import stopping_on_signals
 from tfgen.runs.workdir import Workdir
 from tfgen.training import (
     Checkpointing,
@@ -18,6 +18,7 @@ from tfgen.training import (
     NonFiniteGuard,
     ProgressBar,
     SampleImages,
+    StopOnSignal,
     TensorBoard,
     TimeLimit,
 )
@@ -36,11 +37,17 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
         plan: of the run, see `tfgen.runs.plan.describe`.
 
     Raises:
-        UserError: see `tfgen.training`; what was saved before is kept.
-        Terminated, KeyboardInterrupt: a signal arrived; the state was saved first.
+        UserError: see `tfgen.training`; what was saved before is kept. Another process trains in
+            the same folder.
+        Stopped: a signal arrived; the state was saved first.
     """
-    model, steps = experiment.model, experiment.steps_per_epoch
     chief = experiment.strategy.extended.should_checkpoint
+    with workdir.claimed(chief):
+        _train(experiment, workdir, plan, chief)
+
+
+def _train(experiment, workdir, plan, chief):
+    model, steps = experiment.model, experiment.steps_per_epoch
     manager = CheckpointManager(workdir.checkpoints)
     manager.restore(model)
     _check_base(experiment)
@@ -55,7 +62,8 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
         record.write(experiment.source)
 
     callbacks = _callbacks(experiment, workdir, manager, chief)
-    with stopping_on_signals(model), _kept(model, manager, start, chief):
+    # A step may take minutes, and is saved.
+    with stopping.patient(), _kept(model, manager, start, chief):
         for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
             model.fit(
                 experiment.dataset(int(model.train_steps.numpy())),
@@ -68,10 +76,11 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
             )
             if model.stop_training:
                 break
-    _check_base(experiment)
+        stopping.check()
+        _check_base(experiment)
+        if model.finish():
+            manager.save(model)
     done = int(model.train_steps.numpy())
-    if done > start and model.finish():
-        manager.save(model)
     if chief:
         print(f"trained {done:,} of {steps * experiment.epochs:,} steps", flush=True)
 
@@ -120,7 +129,7 @@ def _samples(experiment, workdir):
 def _callbacks(experiment, workdir, manager, chief):
     """What happens beside training; only the chief of several workers writes and shows."""
     options = experiment.config["training"]
-    callbacks = [NonFiniteGuard(max_consecutive=options["max_consecutive_skips"])]
+    callbacks = [StopOnSignal(), NonFiniteGuard(max_consecutive=options["max_consecutive_skips"])]
     if options["max_minutes"] is not None:
         if experiment.strategy.num_replicas_in_sync > 1 and not chief:
             raise ConfigError("config.training.max_minutes stops one worker only; leave it out")

@@ -8,6 +8,7 @@ metrics.json    what evaluation measured
 export/         artefacts
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from tfgen.errors import ConfigError
 from tfgen.files.json_file import read_json, write_json
+from tfgen.files.locking import locked
 from tfgen.runs.config import differences
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
@@ -58,6 +60,19 @@ class Workdir:
     @property
     def exports(self) -> Path:
         return self.path / "export"
+
+    def claimed(self, chief: bool = True) -> contextlib.AbstractContextManager[None]:
+        """Keeps others from training or auditing here, within a block.
+
+        Args:
+            chief: of several workers, which share one folder, the chief holds it.
+
+        Raises:
+            InUseError: another process does so already.
+        """
+        if not chief:
+            return contextlib.nullcontext()
+        return locked(self.path / ".lock", str(self.path))
 
     def read_config(self) -> dict[str, Any]:
         """The configuration of the run that lies here.
@@ -109,7 +124,9 @@ class Workdir:
 
     def write_metrics(self, name: str, values: Mapping[str, Any]) -> None:
         """Puts `values` under `name` into metrics.json, beside what is there."""
-        write_json(self.metrics_path, {**self.read_metrics(), name: values})
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):  # or two writers would lose one's numbers
+            write_json(self.metrics_path, {**self.read_metrics(), name: values})
 
 
 def _field(difference: str) -> str:

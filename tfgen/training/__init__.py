@@ -6,6 +6,7 @@ from tfgen.training.callbacks import (
     Checkpointing,
     NonFiniteError,
     NonFiniteGuard,
+    StopOnSignal,
     TimeLimit,
 )
 from tfgen.training.checkpoint import CheckpointManager, load_weights_only
@@ -35,6 +36,7 @@ __all__ = [
     "ProgressBar",
     "SampleImages",
     "StepOutput",
+    "StopOnSignal",
     "TensorBoard",
     "TimeLimit",
     "WarmupCosine",

@@ -4,6 +4,7 @@ import time
 
 import keras
 
+from tfgen import stopping
 from tfgen.errors import UserError
 from tfgen.training.checkpoint import CheckpointManager
 
@@ -89,6 +90,26 @@ class Checkpointing(keras.callbacks.Callback):
     def _save(self):
         self.manager.save(self.model)
         self._saved_at = time.monotonic()
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Ends `fit` after the step during which a signal arrived; put it before all others.
+
+    What `tfgen.stopping.watching` notes is looked at; without it this does nothing.
+    """
+
+    def on_train_begin(self, logs=None):
+        self._look()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._look()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._look()
+
+    def _look(self):
+        if stopping.requested():
+            self.model.stop_training = True
 
 
 class TimeLimit(keras.callbacks.Callback):

@@ -52,7 +52,8 @@ def main(argv) -> None:
     if DEPTHS.value is not None:
         depths = [int(d) for d in app.numbers("depths", DEPTHS.value)]
     if not REPORT.value:
-        run_study(config, depths, workdir, app.DATA_DIR.value)
+        with workdir.claimed():
+            run_study(config, depths, workdir, app.DATA_DIR.value)
     print(report.write(config, workdir.read_metrics(), workdir.path))
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen import stopping
 from tfgen.errors import UserError
 from tfgen.privacy.attack.labels import present_classes, restore_labels
 from tfgen.privacy.attack.lbfgs import minimize_seed
@@ -153,6 +154,7 @@ class GradientInversion:
             UserError: gradients that are not finite or do not fit the model, labels out of range,
                 something the threat model promises and nobody gave, an objective that overflows,
                 a checkpoint of another attack.
+            Stopped: a signal arrived; the state was saved first.
         """
         target = self.check_gradients(gradients)
         known_labels = self._labels(target, batch_size, labels)
@@ -188,10 +190,11 @@ class GradientInversion:
             history.append({"step": until, "seconds": time.monotonic() - started, **means})
             if callback is not None:
                 callback(until, means)
-            due = until == num_steps or time.monotonic() - saved > 60
+            due = until == num_steps or time.monotonic() - saved > 60 or stopping.requested()
             if checkpoint is not None and due:
                 saved = time.monotonic()
                 save_state(checkpoint, state, self._identity(evidence), saved - started)
+            stopping.check()
         spent = history[-1]["seconds"] if history else spent
         return self._result(state, evidence, known_labels, history, spent)
 

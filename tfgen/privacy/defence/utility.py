@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen import stopping
 from tfgen.privacy.defence.base import NoDefence
 from tfgen.privacy.network.shared import SharedNetwork
 
@@ -53,6 +54,7 @@ def trained_accuracy(
     optimizer = keras.optimizers.SGD(learning_rate)
     rng = np.random.default_rng(seed)
     for step in range(num_steps):
+        stopping.check()
         chosen = rng.integers(0, len(images), batch_size * defence.batch_factor)
         released = defence.release(copy, images[chosen], labels[chosen], seed=seed + step)
         optimizer.apply(released, model.trainable_variables)
