@@ -1,6 +1,7 @@
 """`tfgen-audit` from its configuration to its report."""
 
 import json
+import shutil
 
 import pytest
 
@@ -16,6 +17,14 @@ TINY = (
 @pytest.fixture(scope="module")
 def config(root) -> str:
     return f"--config={root / 'configs/gradinversion/digits.py'}:runlocal"
+
+
+@pytest.fixture(scope="module")
+def audited(exit_code, config, tmp_path_factory):
+    """The workdir of a finished audit, which no test changes."""
+    folder = tmp_path_factory.mktemp("audit") / "run"
+    assert exit_code("audit", config, *TINY, f"--workdir={folder}") == 0
+    return folder
 
 
 def test_writes_a_report(cli, config, tmp_path):
@@ -80,6 +89,85 @@ def test_mistakes(cli, config, tmp_path, flags, message):
     assert message in cli("audit", config, f"--workdir={tmp_path}", *flags).mistake()
 
 
+def everything(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class TestWorkdir:
+    """An audit changes no folder that is not its own, and a refused one changes nothing."""
+
+    def test_of_a_trained_model(self, cli, config, tiny, trained, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(trained, folder)
+        before = everything(folder)
+        said = cli("audit", config, *TINY, f"--workdir={folder}").mistake()
+        assert "a run of another kind (training, not audit)" in said
+        assert everything(folder) == before
+        again = cli("train", *tiny, f"--workdir={folder}")
+        assert again.code == 0, again.err
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ("--config.audit.seed=1", "audit.seed: 0 -> 1"),
+            ("--config.threat_model.labels=known", "threat_model.labels"),
+            ("--config.attacks.gradinversion.num_steps=5", "attacks.gradinversion"),
+            ("--config.defences.privacy.noise_multiplier=2.0", "defences.privacy"),
+        ],
+    )
+    def test_of_another_audit(self, cli, config, audited, change, words):
+        before = everything(audited)
+        said = cli("audit", config, *TINY, change, f"--workdir={audited}").mistake()
+        assert words in said
+        assert everything(audited) == before
+
+    def test_a_training_in_the_folder_of_an_audit(self, cli, tiny, audited):
+        before = everything(audited)
+        said = cli("train", *tiny, f"--workdir={audited}").mistake()
+        assert "a run of another kind (audit, not training)" in said
+        assert everything(audited) == before
+
+    def test_a_report_without_its_configuration(self, cli, config, audited, tmp_path):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        shutil.copy(audited / "audit.json", folder)
+        said = cli("audit", config, *TINY, f"--workdir={folder}").mistake()
+        assert "holds audit.json but no config.json" in said
+        assert [p.name for p in folder.iterdir()] == ["audit.json"]
+
+    @pytest.mark.parametrize(
+        ("flags", "words"),
+        [
+            (["--config.audit.batch_sizes=(400,)"], "too few for batches of 400"),
+            (["--config.data.num_classes=5"], "outside 0..4"),
+            (
+                [
+                    "--config.model.name=batch_norm_cnn",
+                    "--config.threat_model.batch_norm_mode=train",
+                ],
+                "DP-SGD bounds the gradient of every example alone",
+            ),
+        ],
+    )
+    def test_what_is_refused_leaves_no_trace(self, cli, config, tmp_path, flags, words):
+        folder = tmp_path / "run"
+        assert words in cli("audit", config, *TINY, *flags, f"--workdir={folder}").mistake()
+        assert not folder.exists()
+
+
+def test_says_that_the_files_hold_the_images(cli, config, tmp_path):
+    found = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}")
+    assert "hold the audited images" in found.out
+    # Four steps restore no image, and both labels: that is a finding.
+    assert "leaks labels (confidence 9" in found.out
+    assert "The bare gradient, without a defence." in found.out
+    report = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert report["audit"]["training"] == {"weights": None, "epochs": 0}
+    assert report["audit"]["data"]["name"] == "digits"
+    assert report["audit"]["data"]["num_images"] == 297
+    assert report["audit"]["data"]["pool_size"] == 16
+
+
 def test_a_leak_can_fail_a_pipeline(cli, config, tmp_path):
     found = cli(
         "audit",
@@ -96,3 +184,17 @@ def test_a_second_audit_in_the_same_folder_is_refused(cli, config, tmp_path):
     with Workdir(tmp_path / "run").claimed():
         line = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}").mistake()
     assert f"{tmp_path / 'run'} is in use by " in line
+
+
+def test_the_positive_control_fails_no_pipeline(cli, config, tmp_path):
+    # The bare gradient leaks, as it must; under the noise nothing does.
+    found = cli(
+        "audit",
+        config,
+        "--config.attacks.gradinversion.num_steps=150",
+        "--config.defences.pruning={'name': 'dp_sgd', 'clip_norm': 1.0, 'noise_multiplier': 5.0}",
+        "--fail_on_leak",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert "leaks images" in found.out
+    assert found.code == 0, found

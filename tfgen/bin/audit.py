@@ -5,7 +5,9 @@ tfgen-audit --config=configs/gradinversion/cifar10.py --workdir=runs/cifar-audit
 tfgen-audit --config=configs/gradinversion/cifar10.py --dry_run
 
 Writes `audit.html` (one file, opens offline), `audit.json` and `reconstructions.npz`. The same
-command again goes on where it stopped.
+command again goes on where it stopped; a folder that holds another run is refused.
+
+The page and the arrays hold the audited images themselves.
 """
 
 import json
@@ -20,7 +22,10 @@ from tfgen.bin.recipe import CONFIG, DRY_RUN
 from tfgen.errors import UserError
 
 FAIL_ON_LEAK = flags.DEFINE_bool(
-    "fail_on_leak", False, "Exit with code 3 if any defence lets an attack through, for CI."
+    "fail_on_leak",
+    False,
+    "Exit with code 3, for CI, if any defence lets images or labels through; without a defence in "
+    "the audit, if the bare gradient does.",
 )
 LEAKED = 3
 
@@ -30,16 +35,19 @@ def main(argv: Sequence[str]) -> int:
     del argv
     config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
-        from tfgen.privacy.audit.verdict import LEAKS
         from tfgen.runs.auditing import Auditing, complete
         from tfgen.runs.workdir import Workdir
 
     completed = complete(config)
+    path = app.WORKDIR.value
+    if not DRY_RUN.value:
+        path = _required(path, "workdir", "for example --workdir=runs/audit")
+        Workdir(path).compare(completed)
     auditing = Auditing(completed, app.DATA_DIR.value)
     if DRY_RUN.value:
         print(json.dumps(auditing.plan(), indent=2))
         return 0
-    workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/audit"))
+    workdir = Workdir(path)
     verbose = int(sys.stdout.isatty())
     with workdir.claimed():
         workdir.write_config(completed)
@@ -48,20 +56,26 @@ def main(argv: Sequence[str]) -> int:
         paths = result.save(workdir.path)
     print(summary(result))
     print("report: " + ", ".join(map(str, paths)))
-    leaks = any(cell["finding"] == LEAKS for cell in result.verdicts_by_defence())
-    return LEAKED if FAIL_ON_LEAK.value and leaks else 0
+    print("the page and the arrays hold the audited images: guard them as you guard the data")
+    return LEAKED if FAIL_ON_LEAK.value and result.leaks() else 0
 
 
 def summary(result) -> str:
     """The findings in a few lines for a person."""
-    verdict = result.verdict()
-    lines = [f"{verdict.finding} (confidence {verdict.confidence:.0%}): {verdict.reason}"]
+    from tfgen.privacy.audit import sentences
+
+    found = result.to_dict()
+    verdict = found["verdict"]
+    sure = sentences.confidence(verdict["confidence"])
+    finding = " ".join([verdict["finding"], " and ".join(verdict["leaked"])]).strip()
+    lines = [f"{finding} ({sure}): {verdict['reason']}", sentences.subject(found)]
     for cell in result.verdicts_by_defence():
         lines.append(
             f"  batch {cell['batch_size']}, {cell['defence']}: {cell['finding']}; "
             f"{cell['attack']} reaches {cell['psnr_db']:.1f} dB (controls "
             f"{cell['control_psnr_db']:.1f}), identifies {cell['iip']:.0%}, labels "
-            f"{cell['label_accuracy']:.0%}"
+            f"{'given' if cell['label_chance'] is None else format(cell['label_accuracy'], '.0%')}"
+            f"{'' if cell['converged'] else '; it did not converge'}"
         )
     if result.peak_memory_gib is not None:
         lines.append(f"peak memory: {result.peak_memory_gib:.2f} GiB")

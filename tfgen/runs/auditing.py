@@ -94,6 +94,7 @@ class Auditing:
         self.config = config
         self._data_dir = data_dir
         self._images, self._labels = self._read(config["data"]["split"])
+        self._training = {"weights": config["model"]["weights"], "epochs": 0}
         self.model = self._model()
         audit = {k: v for k, v in config["audit"].items() if not k.startswith("utility_")}
         section = config["model"]
@@ -106,6 +107,7 @@ class Auditing:
             pixel_std=section["pixel_std"],
             **audit,
         )
+        self.audit.check(self._images, self._labels)
 
     def plan(self) -> dict[str, Any]:
         """What is going to run."""
@@ -127,15 +129,14 @@ class Auditing:
             metrics=["accuracy"],
         )
         inputs = network.normalize(images).numpy()
-        history = self.model.fit(
-            inputs,
-            labels,
-            epochs=section["epochs"],
-            batch_size=section["batch_size"],
-            callbacks=[StopOnSignal()],
-            verbose=verbose,
-        ).history
+        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=verbose)
+        history = self.model.fit(inputs, labels, callbacks=[StopOnSignal()], **options).history
         stopping.check()
+        self._training |= {
+            "epochs": section["epochs"],
+            "num_images": len(images),
+            "accuracy": history["accuracy"][-1],
+        }
         report(
             f"trained {section['epochs']} epochs on {len(images):,} images: "
             f"training accuracy {history['accuracy'][-1]:.1%}"
@@ -146,10 +147,12 @@ class Auditing:
         result = self.audit.run(
             self._images,
             self._labels,
+            data={k: self.config["data"][k] for k in ("name", "split")} | self._labelled,
             workdir=workdir / "attacks",
             report=functools.partial(report, flush=True) if report is print else report,
             verbose=verbose,
         )
+        result.description["training"] = self._training
         if self.config["audit"]["utility_steps"]:
             result.utility = self._utility(report)
         return result
@@ -179,6 +182,7 @@ class Auditing:
         section = self.config["data"]
         source = load(section["name"], split, self._data_dir, image_size=section["image_size"])
         images = np.asarray(source.images[np.arange(len(source))], np.float32) / np.float32(255)
+        self._labelled = {"labelled": source.labels is not None}
         if source.labels is not None:
             return images, np.asarray(source.labels, np.int64)
         if section["name"].partition(":")[0] != "folder":

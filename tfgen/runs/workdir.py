@@ -21,7 +21,10 @@ from tfgen.runs.config import differences
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
 # said and then obeyed.
-_FIXED = ("model", "data")
+_FIXED = {
+    "training": ("model", "data"),
+    "audit": ("model", "data", "threat_model", "attacks", "defences", "audit"),
+}
 _FREE = ("optimizer", "training", "evaluation")
 # Depends on the length of the run, which may be extended; it shapes no weight.
 _DERIVED = ("total_steps",)
@@ -97,12 +100,21 @@ class Workdir:
             What changed that may change, one `section.field: old -> new` each.
 
         Raises:
-            ConfigError: another model or other data, naming the fields.
+            ConfigError: a run of another kind, another model or other data, naming the fields; of
+                an audit anything else; or the report of an audit of unknown configuration.
         """
+        kind = _kind(config)
         if not self.config_path.is_file():
+            if kind == "audit":
+                self._refuse_remains()
             return []
         old = self.read_config()
-        changed = [d for d in differences(old, config, _FIXED) if _field(d) not in _DERIVED]
+        if _kind(old) != kind:
+            raise ConfigError(
+                f"{self.path} holds the configuration and results of a run of another kind "
+                f"({_kind(old)}, not {kind}); choose another --workdir"
+            )
+        changed = [d for d in differences(old, config, _FIXED[kind]) if _field(d) not in _DERIVED]
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({'; '.join(changed)}); "
@@ -110,6 +122,15 @@ class Workdir:
             )
         # What is left open in a new configuration was resolved in the old one.
         return [d for d in differences(old, config, _FREE) if not d.endswith(" -> None")]
+
+    def _refuse_remains(self):
+        """Results that an audit would replace, though nothing says that they are its own."""
+        for path in (self.path / "audit.json", self.checkpoints, self.metrics_path):
+            if path.exists():
+                raise ConfigError(
+                    f"{self.path} holds {path.name} but no {self.config_path.name} that says how "
+                    "it was made; choose another --workdir"
+                )
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
@@ -127,6 +148,11 @@ class Workdir:
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):  # or two writers would lose one's numbers
             write_json(self.metrics_path, {**self.read_metrics(), name: values})
+
+
+def _kind(config: Mapping) -> str:
+    """What a configuration is of."""
+    return "audit" if "threat_model" in config else "training"
 
 
 def _field(difference: str) -> str:

@@ -1,6 +1,5 @@
 """The audit as a whole: controls, matching, verdicts, one self-contained page."""
 
-import html.parser
 import json
 
 import numpy as np
@@ -87,55 +86,7 @@ class TestFindings:
             )
 
 
-class _Page(html.parser.HTMLParser):
-    """Notes what a page would fetch, and whether its tags are balanced."""
-
-    VOID = ("meta", "img", "line", "circle")
-
-    def __init__(self):
-        super().__init__()
-        self.sources, self.open, self.tags = [], [], set()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.sources += [v for k, v in attributes if k in ("src", "href", "data")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.add(tag)
-
-
 class TestFiles:
-    def test_one_page_with_everything_inside(self, result, tmp_path):
-        paths = result.save(tmp_path)
-        assert [p.name for p in paths] == ["audit.html", "audit.json", "reconstructions.npz"]
-        text = paths[0].read_text()
-        page = _Page()
-        page.feed(text)
-        assert not page.open
-        assert len(page.sources) == 4 * 2 * 4  # defences, images, columns
-        assert all(s.startswith("data:image/png;base64,") for s in page.sources)
-        assert "script" not in page.tags
-        assert "http" not in text
-        for sentence in threat_model().describe():
-            assert sentence in text
-        assert "without gradient" in text
-        assert "confidence" in text
-
-    def test_names_are_escaped(self, result):
-        from tfgen.privacy.audit.report import render_html
-
-        result.description["model"], old = "<script>alert(1)</script>", result.description["model"]
-        try:
-            assert "<script>" not in render_html(result.to_dict(), result.pictures)
-        finally:
-            result.description["model"] = old
-
     def test_json(self, result, tmp_path):
         result.save(tmp_path)
         found = json.loads((tmp_path / "audit.json").read_text())

@@ -46,9 +46,17 @@ class ThreatModel:
         """The fields, as keyword arguments."""
         return dataclasses.asdict(self)
 
-    def describe(self) -> list[str]:
-        """One sentence for each assumption."""
-        return [_SENTENCES[field][getattr(self, field)] for field in _ALLOWED]
+    def describe(self, batch_norm: bool = True) -> list[str]:
+        """One sentence for each assumption.
+
+        Args:
+            batch_norm: whether the network has batch-norm layers to assume anything of.
+        """
+        return [
+            _SENTENCES[field][getattr(self, field)]
+            for field in _ALLOWED
+            if batch_norm or not field.startswith("batch_norm")
+        ]
 
 
 _ALLOWED = {

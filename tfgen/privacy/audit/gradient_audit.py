@@ -9,25 +9,31 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+import tfgen
 from tfgen.errors import UserError
 from tfgen.privacy.attack.inversion import GradientInversion, Inversion
-from tfgen.privacy.attack.labels import label_accuracy
 from tfgen.privacy.attack.settings import attack_settings
 from tfgen.privacy.attack.threat_model import ThreatModel
 from tfgen.privacy.audit import leakage
-from tfgen.privacy.audit.batches import Batch, draw_batch
+from tfgen.privacy.audit.batches import Batch, Protocol
+from tfgen.privacy.audit.cells import Attacked
+from tfgen.privacy.audit.convergence import Distances, Yardstick
 from tfgen.privacy.audit.result import AuditResult
+from tfgen.privacy.audit.scoring import PRIOR_ONLY, UNRELATED, Scorer
 from tfgen.privacy.defence.base import NoDefence
 from tfgen.training.allocator import peak_memory_gib
 
-PRIOR_ONLY, UNRELATED = "without gradient", "unrelated images"
+__all__ = ["PRIOR_ONLY", "UNRELATED", "GradientAudit"]
 
 
 class GradientAudit:
@@ -39,12 +45,13 @@ class GradientAudit:
         threat_model: what the attacker knows.
         attacks: by name, the settings of each: those of `AttackSettings`, on top of a `preset` of
             `ATTACKS` ("gradinversion" if none is named).
-        defences: what to release gradients through; the first should be `NoDefence()`.
+        defences: what to release gradients through. `NoDefence()` belongs among them: without the
+            bare gradient no attack can show that it would have found a leak.
         batch_sizes: K.
         num_batches: drawn of each size.
         unique_labels: whether no class repeats in a batch (the paper's protocol); else batches
             follow the frequencies of the data.
-        pool_size: images among which a source has to be identified.
+        pool_size: images among which a source has to be identified, where there are as many.
         threshold_db: margin over the controls from which on a gradient is said to leak.
         pixel_mean: of the client's normalisation, see `SharedNetwork`.
         pixel_std: likewise.
@@ -78,7 +85,7 @@ class GradientAudit:
         self.model, self.loss, self.threat_model = model, loss, threat_model
         self.attacks = {name: attack_settings(config) for name, config in attacks.items()}
         self.defences, self.batch_sizes = list(defences), list(batch_sizes)
-        self.num_batches, self.unique_labels = num_batches, unique_labels
+        self.num_batches, self.protocol = num_batches, Protocol(unique_labels, seed)
         self.pool_size, self.threshold_db = pool_size, threshold_db
         self.delta, self.seed = delta, seed
         self._pixels = dict(pixel_mean=pixel_mean, pixel_std=pixel_std)
@@ -86,12 +93,15 @@ class GradientAudit:
         # Finds at once whatever does not fit the model.
         self.network = self._inversion(next(iter(self.attacks.values()))).network
         self.features = leakage.FeatureDistance(self.network)
+        for defence in self.defences:
+            defence.check(self.network)
 
     def run(
         self,
         images: np.ndarray,
         labels: np.ndarray,
         *,
+        data: Mapping[str, Any] | None = None,
         workdir: str | os.PathLike | None = None,
         report: Callable[[str], None] = print,
         verbose: int = 1,
@@ -101,6 +111,7 @@ class GradientAudit:
         Args:
             images: `[N, H, W, C]`, float in [0, 1] or uint8: the client's.
             labels: `[N]`.
+            data: what the report is to say of the images, `name` and `split`.
             workdir: folder for the states of attacks, from which an interrupted audit goes on.
             report: called with a line of text about every attack.
             verbose: 1 shows a progress bar for every attack.
@@ -108,20 +119,35 @@ class GradientAudit:
         Raises:
             UserError: too few images or classes, or images that do not fit the model.
         """
-        images, labels = self._checked(images, labels)
-        result = AuditResult(self.describe(), self.pool_size, self.threshold_db)
-        for size in self.batch_sizes:
-            for number in range(self.num_batches):
-                for defence in self.defences:
-                    batch = self.draw(images, labels, size * defence.batch_factor, number)
-                    pool = self._pool(images, batch)
-                    self._attack_batch(result, batch, size, defence, pool, workdir, report, verbose)
+        images, labels = self.check(images, labels)
+        scorer = Scorer(images, labels, self.protocol, self.pool_size, self.features)
+        facts = self._describe_data(images, labels)
+        facts["accuracy"] = self._accuracy(images, labels, scorer.pool.order[: self.pool_size])
+        result = AuditResult(
+            {**self.describe(), "data": {**(data or {}), **facts}}, self.threshold_db
+        )
+        for size, number, defence in self._releases():
+            batch = self.draw(images, labels, size * defence.batch_factor, number)
+            for attacked in self._attack_batch(batch, size, defence, scorer, workdir, verbose):
+                result.add(attacked, batch.images)
+                report(_line(attacked))
         result.peak_memory_gib = peak_memory_gib()
         return result
 
+    def check(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images as float32 in [0, 1] and their labels, of which every batch can be drawn.
+
+        Raises:
+            UserError: as for `run`, which calls this first.
+        """
+        images, labels = self._checked(images, labels)
+        for size, number, defence in self._releases():
+            self.draw(images, labels, size * defence.batch_factor, number)
+        return images, labels
+
     def draw(self, images: np.ndarray, labels: np.ndarray, batch_size: int, number: int) -> Batch:
         """Batch `number` of its size; depends on the seed, and on nothing drawn before."""
-        return draw_batch(images, labels, batch_size, number, self.unique_labels, self.seed)
+        return self.protocol.draw(images, labels, batch_size, number)
 
     def describe(self) -> dict[str, Any]:
         """Everything that was decided before the first attack, as JSON holds it."""
@@ -132,32 +158,78 @@ class GradientAudit:
             "image_shape": list(self.network.image_shape),
             "num_classes": self.network.num_classes,
             "threat_model": self.threat_model.get_config(),
-            "assumptions": self.threat_model.describe(),
+            "assumptions": self.threat_model.describe(batch_norm=bool(self.network.batch_norms)),
             "attacks": {name: s.get_config() for name, s in self.attacks.items()},
             "defences": [d.get_config() for d in self.defences],
+            "defence_sentences": {d.describe(): d.explain() for d in self.defences},
             "batch_sizes": self.batch_sizes,
             "num_batches": self.num_batches,
-            "unique_labels": self.unique_labels,
+            "unique_labels": self.protocol.unique_labels,
             "pool_size": self.pool_size,
             "threshold_db": self.threshold_db,
             "feature_extractor": self.features.name,
             "delta": self.delta,
             "seed": self.seed,
+            "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "versions": {
+                "tfgen": tfgen.__version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
         }
 
-    def _attack_batch(self, result, batch, size, defence, pool, workdir, report, verbose):
+    def _accuracy(self, images, labels, chosen):
+        """How many of some images the network classifies rightly: how far it is trained."""
+        right = []
+        for start in range(0, len(chosen), 64):
+            part = chosen[start : start + 64]
+            outputs = self.model(self.network.normalize(images[part]), training=False)
+            right.append(np.argmax(outputs, axis=-1) == labels[part])
+        return float(np.mean(np.concatenate(right)))
+
+    def _describe_data(self, images, labels):
+        """What was audited: its size, and how its batches came out."""
+        drawn = [
+            self.draw(images, labels, size * defence.batch_factor, number).labels
+            for size, number, defence in self._releases()
+        ]
+        sizes = [size * defence.batch_factor for size, _, defence in self._releases()]
+        return {
+            "num_images": len(images),
+            "num_classes": len(np.unique(labels)),
+            "pool_size": max(min(self.pool_size, len(images)), *sizes),
+            "repeated_classes": any(len(np.unique(x)) < len(x) for x in drawn),
+            "compared_with_same_classes": sorted(
+                {n for n in sizes if self.protocol.keeps_labels(labels, n)}
+            ),
+        }
+
+    def _releases(self):
+        """Batch size, number of the batch and defence of everything that is shared."""
+        return [
+            (size, number, defence)
+            for size in self.batch_sizes
+            for number in range(self.num_batches)
+            for defence in self.defences
+        ]
+
+    def _attack_batch(self, batch, size, defence, scorer, workdir, verbose):
+        """Every attack on one released gradient, as they end."""
         truth = self.network.gradients(batch.images, batch.labels)
         seed = int(np.random.default_rng([self.seed, size, batch.number]).integers(2**31))
         released = defence.release(self.network, batch.images, batch.labels, seed)
-        similarity = _cosine(truth, released)
+        masks, similarity = defence.masks(released), _cosine(truth, released)
         for name, settings in self.attacks.items():
             adapted = defence.adapt(settings)
-            found = self._invert(
-                batch, adapted, released, defence.masks(released), workdir, verbose
-            )
+            found = self._invert(batch, adapted, released, masks, workdir, verbose)
             prior = self._invert(batch, _without_gradient(adapted), truth, None, workdir, 0)
-            controls = {PRIOR_ONLY: prior.images, UNRELATED: batch.unrelated}
-            cell = dict(
+            scored = scorer.score(batch, found, prior)
+            yardstick = Yardstick(
+                self.network, adapted, released, masks, self._known_statistics(batch)
+            )
+            facts = dict(
                 batch_size=size,
                 effective_batch_size=len(batch.images),
                 defence=defence.describe(),
@@ -165,74 +237,22 @@ class GradientAudit:
                 batch=batch.number,
                 epsilon=defence.epsilon(self.delta),
                 gradient_similarity=similarity,
-                label_accuracy=label_accuracy(batch.labels, _padded(found.labels, batch.labels)),
+                label_accuracy=int(scored.label_overlaps[0]) / len(batch.labels),
+                pool_size=len(scorer.pool.around(batch.indices)),
+                gradient_form=yardstick.form,
                 steps=found.num_steps,
                 seconds=found.seconds,
                 seconds_per_step=found.seconds_per_step,
             )
-            rows = self._score(batch, found, controls, pool)
-            result.add(cell, rows, batch, found, controls)
-            psnr = np.mean([row["psnr_db"] for row in rows])
-            best = np.mean([row["control_psnr_db"] for row in rows])
-            report(
-                f"batch {size} #{batch.number}  {defence.describe()}  {name}: "
-                f"PSNR {psnr:.2f} dB (controls {best:.2f}), "
-                f"labels {cell['label_accuracy']:.0%}, {found.seconds:.0f} s "
-                f"({1e3 * found.seconds_per_step:.0f} ms a step)"
-            )
-
-    def _score(self, batch, found: Inversion, controls, pool) -> list[dict[str, float]]:
-        """The scores of every image of a batch."""
-        restored = _filled(found.images, len(batch.images))
-        order = leakage.match(batch.images, restored)
-        restored, originals = restored[order], batch.images
-        matched = {k: v[leakage.match(originals, v)] for k, v in _filled_all(controls, originals)}
-        control_psnr = {k: leakage.psnr_db(originals, v) for k, v in matched.items()}
-        prior = matched[PRIOR_ONLY]
-        columns = {
-            "psnr_db": leakage.psnr_db(originals, restored),
-            "registered_psnr_db": leakage.registered_psnr_db(originals, restored),
-            "ssim": leakage.structural_similarity(originals, restored),
-            "feature_distance": self.features.distance(originals, restored),
-            "fourier_distance": leakage.fourier_distance(originals, restored),
-            "rank": self._ranks(restored, pool),
-            "feature_rank": leakage.source_ranks(
-                self.features.embed(restored), self.features.embed(pool[0]), pool[1]
-            ),
-            "rdlv": leakage.relative_leakage(originals, restored, prior),
-            "prior_psnr_db": control_psnr[PRIOR_ONLY],
-            "unrelated_psnr_db": control_psnr[UNRELATED],
-            "control_psnr_db": np.maximum(*control_psnr.values()),
-            "control_ssim": leakage.structural_similarity(originals, prior),
-            "control_rank": self._ranks(prior, pool),
-        }
-        return [
-            {
-                "image": int(batch.indices[k]),
-                "label": int(batch.labels[k]),
-                "slot": int(order[k]),
-                **{name: float(values[k]) for name, values in columns.items()},
-            }
-            for k in range(len(originals))
-        ]
-
-    def _ranks(self, images, pool):
-        flat = [np.reshape(x, (len(x), -1)) for x in (images, pool[0])]
-        return leakage.source_ranks(*flat, pool[1])
-
-    def _pool(self, images, batch):
-        """Images to identify sources among, the sources first; and where the sources stand."""
-        size = max(min(self.pool_size, len(images)), len(batch.indices))
-        rng = np.random.default_rng([self.seed, 1 << 20])
-        others = np.setdiff1d(rng.permutation(len(images)), batch.indices, assume_unique=True)
-        chosen = np.concatenate([batch.indices, others])[:size]
-        return images[chosen], np.arange(len(batch.indices))
+            gradient, batch_norm = _distances(yardstick, batch, found, prior)
+            bare = type(defence) is NoDefence
+            yield Attacked(facts, scored, gradient, batch_norm, bare)
 
     def _invert(self, batch, settings, gradients, masks, workdir, verbose) -> Inversion:
         inversion = self._inversion(settings)
         statistics = None
         if self.threat_model.batch_norm_statistics == "batch":
-            statistics = self.network.statistics(batch.images, batch.labels)
+            statistics = self._known_statistics(batch)
         known = self.threat_model.batch_size == "known"
         return inversion.run(
             gradients,
@@ -244,6 +264,15 @@ class GradientAudit:
             verbose=verbose,
             checkpoint=self._checkpoint(workdir, batch, settings, gradients),
         )
+
+    def _known_statistics(self, batch):
+        """Batch-norm statistics that the attacker has, or None."""
+        kind = self.threat_model.batch_norm_statistics
+        if kind == "none":
+            return None
+        if kind == "moving":
+            return self.network.moving_statistics()
+        return self.network.statistics(batch.images, batch.labels)
 
     def _inversion(self, settings):
         key = json.dumps(settings.get_config(), sort_keys=True)
@@ -297,17 +326,34 @@ def _cosine(a, b):
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-300))
 
 
-def _padded(found, labels):
-    """As many labels as there are: -1 where the attack supposed fewer images (none matches)."""
-    found = np.asarray(found)[: len(labels)]
-    return np.concatenate([found, np.full(len(labels) - len(found), np.max(labels) + 1)])
+def _distances(yardstick, batch, found: Inversion, prior: Inversion):
+    """Of the gradient, and of batch-norm statistics where some are known."""
+    beside = {
+        "originals": (batch.images, batch.labels),
+        "prior": (prior.images, prior.labels),
+        "unrelated": (batch.unrelated, batch.labels),
+    }
+    gradient = Distances(
+        reached=yardstick.reached(found),
+        **{name: yardstick.gradient(*pair) for name, pair in beside.items()},
+    )
+    if not yardstick.statistics:
+        return gradient, None
+    batch_norm = Distances(
+        reached=yardstick.batch_norm(found.images, found.labels),
+        **{name: yardstick.batch_norm(*pair) for name, pair in beside.items()},
+    )
+    return gradient, batch_norm
 
 
-def _filled(images, count):
-    """Grey images for those that an attack supposed not to be there."""
-    missing = max(0, count - len(images))
-    return np.concatenate([images, np.full((missing, *images.shape[1:]), 0.5, np.float32)])
-
-
-def _filled_all(controls, originals):
-    return [(name, _filled(images, len(originals))) for name, images in controls.items()]
+def _line(attacked: Attacked) -> str:
+    """One attack in a line."""
+    facts, rows, distances = attacked.facts, attacked.scored.rows, attacked.gradient
+    psnr, best = (np.mean([row[c] for row in rows]) for c in ("psnr_db", "control_psnr_db"))
+    return (
+        f"batch {facts['batch_size']} #{facts['batch']}  {facts['defence']}  {facts['attack']}: "
+        f"PSNR {psnr:.2f} dB (controls {best:.2f}), labels {facts['label_accuracy']:.0%}, gradient "
+        f"distance {distances.reached:.3g} (originals {distances.originals:.3g}, unrelated "
+        f"{distances.unrelated:.3g}), {facts['seconds']:.0f} s "
+        f"({1e3 * facts['seconds_per_step']:.0f} ms a step)"
+    )

@@ -15,6 +15,7 @@ from tfgen.privacy.network.forward import layers_of, replaced_calls
 from tfgen.privacy.network.shared import SharedNetwork
 
 PSNR_CAP_DB = 120.0
+TIE = 1e-9  # similarities nearer than this are equal
 
 
 def match(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -157,12 +158,13 @@ def source_ranks(reconstructions: np.ndarray, pool: np.ndarray, sources: np.ndar
 
     Returns:
         int64 `[K]`: 0 where the nearest image, by cosine similarity of vectors without their own
-        mean, is the source itself. The share of zeros is IIP, image identifiability precision;
-        chance is 1/P.
+        mean, is the source itself and no other is as near. The share of zeros is IIP, image
+        identifiability precision. Of a source drawn at random, chance is at most 1/P; an assignment
+        of reconstructions to sources raises it, see `chance`.
     """
-    similarity = _unit(reconstructions) @ _unit(pool).T
+    similarity = unit_vectors(reconstructions) @ unit_vectors(pool).T
     own = similarity[np.arange(len(sources)), sources]
-    return np.sum(similarity > own[:, None], axis=1)
+    return np.sum(similarity >= own[:, None] - TIE, axis=1) - 1
 
 
 def _pairwise_errors(a, b):
@@ -171,10 +173,14 @@ def _pairwise_errors(a, b):
     return np.stack([np.mean(np.square(b - row), axis=1) for row in a])
 
 
-def _unit(x):
+def unit_vectors(x: np.ndarray) -> np.ndarray:
+    """Vectors `[n, D]` without their mean at length one; constant ones, of no direction, at 0."""
     x = _float64(x)
+    size = np.linalg.norm(x, axis=1, keepdims=True)
     x = x - x.mean(axis=1, keepdims=True)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    # What a constant leaves behind its mean is rounding, and would point anywhere.
+    return np.where(length > 1e-6 * size, x / np.maximum(length, 1e-300), 0.0)
 
 
 def _float64(x):

@@ -1,9 +1,12 @@
 """The images of an audit: what was attacked, and what came out beside it."""
 
+import base64
 import dataclasses
+import io
 from collections.abc import Mapping
 
 import numpy as np
+from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,3 +31,12 @@ def arrays_of(pictures: Mapping[tuple, Pictures]) -> dict[str, np.ndarray]:
 def as_bytes(images: np.ndarray) -> np.ndarray:
     """Images in [0, 1] as uint8."""
     return np.uint8(np.round(255 * np.clip(images, 0.0, 1.0)))
+
+
+def data_uri(image: np.ndarray) -> str:
+    """An image `[H, W, C]` in [0, 1] as an address that holds its PNG."""
+    pixels = as_bytes(image)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -22,6 +22,9 @@ class Aggregation(NoDefence):
         if self.num_clients < 1:
             raise ConfigError(f"num_clients is {self.num_clients}; expected at least 1")
 
+    def explain(self):
+        return f"Only the mean gradient of {self.num_clients} clients is seen."
+
     @property
     def batch_factor(self):
         return self.num_clients

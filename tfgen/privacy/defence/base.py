@@ -31,6 +31,14 @@ class NoDefence:
         """How many batches one released gradient is the mean of."""
         return 1
 
+    def check(self, network: SharedNetwork) -> None:
+        """Refuses a network for which the defence does not do what it says.
+
+        Raises:
+            UserError: it does not.
+        """
+        del network
+
     def release(
         self, network: SharedNetwork, images: np.ndarray, labels: np.ndarray, seed: int = 0
     ) -> list[tf.Tensor]:
@@ -70,6 +78,10 @@ class NoDefence:
         """The defence with its numbers, in a few words."""
         numbers = ", ".join(f"{k}={v:g}" for k, v in dataclasses.asdict(self).items())
         return f"{self.name} ({numbers})" if numbers else self.name
+
+    def explain(self) -> str:
+        """What the defence does, in a sentence."""
+        return "The gradient is shared as it is."
 
     def get_config(self) -> dict[str, Any]:
         """Name and numbers, as `defence_from_config` takes them."""

@@ -33,6 +33,9 @@ class TopKPruning(NoDefence):
         threshold = tf.math.top_k(magnitude, kept, sorted=True).values[-1]
         return tf.where(tf.abs(gradient) >= threshold, gradient, tf.zeros_like(gradient))
 
+    def explain(self):
+        return f"Of every tensor the largest {self.keep_fraction:.3g} of the entries are shared."
+
     def masks(self, released):
         return [tf.cast(g != 0, tf.float32) for g in released]
 
@@ -45,6 +48,9 @@ class SignCompression(NoDefence):
 
     def transform(self, gradients, seed=0):
         return [tf.sign(g) * tf.reduce_mean(tf.abs(g)) for g in gradients]
+
+    def explain(self):
+        return "Of every tensor the signs and the mean magnitude are shared."
 
     def adapt(self, settings):
         # Only directions are left.
@@ -70,6 +76,9 @@ class Quantization(NoDefence):
     def __post_init__(self):
         if not 2 <= self.num_bits <= 16:
             raise ConfigError(f"num_bits is {self.num_bits}; expected 2 to 16")
+
+    def explain(self):
+        return f"Every entry is rounded at random to {self.num_bits} bits, right on average."
 
     def transform(self, gradients, seed=0):
         levels = 2.0 ** (self.num_bits - 1) - 1.0

@@ -30,6 +30,12 @@ class GaussianNoise(NoDefence):
         rms = _global_norm(gradients) / float(size) ** 0.5
         return _add_noise(gradients, self.relative_std * rms, seed)
 
+    def explain(self):
+        return (
+            f"Gaussian noise of {self.relative_std:g} times the root mean square of the gradient "
+            "is added to it; nothing is clipped, so nothing is guaranteed."
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class GradientClipping(NoDefence):
@@ -48,6 +54,12 @@ class GradientClipping(NoDefence):
     def transform(self, gradients, seed=0):
         factor = tf.minimum(1.0, self.max_norm / tf.maximum(_global_norm(gradients), 1e-30))
         return [g * factor for g in gradients]
+
+    def explain(self):
+        return (
+            f"The mean gradient is scaled down to length {self.max_norm:g} if it is longer; its "
+            "direction stays."
+        )
 
     def adapt(self, settings):
         return dataclasses.replace(settings, fit_scale=True)
@@ -73,13 +85,16 @@ class DPSGD(NoDefence):
         above_zero(self, "clip_norm")
         at_least_zero(self, "noise_multiplier")
 
-    def release(self, network, images, labels, seed=0):
+    def check(self, network):
         if network.training and network.batch_norms:
             raise UserError(
                 "DP-SGD bounds the gradient of every example alone, which batch norm in train mode "
                 "does not have: images of a batch change each other's gradients; audit it with "
                 "threat_model.batch_norm_mode 'eval', or a model without batch norm"
             )
+
+    def release(self, network, images, labels, seed=0):
+        self.check(network)
         clipped = [self.clip(example) for example in network.per_example_gradients(images, labels)]
         total = [tf.add_n(parts) for parts in zip(*clipped)]
         noisy = _add_noise(total, self.noise_multiplier * self.clip_norm, seed)
@@ -91,6 +106,13 @@ class DPSGD(NoDefence):
 
     def adapt(self, settings):
         return dataclasses.replace(settings, fit_scale=True)
+
+    def explain(self):
+        return (
+            f"The gradient of every example is clipped to length {self.clip_norm:g}, Gaussian "
+            f"noise of {self.noise_multiplier:g} times that is added to their sum, and the mean is "
+            "shared."
+        )
 
     def epsilon(self, delta=1e-5):
         return gaussian_epsilon(self.noise_multiplier, delta)
