@@ -29,13 +29,15 @@ class Signature:
     """One question that a model answers.
 
     Attributes:
-        function: keyword tensors as `inputs` names them -> tensors by name. Dimension 0 of every
-            input that is not a scalar, and of every output, is the batch.
-        inputs: shape and dtype of each input; a batch of None is open. Names are argument names:
-            letters, digits and underscores.
-        example: `(batch_size, seed)` -> plausible inputs, by name; the same for the same two.
-        portable: runtimes beside TensorFlow's that can hold it, of `PORTABLE`. A signature that
-            draws random numbers is not portable: ONNX and LiteRT have no seeded ones.
+        function: function of keyword tensors as `inputs` names them -> dict of tensors by name.
+            Dimension 0 of every input that is not a scalar, and of every output, is the batch.
+        inputs: dict of shape and dtype (`tf.TensorSpec`) of each input by name; a batch of None is
+            open. Names are argument names: letters, digits and underscores.
+        example: function `(batch_size, seed)` -> dict of plausible inputs by name; the same for the
+            same two.
+        portable: tuple of the runtimes beside TensorFlow's that can hold it, of `PORTABLE`. A
+            signature that draws random numbers is not portable: ONNX and LiteRT have no seeded
+            ones.
         without_loops: the same function for runtimes whose graphs know no loops; None: `function`.
         default: whether it is what a server answers that is asked for nothing by name; otherwise
             the first signature is.
@@ -93,9 +95,9 @@ class KerasServable:
     """A Keras model with the signature `predict`: its inputs by name -> its outputs by name.
 
     Args:
-        model: functional, sequential, or subclassed and called once on a batch.
-        example: `(batch_size, seed)` -> arrays by input name; by default uniform numbers in [0, 1)
-            for floating-point inputs, and zeros and ones for the others.
+        model: a `keras.Model`, functional, sequential, or subclassed and called once on a batch.
+        example: function `(batch_size, seed)` -> dict of arrays by input name; None draws uniform
+            numbers in [0, 1) for floating-point inputs, and zeros and ones for the others.
 
     Raises:
         ExportError: the model's inputs are not known, or have an open dimension beside the batch

@@ -24,11 +24,11 @@ class CroppedBernoulli(
     `log_prob` also takes grey values in [0, 1] and is then the cross-entropy.
 
     Args:
-        logits: `[..., H + 2 padding, W + 2 padding, C]` log-odds of a one.
-        padding: pixels to drop on each side; one number, or `(height, width)`.
-        validate_args: checks that images lie in [0, 1].
-        allow_nan_stats: as in `tfd.Distribution`.
-        name: prefix of the operations.
+        logits: tensor `[..., H + 2 padding, W + 2 padding, C]`, log-odds of a one.
+        padding: integer, pixels to drop on each side, or a pair `(height, width)`. Defaults to `0`.
+        validate_args: whether to check that images lie in [0, 1]. Defaults to `False`.
+        allow_nan_stats: boolean, as in `tfd.Distribution`. Defaults to `True`.
+        name: string, prefix of the operations.
 
     Raises:
         ConfigError: if nothing is left within the padding.

@@ -30,14 +30,16 @@ class DiscretizedLogisticMixture(
     differs from the expectation where clipping or the coupling matters.
 
     Args:
-        params: `[..., H, W, M (1 + 2 C + C (C - 1) / 2)]`: 10 M numbers for RGB, 3 M for grey.
-        num_channels: C.
-        num_bits: b, bits per channel.
+        params: tensor `[..., H, W, M (1 + 2 C + C (C - 1) / 2)]`: 10 M numbers for RGB, 3 M for
+            grey.
+        num_channels: integer C, colours of a pixel. Defaults to `3`.
+        num_bits: integer b, bits per channel. Defaults to `8`.
         edge: `"exact"`: the masses sum to one. `"nvae2020"`: as the authors' program, whose top
-            edge swallows 8-bit level 254 as well; only for comparing with its numbers.
-        validate_args: checks that images lie on the grid.
-        allow_nan_stats: as in `tfd.Distribution`.
-        name: prefix of the operations.
+            edge swallows 8-bit level 254 as well; only for comparing with its numbers. Defaults to
+            `"exact"`.
+        validate_args: whether to check that images lie on the grid. Defaults to `False`.
+        allow_nan_stats: boolean, as in `tfd.Distribution`. Defaults to `True`.
+        name: string, prefix of the operations.
 
     Raises:
         ConfigError: if the last axis does not hold whole components, or `edge` has no meaning.

@@ -26,11 +26,13 @@ class PixelNormal(distribution.AutoCompositeTensorDistribution):
     mean.
 
     Args:
-        params: `[..., H, W, 2 C]`: raw means, then raw log-scales, clamped as in `ClampedNormal`.
-        temperature: multiplies the standard deviation.
-        validate_args: as in `tfd.Distribution`.
-        allow_nan_stats: as in `tfd.Distribution`.
-        name: prefix of the operations.
+        params: tensor `[..., H, W, 2 C]`: raw means, then raw log-scales, clamped as in
+            `ClampedNormal`.
+        temperature: float or scalar tensor that multiplies the standard deviation. Defaults to
+            `1.0`.
+        validate_args: boolean, as in `tfd.Distribution`. Defaults to `False`.
+        allow_nan_stats: boolean, as in `tfd.Distribution`. Defaults to `True`.
+        name: string, prefix of the operations.
 
     Raises:
         ConfigError: if the last axis does not hold a mean and a log-scale for every channel.

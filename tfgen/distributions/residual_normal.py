@@ -22,11 +22,12 @@ class ClampedNormal(tfd.Normal):
     Args:
         loc_raw: unconstrained location, tensor or variable.
         log_scale_raw: unconstrained logarithm of the scale, tensor or variable.
-        temperature: multiplies the scale, its floor included. At 0 every sample is the mean (and
-            there is no density). A scalar, or anything that broadcasts with the others.
-        validate_args: checks that the scale is positive.
-        allow_nan_stats: as in `tfd.Normal`.
-        name: prefix of the operations.
+        temperature: float that multiplies the scale, its floor included. At 0 every sample is the
+            mean (and there is no density). A scalar, or a tensor that broadcasts with the others.
+            Defaults to `1.0`.
+        validate_args: whether to check that the scale is positive. Defaults to `False`.
+        allow_nan_stats: boolean, as in `tfd.Normal`. Defaults to `True`.
+        name: string, prefix of the operations.
     """
 
     def __init__(
@@ -114,11 +115,11 @@ class ResidualNormal(ClampedNormal):
 
     Args:
         prior: the `ClampedNormal` it is relative to.
-        delta_loc: offset of the raw location.
-        delta_log_scale: offset of the raw log-scale.
-        validate_args: checks that the scale is positive.
-        allow_nan_stats: as in `tfd.Normal`.
-        name: prefix of the operations.
+        delta_loc: tensor, offset of the raw location.
+        delta_log_scale: tensor, offset of the raw log-scale.
+        validate_args: whether to check that the scale is positive. Defaults to `False`.
+        allow_nan_stats: boolean, as in `tfd.Normal`. Defaults to `True`.
+        name: string, prefix of the operations.
     """
 
     def __init__(

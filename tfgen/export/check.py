@@ -35,16 +35,17 @@ class ExportReport:
     """What was exported, and how it compares with the Keras model it came from.
 
     Attributes:
-        target: the format, such as `"saved_model"` or `"litert float16"`.
-        path: where the artefact lies.
-        max_difference: the largest difference over all checked outputs (see the module's text).
-        tolerance: the bound that `max_difference` kept.
-        mean_difference: the mean difference of the output that differs most on average.
-        mean_tolerance: the bound that `mean_difference` kept.
-        latency_ms: median milliseconds of the first signature in the artefact's own runtime.
-        keras_latency_ms: the same for the Keras model, as one graph.
-        num_examples: batch size of a timed call.
-        size_bytes: bytes on disk.
+        target: string, the format, such as `"saved_model"` or `"litert float16"`.
+        path: path where the artefact lies.
+        max_difference: float, the largest difference over all checked outputs (see the module's
+            text).
+        tolerance: float, the bound that `max_difference` kept.
+        mean_difference: float, the mean difference of the output that differs most on average.
+        mean_tolerance: float, the bound that `mean_difference` kept.
+        latency_ms: float, median milliseconds of the first signature in the artefact's own runtime.
+        keras_latency_ms: float, the same for the Keras model, as one graph.
+        num_examples: integer, batch size of a timed call.
+        size_bytes: integer, bytes on disk.
     """
 
     target: str
@@ -87,15 +88,17 @@ def verify(
     """Compares an artefact with the Keras model and times both.
 
     Args:
-        run: answers a signature, `run(name, inputs) -> outputs`, in the artefact's own runtime.
-        subject: the model with its questions and answers.
-        names: the signatures the artefact has.
-        tolerance: the largest difference allowed.
-        target: the format, for messages.
-        path: where the artefact will lie, for messages and the report.
-        size_bytes: bytes on disk.
-        mean_tolerance: the mean difference allowed for any output, if smaller.
-        dynamic_batch: also ask for the first example alone.
+        run: function `run(name, inputs) -> outputs` that answers a signature in the artefact's own
+            runtime.
+        subject: a `Subject`, the model with its questions and answers.
+        names: sequence of the names of the signatures the artefact has.
+        tolerance: float, the largest difference allowed.
+        target: string, the format, for messages.
+        path: path where the artefact will lie, for messages and the report.
+        size_bytes: integer, bytes on disk.
+        mean_tolerance: float, the mean difference allowed for any output, if smaller; None is
+            `tolerance`.
+        dynamic_batch: whether to ask for the first example alone as well.
 
     Raises:
         ExportError: the artefact fails to run, names other outputs, or differs too much.

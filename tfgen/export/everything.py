@@ -24,6 +24,12 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
     """Where `export_all` puts a format.
 
     That is `<name>/<version>/`, `<name>_<variant>.tflite` or `<name>.onnx`.
+
+    Args:
+        directory: path of the folder of all formats.
+        name: string, the model's name.
+        format: string, one of `FORMATS`.
+        version: integer, the SavedModel's version. Defaults to `1`.
     """
     if format not in FORMATS:
         raise ExportError(f"Unknown export format {format!r}; expected {', '.join(FORMATS)}.")
@@ -35,7 +41,11 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
 
 
 def formats_of(model: Any) -> tuple[str, ...]:
-    """The formats of `FORMATS` that a model can become, by what its signatures say."""
+    """The formats of `FORMATS` that a model can become, by what its signatures say.
+
+    Args:
+        model: a `tfgen.serving.Servable`, or a Keras model.
+    """
     runtimes = {r for s in as_servable(model).signatures().values() for r in s.portable}
     return tuple(f for f in FORMATS if f == "saved_model" or f.partition("_")[0] in runtimes)
 
@@ -58,14 +68,18 @@ def export_all(
 
     Args:
         model: a `tfgen.serving.Servable`, such as every generator, or a Keras model.
-        directory: where the artefacts go; made if need be.
-        name: the model's name, the stem of every file.
-        version: the SavedModel's version.
-        formats: some of `FORMATS`; by default all that the model can become (`formats_of`).
-        overwrite: replace what exists, each artefact once its successor is verified.
-        num_examples: batch size of the comparison and of the timing.
-        on_start: called with each format before it is made; ONNX of a long chain takes minutes.
-        on_report: called with each report as soon as it is there, for instance `print`.
+        directory: path of the folder where the artefacts go; made if need be.
+        name: string, the model's name, the stem of every file.
+        version: integer, the SavedModel's version. Defaults to `1`.
+        formats: sequence of some of `FORMATS`; None takes all that the model can become
+            (`formats_of`).
+        overwrite: whether to replace what exists, each artefact once its successor is verified.
+            Defaults to `False`.
+        num_examples: integer, batch size of the comparison and of the timing. Defaults to `4`.
+        on_start: function called with each format before it is made, or None; ONNX of a long chain
+            takes minutes.
+        on_report: function called with each report as soon as it is there, for instance `print`, or
+            None.
 
     Returns:
         One report per format, in order.

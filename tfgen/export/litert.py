@@ -51,14 +51,15 @@ def export_litert(
 
     Args:
         model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
-        path: the file to write.
-        variant: `"float32"`, `"float16"` or `"int8"` (weights).
-        names: which of the portable signatures to include; all by default.
-        batch_size: fixes the batch, which some delegates need; `None` leaves it open.
-        overwrite: replace an existing file, once the new one is verified.
-        tolerance: largest difference allowed; by default that of the variant in `TOLERANCES`.
-        mean_tolerance: mean difference allowed, likewise.
-        subject: the model's `Subject`, when several exports share it.
+        path: path of the file to write.
+        variant: `"float32"`, `"float16"` or `"int8"` (weights). Defaults to `"float32"`.
+        names: sequence of the portable signatures to include; None takes all.
+        batch_size: integer that fixes the batch, which some delegates need; `None` leaves it open.
+        overwrite: whether to replace an existing file, once the new one is verified. Defaults to
+            `False`.
+        tolerance: float, largest difference allowed; None is that of the variant in `TOLERANCES`.
+        mean_tolerance: float, mean difference allowed; None likewise.
+        subject: the model's `Subject`, when several exports share it; None makes one.
 
     Returns:
         The report of the comparison, run with `ai_edge_litert`.

@@ -35,12 +35,15 @@ def export_onnx(
 
     Args:
         model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
-        path: the file to write.
-        signature: its name; by default the model's default one, or the first, of those portable.
-        opset: version of the ONNX operator set.
-        overwrite: replace an existing file, once the new one is verified.
-        tolerance: largest difference allowed, see `tfgen.export.check`.
-        subject: the model's `Subject`, when several exports share it.
+        path: path of the file to write.
+        signature: string, the signature's name; None is the model's default one, or the first, of
+            those portable.
+        opset: integer, version of the ONNX operator set. Defaults to `OPSET`.
+        overwrite: whether to replace an existing file, once the new one is verified. Defaults to
+            `False`.
+        tolerance: float, largest difference allowed, see `tfgen.export.check`. Defaults to
+            `FLOAT32_TOLERANCE`.
+        subject: the model's `Subject`, when several exports share it; None makes one.
 
     Returns:
         The report of the comparison, run with `onnxruntime`.

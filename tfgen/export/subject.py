@@ -18,9 +18,10 @@ class Subject:
 
     Args:
         model: a `tfgen.serving.Servable`, or a Keras model with known inputs.
-        num_examples: batch size of each example.
-        seed: draws other examples.
-        storage: dtype in which the serving form keeps its weights; it computes in float32.
+        num_examples: integer, batch size of each example. Defaults to `4`.
+        seed: integer that draws other examples. Defaults to `0`.
+        storage: string, dtype in which the serving form keeps its weights; it computes in float32.
+            Defaults to `"float32"`.
     """
 
     def __init__(self, model: Any, num_examples: int = 4, seed: int = 0, storage: str = "float32"):

@@ -18,10 +18,10 @@ class Traces(Mapping):
     The functions take keyword tensors and return named float32 (or integer) tensors.
 
     Args:
-        servable: what states the signatures. It is held here because traces refer to its variables
-            only weakly.
-        batch_size: fixes the batch; `None` leaves it open.
-        without_loops: traces the form without loops of signatures that have one.
+        servable: a `Servable`, which states the signatures. It is held here because traces refer to
+            its variables only weakly.
+        batch_size: integer that fixes the batch; `None` leaves it open.
+        without_loops: whether to trace the form without loops of signatures that have one.
     """
 
     def __init__(self, servable: Servable, batch_size: int | None = None, without_loops=False):

@@ -25,9 +25,9 @@ def write_warmup_requests(
     """Writes one request per signature into a SavedModel directory.
 
     Args:
-        directory: the SavedModel (a version directory).
-        model_name: the name under which it is served.
-        requests: inputs by name, for each signature.
+        directory: path of the SavedModel (a version directory).
+        model_name: string, the name under which it is served.
+        requests: dict by signature of dicts of inputs by name.
 
     Returns:
         The path of the file.

@@ -24,7 +24,12 @@ from tfgen.serving import PORTABLE, Signature
 @dataclasses.dataclass(frozen=True)
 class NoiseSpec:
     """Shape (batch first, None when dynamic) and distribution ("normal" or "uniform") of one
-    noise."""
+    noise.
+
+    Args:
+        shape: tuple of integers, the batch first (None when it is open).
+        distribution: string, "normal" (standard) or "uniform" (on [0, 1)). Defaults to `"normal"`.
+    """
 
     shape: tuple
     distribution: str = "normal"
@@ -32,7 +37,12 @@ class NoiseSpec:
 
 def seeds_for(num_images: int, seed: int = 0) -> np.ndarray:
     """One seed per image, `[num_images]` int32; entry k depends on `seed` and k only
-    (SplitMix64)."""
+    (SplitMix64).
+
+    Args:
+        num_images: integer, how many.
+        seed: integer, the seed of all of them. Defaults to `0`.
+    """
     with np.errstate(over="ignore"):
         stream = np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95)
         x = stream + np.arange(1, num_images + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -46,7 +56,7 @@ def draw_noise(spec: dict[str, NoiseSpec], seeds: tf.Tensor) -> dict[str, tf.Ten
     """Draws the noise of `spec` for each image from its own seed.
 
     Args:
-        spec: names, shapes and distributions.
+        spec: dict of `NoiseSpec` by name.
         seeds: `[B]` int32.
 
     Returns:
@@ -126,10 +136,12 @@ class Generator(TakesImages):
         """Samples images.
 
         Args:
-            num_images: how many.
-            temperature: scale on the prior's standard deviation: a number, or one per latent group.
-            seed: image k of a seed is the same for every `num_images` and `batch_size`.
-            batch_size: images computed at once.
+            num_images: integer, how many.
+            temperature: float, scale on the prior's standard deviation: a number, or one per latent
+                group. Defaults to `1.0`.
+            seed: integer; image k of a seed is the same for every `num_images` and `batch_size`.
+                Defaults to `0`.
+            batch_size: integer, images computed at once. Defaults to `64`.
 
         Returns:
             `[num_images, H, W, C]` float32 in [0, 1].

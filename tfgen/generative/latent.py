@@ -23,10 +23,11 @@ class GroupPrior:
     """The conditional prior p(z_k | z_<k) of one latent group, and what it is conditioned on.
 
     Attributes:
-        index: k, from 0 on.
-        loc: mean, `[B, *latent_shape]` float32.
-        scale: standard deviation, likewise.
-        context: deterministic feature of the earlier groups, `[B, ...]`; None for the first group.
+        index: integer k, from 0 on.
+        loc: float32 tensor `[B, *latent_shape]`, the mean.
+        scale: float32 tensor `[B, *latent_shape]`, the standard deviation.
+        context: tensor `[B, ...]`, deterministic feature of the earlier groups; None for the first
+            group.
     """
 
     index: int
@@ -44,8 +45,8 @@ class PosteriorWalk:
     """Images encoded once: a posterior draw of every group beside the prior it competes with.
 
     Attributes:
-        latents: z of every group (after flows).
-        priors: of every group, given the latents before it.
+        latents: list of tensors, z of every group (after flows).
+        priors: list of the `GroupPrior` of every group, given the latents before it.
         kl: `[B, L]` nats, of each group's posterior against its prior.
         log_q: `[B]`, log q(z|x).
         log_p: `[B]`, log p(z).
@@ -81,8 +82,8 @@ class LatentGenerator(Generator):
         """Draws the groups in order, asking `choose` for each, and decodes them.
 
         Args:
-            num_images: B, a number or a scalar tensor.
-            choose: z of a group, given its prior.
+            num_images: integer B or a scalar tensor.
+            choose: function from a `GroupPrior` to z of that group.
 
         Returns:
             A TFP distribution over images `[B, H, W, C]`.
@@ -166,8 +167,8 @@ def check_walk(generator: LatentGenerator, images, seeds) -> None:
     (contexts of one, latents of another) would train classifiers on a label leak.
 
     Args:
-        generator: to check.
-        images: `[B, H, W, C]`, a few.
+        generator: a `LatentGenerator` to check.
+        images: array or tensor `[B, H, W, C]` in [0, 1], a few images.
         seeds: `[B]` int32.
 
     Raises:

@@ -77,7 +77,7 @@ class OverVAEModel(OverVAE, Model):
     Args:
         vae: a trained generator with latent groups that is a `keras.Model`.
         frozen: whether training leaves the VAE as it is. Defaults to `True`.
-        **kwargs: of `tfgen.training.Model`.
+        **kwargs: keyword arguments of `tfgen.training.Model`.
 
     Raises:
         ConfigError: `vae` cannot be walked.
@@ -120,8 +120,8 @@ class FrozenOverVAE(OverVAE, tf.Module):
 
     Args:
         model: the model to copy; training it further does not change this copy.
-        storage: dtype in which the weights are kept; they are used in float32.
-        name: of the module.
+        storage: string, dtype in which the weights are kept; they are used in float32.
+        name: string, the module's name.
     """
 
     def __init__(self, model: OverVAEModel, storage: str, name: str):

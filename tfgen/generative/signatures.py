@@ -23,7 +23,7 @@ def generator_signatures(generator) -> dict[str, Signature]:
     """The signatures of a `tfgen.generative.Generator`: those of the five that it has methods for.
 
     Args:
-        generator: live or frozen.
+        generator: a `tfgen.generative.Generator`, live or frozen.
     """
     examples = _Examples(generator)
     # One graph for both: `sample` calls that of `generate` instead of holding a second copy.

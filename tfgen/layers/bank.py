@@ -24,7 +24,17 @@ from tfgen.ops import weight_norm as wn
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Conv:
-    """A declared convolution: row `row` of the kernels `stack`, row `bias_row` of the biases."""
+    """A declared convolution: row `row` of the kernels `stack`, row `bias_row` of the biases.
+
+    Args:
+        stack: string, name of the stack that holds the kernel.
+        row: integer, the kernel's place in its stack.
+        filters: integer, output channels.
+        stride: integer, 1 or 2.
+        groups: integer, blocks of channels that see only each other.
+        depthwise: whether every channel has one filter of its own.
+        bias_row: integer, the bias's place among those of its size; None without a bias.
+    """
 
     stack: str
     row: int
@@ -38,7 +48,13 @@ class Conv:
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchNorm:
     """A declared batch norm over `channels` channels. `repeat`: how often each pixel stands for
-    itself."""
+    itself.
+
+    Args:
+        channels: integer, channels of the input.
+        row: integer, its place among the batch norms of that width.
+        repeat: integer, how many pixels each pixel stands for in the statistics.
+    """
 
     channels: int
     row: int
@@ -47,7 +63,14 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dense:
-    """A declared dense layer."""
+    """A declared dense layer.
+
+    Args:
+        stack: string, name of the stack that holds the kernel.
+        row: integer, the kernel's place in its stack.
+        units: integer, numbers put out.
+        bias_row: integer, the bias's place among those of its size.
+    """
 
     stack: str
     row: int
@@ -82,7 +105,8 @@ class ParameterBank(keras.layers.Layer):
     """Variables of a declared network.
 
     Args:
-        seed: of the initial values (PyTorch's defaults: uniform in +-1/sqrt(fan_in)).
+        seed: integer, draws the initial values (PyTorch's defaults: uniform in +-1/sqrt(fan_in)).
+            Defaults to `0`.
     """
 
     def __init__(self, seed: int = 0, **kwargs):
@@ -114,17 +138,19 @@ class ParameterBank(keras.layers.Layer):
         """Declares a convolution.
 
         Args:
-            channels: of the input.
-            filters: of the output (for a depthwise convolution equal to `channels`).
-            kernel_size: odd.
-            stride: 1 or 2.
-            bias: whether it has one.
-            weight_norm: whether the kernel is weight-normalised.
-            groups: of channels that see only each other.
-            depthwise: one filter a channel.
-            mask: zeros and ones like the kernel, applied before the normalisation.
-            mask_name: tells stacks with different masks apart.
-            log_gain_shift: added to the initial logarithm of the gain.
+            channels: integer, channels of the input.
+            filters: integer, channels of the output (for a depthwise convolution equal to
+                `channels`).
+            kernel_size: odd integer, height and width of the kernel in pixels.
+            stride: integer, 1 or 2. Defaults to `1`.
+            bias: whether it has one. Defaults to `True`.
+            weight_norm: whether the kernel is weight-normalised. Defaults to `True`.
+            groups: integer, blocks of channels that see only each other. Defaults to `1`.
+            depthwise: whether every channel has one filter of its own. Defaults to `False`.
+            mask: array of zeros and ones like the kernel, applied before the normalisation; None
+                masks nothing.
+            mask_name: string that tells stacks with different masks apart. Defaults to `""`.
+            log_gain_shift: float, added to the initial logarithm of the gain. Defaults to `0.0`.
 
         Raises:
             ConfigError: `groups` does not divide the channels.
@@ -287,8 +313,8 @@ class ParameterBank(keras.layers.Layer):
         """Sum of the largest singular values of all convolutions (NVAE, section 3.2).
 
         Args:
-            matrices: effective kernels by stack name.
-            num_iterations: power iterations before the estimate.
+            matrices: dict of effective kernels `[n, fan_in, filters]` by stack name.
+            num_iterations: integer, power iterations before the estimate. Defaults to `4`.
 
         Returns:
             The sum (float32 scalar) and the updates `[(variable, value)]` of the singular vectors.

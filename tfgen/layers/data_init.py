@@ -19,8 +19,8 @@ class DataDependentWeights(LiveWeights):
     Runs eagerly, once; the variables of the bank are changed.
 
     Args:
-        bank: where the variables live.
-        convs: weight-normalised convolutions to initialise.
+        bank: the `ParameterBank` where the variables live.
+        convs: sequence of the weight-normalised convolutions (`Conv`) to initialise.
     """
 
     def __init__(self, bank, convs):

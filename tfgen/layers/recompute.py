@@ -47,10 +47,11 @@ def recomputed(cell: Callable, w: LiveWeights, x: tf.Tensor, holder) -> tf.Tenso
     """`cell(w, x)` whose insides are computed again for the gradient.
 
     Args:
-        cell: the computation.
+        cell: function `(w, x) -> tensor`, the computation.
         w: training-mode weights; receives the batch statistics.
-        x: its input.
-        holder: what holds the cell's declared parts.
+        x: tensor, the cell's input.
+        holder: object that holds the cell's declared parts, such as the cell itself or a list of
+            parts.
     """
     parts = list(dict.fromkeys(declared_parts(holder)))
     norms = [part for part in parts if isinstance(part, BatchNorm)]

@@ -17,7 +17,14 @@ RESIDUAL_SCALE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Residual:
-    """Two convolutions with an activation before each. `norm`: batch norm before the activation."""
+    """Two convolutions with an activation before each. `norm`: batch norm before the activation.
+
+    Args:
+        kernel_sizes: pair of odd integers, of the first and the second convolution. Defaults to
+            `(3, 3)`.
+        activation: string, "swish" or "elu". Defaults to `"swish"`.
+        norm: whether batch norm comes before each activation. Defaults to `True`.
+    """
 
     kernel_sizes: tuple[int, int] = (3, 3)
     activation: str = "swish"
@@ -26,7 +33,15 @@ class Residual:
 
 @dataclasses.dataclass(frozen=True)
 class InvertedResidual:
-    """1x1 expansion, depthwise (or grouped) convolution, 1x1 projection (section 3.1.1)."""
+    """1x1 expansion, depthwise (or grouped) convolution, 1x1 projection (section 3.1.1).
+
+    Args:
+        expansion: integer, width of the middle in multiples of the input's.
+        kernel_size: odd integer, height and width of the depthwise kernel in pixels. Defaults to
+            `5`.
+        groups: integer, blocks of channels of the middle convolution; 0 is depthwise. Defaults to
+            `0`.
+    """
 
     expansion: int
     kernel_size: int = 5
@@ -37,12 +52,12 @@ class Cell:
     """A residual cell.
 
     Args:
-        bank: where its parameters are declared.
-        body: what stands on the residual branch.
-        channels: of the input.
-        filters: of the output.
+        bank: the `ParameterBank` where its parameters are declared.
+        body: a `Residual` or `InvertedResidual`, what stands on the residual branch.
+        channels: integer, channels of the input.
+        filters: integer, channels of the output.
         resample: "down" (stride 2), "up" (doubled) or None.
-        squeeze_excite: whether the branch is rescaled per channel.
+        squeeze_excite: whether the branch is rescaled per channel. Defaults to `True`.
     """
 
     def __init__(

@@ -12,8 +12,8 @@ class StoredWeights:
     does not take: whoever holds one also holds its `variables` in an attribute.
 
     Args:
-        view: weights of which every part has been asked for, so that all are folded.
-        storage: dtype of the variables.
+        view: `FoldedWeights` of which every part has been asked for, so that all are folded.
+        storage: dtype of the variables. Defaults to `"float32"`.
     """
 
     def __init__(self, view: FoldedWeights, storage: str = "float32"):

@@ -31,10 +31,11 @@ class LiveWeights:
     """The bank's variables during one pass.
 
     Args:
-        bank: where the variables live.
-        training: batch statistics (and their record in `moments`) instead of running ones.
-        dtype: to compute in.
-        recompute: whether cells keep only their input for the backward pass.
+        bank: the `ParameterBank` where the variables live.
+        training: whether to take batch statistics (and record them in `moments`) instead of running
+            ones. Defaults to `False`.
+        dtype: string, dtype to compute in. Defaults to `"float32"`.
+        recompute: whether cells keep only their input for the backward pass. Defaults to `False`.
     """
 
     def __init__(
@@ -165,9 +166,10 @@ class FoldedWeights:
     and kept in `folded`. With `folded` given (variables or constants), nothing else is needed.
 
     Args:
-        source: inference-mode weights in float32, or None when `folded` is complete.
-        folded: tensors by declared part.
-        dtype: to compute in; the folding itself is done in float32.
+        source: `LiveWeights` in inference mode and float32, or None when `folded` is complete.
+        folded: dict of tensors by declared part; None starts empty.
+        dtype: string, dtype to compute in; the folding itself is done in float32. Defaults to
+            `"float32"`.
     """
 
     training = False

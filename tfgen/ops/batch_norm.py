@@ -23,7 +23,7 @@ def normalize(x, scale, offset, activation: str | None = None):
     """Normalises by the statistics of this batch and applies the activation.
 
     Args:
-        x: `[B, H, W, C]`.
+        x: tensor `[B, H, W, C]`.
         scale: `[C]` float32.
         offset: `[C]` float32.
         activation: "swish", "elu" or None.

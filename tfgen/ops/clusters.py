@@ -42,9 +42,9 @@ def cluster(function: Callable, *key) -> Callable:
     """`function` of tensors as a cluster; the same one for the same function and key.
 
     Args:
-        function: what to compile.
-        *key: what tells its inputs apart, such as shape and dtype. One program for each keeps
-            TensorFlow from counting them as retracings.
+        function: function of tensors to compile.
+        *key: hashable values that tell its inputs apart, such as names of shape and dtype. One
+            program for each keeps TensorFlow from counting them as retracings.
     """
     del key
     return tf.function(function, jit_compile=True, autograph=False)

@@ -27,7 +27,7 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, bias=None) -> tf.Te
     Args:
         x: `[B, H, W, C_in]`.
         kernel: `[k, k, C_in, C_out]`, k odd.
-        stride: 1 or 2.
+        stride: integer, 1 or 2.
         bias: `[C_out]`, or None.
 
     Returns:
@@ -49,7 +49,7 @@ def depthwise_conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Ten
     Args:
         x: `[B, H, W, C]`.
         kernel: `[k, k, C, 1]`, k odd.
-        stride: 1 or 2.
+        stride: integer, 1 or 2.
 
     Returns:
         `[B, H / stride, W / stride, C]`.
@@ -67,8 +67,8 @@ def grouped_conv2d(x: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1
     Args:
         x: `[B, H, W, C_in]`.
         kernel: `[k, k, C_in / groups, C_out]`.
-        groups: divides both channel counts.
-        stride: 1 or 2.
+        groups: integer that divides both channel counts.
+        stride: integer, 1 or 2.
     """
     blocks = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1))
     return tf.concat([conv2d(a, b, stride) for a, b in blocks], axis=-1)

@@ -18,8 +18,9 @@ def norm(x: tf.Tensor, kept_axes: Sequence[int] = ()) -> tf.Tensor:
     """Euclidean norm over all axes but `kept_axes`.
 
     Args:
-        x: floating-point, any shape.
-        kept_axes: non-negative axes along which every entry has a norm of its own.
+        x: floating-point tensor of any shape.
+        kept_axes: sequence of non-negative integers, the axes along which every entry has a norm of
+            its own.
 
     Returns:
         float64 of the rank of `x`, size 1 along the axes that were summed over.
@@ -38,7 +39,8 @@ def norms(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """The norm of each tensor.
 
     Args:
-        tensors: float32 or float64 (half precision is best converted before), any shapes.
+        tensors: sequence of float32 or float64 tensors (half precision is best converted before),
+            any shapes.
 
     Returns:
         float64 `[len(tensors)]`.
@@ -50,8 +52,8 @@ def inner_products(xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> tf.Tenso
     """Sum of `x * y` over all elements of each pair.
 
     Args:
-        xs: float32 or float64 tensors.
-        ys: tensors like `xs`.
+        xs: sequence of float32 or float64 tensors.
+        ys: sequence of tensors like `xs`.
 
     Returns:
         float64 `[len(xs)]`.

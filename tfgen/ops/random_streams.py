@@ -64,8 +64,8 @@ def number(name: str, index=0):
     """The number of a stream of the table.
 
     Args:
-        name: of the stream.
-        index: of its numbers: a step, or a latent group; a number or a scalar tensor.
+        name: string, the stream's name.
+        index: integer or scalar tensor, which of its numbers: a step, or a latent group.
 
     Raises:
         KeyError: no stream has this name.

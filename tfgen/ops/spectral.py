@@ -13,9 +13,9 @@ def power_iteration(matrices, left, right, num_iterations: int = 4):
     """Improves the singular vectors of the largest singular value of each matrix.
 
     Args:
-        matrices: `[n, rows, columns]` float32.
+        matrices: float32 tensor `[n, rows, columns]`.
         left: `[n, rows]`, right: `[n, columns]`: the vectors to start from.
-        num_iterations: how often both are renewed.
+        num_iterations: integer, how often both vectors are renewed.
 
     Returns:
         `left`, `right` of norm one, without gradient.

@@ -18,16 +18,16 @@ def adamax_update(
     """One step for one tensor (Kingma & Ba, 2015, section 7.1).
 
     Args:
-        p: parameter.
-        m: running mean of gradients.
-        u: decaying maximum of gradient magnitudes.
-        g: gradient, like `p`.
-        learning_rate: step size before bias correction.
-        bias_correction: `1 - beta_1**t` at step t >= 1.
-        beta_1: decay of `m`.
-        beta_2: decay of `u`.
-        epsilon: added to |g| inside the maximum.
-        weight_decay: L2 coefficient added to the gradient.
+        p: tensor, the parameter.
+        m: tensor like `p`, running mean of gradients.
+        u: tensor like `p`, decaying maximum of gradient magnitudes.
+        g: tensor like `p`, the gradient.
+        learning_rate: scalar, step size before bias correction.
+        bias_correction: scalar `1 - beta_1**t` at step t >= 1.
+        beta_1: float, decay of `m`.
+        beta_2: float, decay of `u`.
+        epsilon: float, added to |g| inside the maximum.
+        weight_decay: float, L2 coefficient added to the gradient.
 
     Returns:
         New `p`, `m`, `u`.
@@ -46,11 +46,13 @@ class Adamax(keras.optimizers.Optimizer):
     in place.
 
     Args:
-        learning_rate: float or schedule.
-        beta_1: decay of the gradient's running mean.
-        beta_2: decay of the running maximum.
-        epsilon: floor inside the maximum.
-        weight_decay: L2 coefficient, added to every gradient.
+        learning_rate: float, or a `keras.optimizers.schedules.LearningRateSchedule`. Defaults to
+            `1e-3`.
+        beta_1: float, decay of the gradient's running mean. Defaults to `0.9`.
+        beta_2: float, decay of the running maximum. Defaults to `0.999`.
+        epsilon: float, floor inside the maximum. Defaults to `1e-3`.
+        weight_decay: float, L2 coefficient, added to every gradient. Defaults to `0.0`.
+        name: string, the optimizer's name.
     """
 
     def __init__(

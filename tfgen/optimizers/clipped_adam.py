@@ -14,18 +14,18 @@ def clipped_adam_update(
     """One step for one tensor.
 
     Args:
-        p: parameter.
-        m: running mean of gradients.
-        v: running mean of their squares, both from before this step.
-        g: gradient, like `p`.
+        p: tensor, the parameter.
+        m: tensor like `p`, running mean of gradients.
+        v: tensor like `p`, running mean of their squares; both from before this step.
+        g: tensor like `p`, the gradient.
         t: float scalar, 1 at the first step.
-        learning_rate: step size.
-        beta_1: decay of `m`.
-        beta_2: decay of `v`.
-        epsilon: added to the denominator (PyTorch's place).
-        weight_decay: L2 coefficient, added to the gradient after clipping.
-        clip_factor: bound in standard deviations; None does not clip.
-        clip_offset: added to the bound.
+        learning_rate: scalar, step size.
+        beta_1: float, decay of `m`.
+        beta_2: float, decay of `v`.
+        epsilon: float, added to the denominator (PyTorch's place).
+        weight_decay: float, L2 coefficient, added to the gradient after clipping.
+        clip_factor: float, bound in standard deviations; None does not clip.
+        clip_offset: float, added to the bound.
 
     Returns:
         New `p`, `m`, `v`.
@@ -52,13 +52,15 @@ class ClippedAdam(keras.optimizers.Optimizer):
     clip_offset), v_hat being the bias-corrected second moment before the step.
 
     Args:
-        learning_rate: float or schedule.
-        beta_1: decay of the gradient's running mean; VAEBM takes 0.99.
-        beta_2: decay of the running mean of squares.
-        epsilon: added to the denominator.
-        weight_decay: L2 coefficient, added to every clipped gradient.
-        clip_factor: bound in standard deviations; None does not clip.
-        clip_offset: added to the bound.
+        learning_rate: float, or a `keras.optimizers.schedules.LearningRateSchedule`. Defaults to
+            `4e-5`.
+        beta_1: float, decay of the gradient's running mean; VAEBM takes 0.99. Defaults to `0.99`.
+        beta_2: float, decay of the running mean of squares. Defaults to `0.999`.
+        epsilon: float, added to the denominator. Defaults to `1e-8`.
+        weight_decay: float, L2 coefficient, added to every clipped gradient. Defaults to `0.0`.
+        clip_factor: float, bound in standard deviations; None does not clip. Defaults to `3.0`.
+        clip_offset: float, added to the bound. Defaults to `0.1`.
+        name: string, the optimizer's name.
 
     Attributes:
         rate_factor: scalar variable that multiplies the learning rate, 1 at first; what steers a

@@ -19,13 +19,15 @@ class RelativeUpdates(keras.callbacks.Callback):
     trust cannot vouch for at any angle to the gradient.
 
     Args:
-        every_steps: training steps between measurements.
-        depth: number of layers; by default the number of trainable tensors of rank 2 and more.
+        every_steps: integer, training steps between measurements. Defaults to `50`.
+        depth: integer, number of layers; None takes the number of trainable tensors of rank 2 and
+            more.
 
     Attributes:
-        names: of the trainable tensors, N of them.
+        names: list of the names of the trainable tensors, N of them.
         is_layer: bool `[N]`, which tensors count as layers in the budget: those of rank 2 and more.
-        admissible_learning_rate: relative step up to which full-batch gradients lower the loss.
+        admissible_learning_rate: float, relative step up to which full-batch gradients lower the
+            loss.
     """
 
     def __init__(self, every_steps: int = 50, depth: int | None = None):
@@ -90,7 +92,7 @@ class RelativeUpdates(keras.callbacks.Callback):
         """Draws relative updates, alignment, norm drift and trust budget over the steps.
 
         Args:
-            path: of the picture, written whole or not at all.
+            path: path of the picture, written whole or not at all.
         """
         from matplotlib.figure import Figure
 

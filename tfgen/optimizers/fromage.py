@@ -49,21 +49,39 @@ class Fromage(keras.optimizers.Optimizer):
     with `keras.optimizers.MultiOptimizer`.
 
     Args:
-        learning_rate: float or schedule. Defaults to `0.01`.
-        p_bound: bounds each norm by this multiple of the norm at the first update. `None` does not.
-        p_bound_floor: root mean square to count at least as a start for `p_bound`. By default,
-            `None`, tensors that start at zero are not bounded; the published program has `0.0`,
-            with which they stay zero for ever.
+        learning_rate: float or schedule, the relative size of a step. Defaults to `0.01`.
+        p_bound: float that bounds each norm by this multiple of the norm at the first update.
+            `None` does not.
+        p_bound_floor: float, root mean square to count at least as a start for `p_bound`. By
+            default, `None`, tensors that start at zero are not bounded; the published program has
+            `0.0`, with which they stay zero for ever.
         zero_norm: how tensors move that are zero, or nearly. "sgd" (published): from zero, plain
             gradient descent. "floor": norms of parameters and gradients count as `norm_floor` at
             least, as in `optax.fromage`. "reference": root mean squares of parameters count as
-            `norm_floor` at least, so that biases starting at zero do not lag.
-        norm_floor: `1e-6` for "floor" and `0.01` for "reference" if `None`.
+            `norm_floor` at least, so that biases starting at zero do not lag. Defaults to `"sgd"`.
+        norm_floor: float, the floor that `zero_norm` speaks of; `None` is `1e-6` for "floor" and
+            `0.01` for "reference".
         granularity: what shares a norm: "tensor", "layer" (kernel and bias together), "neuron",
             "row" (of an embedding), "head" (of an attention layer), the axes that keep norms of
             their own, or a dict from regular expressions of variable paths to any of these.
-        exclude: regular expressions; variables with one in their path take plain gradient steps,
-            without bound.
+            Defaults to `"tensor"`.
+        exclude: sequence of regular expressions; variables with one in their path take plain
+            gradient steps, without bound. Defaults to `()`.
+        weight_decay: float, as in `keras.optimizers.Optimizer`, like the next seven; `None` decays
+            nothing.
+        clipnorm: float or `None`, largest norm of each gradient. A relative step does not feel it.
+        clipvalue: float or `None`, largest magnitude of each element of a gradient.
+        global_clipnorm: float or `None`, largest norm of all gradients together. A relative step
+            does not feel it.
+        use_ema: whether to keep moving averages of the weights. Defaults to `False`.
+        ema_momentum: float, decay of the averages per step. Defaults to `0.99`.
+        ema_overwrite_frequency: integer, steps after which the averages replace the weights; `None`
+            never does it during training.
+        loss_scale_factor: float by which the loss is multiplied and gradients are divided; `None`
+            is 1.
+        gradient_accumulation_steps: integer, batches whose mean gradient makes one step; `None` is
+            1.
+        name: string, the optimizer's name.
 
     Example:
 

@@ -60,8 +60,8 @@ def kept_axes(rule: Rule, path: str, shape: Sequence[int]) -> tuple[int, ...]:
             kernels; "row" keeps the first axis, the tokens of an embedding; "head" keeps the heads
             in the kernels of `keras.layers.MultiHeadAttention`. Vectors have one norm in any case.
             Integers name the axes themselves.
-        path: of the variable.
-        shape: of the variable.
+        path: string, the variable's path.
+        shape: sequence of integers, the variable's shape.
 
     Raises:
         ConfigError: an axis that the tensor does not have.
@@ -102,10 +102,12 @@ class Partition:
     """What an optimizer needs to know about variables by their position.
 
     Attributes:
-        segments: of variables with one norm, the norm's number; those of a layer share it.
+        segments: dict of integers: of variables with one norm, the norm's number; those of a layer
+            share it.
         sizes: float64 `[N]`, elements behind each of these N norms.
-        axes: of variables with several norms, the axes that keep norms of their own.
-        shapes: of all variables.
+        axes: dict of tuples: of variables with several norms, the axes that keep norms of their
+            own.
+        shapes: list of the shapes of all variables.
 
     Variables in neither dict have no norms: they are excluded.
     """
@@ -125,9 +127,9 @@ def partition(variables: Sequence, granularity: Granularity, exclude: Sequence[s
     """Sorts variables by how their norms are formed.
 
     Args:
-        variables: Keras or TensorFlow variables.
-        granularity: checked by `check_granularity`.
-        exclude: regular expressions for paths.
+        variables: sequence of Keras or TensorFlow variables.
+        granularity: string, tuple or dict, checked by `check_granularity`.
+        exclude: sequence of regular expressions for paths.
     """
     axes, keys = {}, {}
     shapes = [tuple(variable.shape) for variable in variables]

@@ -31,10 +31,11 @@ def loss_slice(
     or have none do not move. All variables have their values again afterwards.
 
     Args:
-        losses: takes one batch, returns the loss of every example, `[B]`.
-        batches: all the data; iterated `1 + len(distances)` times, so no iterator.
-        variables: tensors to move.
-        distances: relative to the norms.
+        losses: function that takes one batch and returns the loss of every example, `[B]`.
+        batches: iterable of all the data; iterated `1 + len(distances)` times, so no iterator.
+        variables: sequence of the variables to move.
+        distances: sequence of floats, relative to the norms. Defaults to 0 to 0.099 in steps of
+            0.001, as in the paper.
 
     Returns:
         float64 `[len(distances)]`.
@@ -85,9 +86,9 @@ def plot_loss_slices(
     """Draws slices over the relative distance.
 
     Args:
-        slices: label to losses.
-        path: of the picture, written whole or not at all.
-        distances: of all slices.
+        slices: dict of arrays, label to losses `[len(distances)]`.
+        path: path of the picture, written whole or not at all.
+        distances: sequence of floats, those of all slices. Defaults to those of `loss_slice`.
     """
     from matplotlib.figure import Figure
 

@@ -9,9 +9,10 @@ class RelativeStep(NamedTuple):
     """One step, `new = keep * (parameter - size * gradient)`.
 
     Attributes:
-        size: learning rate times the ratio of norms.
-        keep: `1 / sqrt(1 + learning_rate**2)`, or less where a bound is met.
-        penalty: the same as `keep`, as proximal methods say it: `keep = 1 / (1 + size * penalty)`.
+        size: scalar or tensor, learning rate times the ratio of norms.
+        keep: scalar or tensor, `1 / sqrt(1 + learning_rate**2)`, or less where a bound is met.
+        penalty: scalar or tensor, the same as `keep`, as proximal methods say it: `keep = 1 / (1 +
+            size * penalty)`.
     """
 
     size: tf.Tensor
@@ -28,13 +29,13 @@ def relative_step(
     takes no pass over the new parameter.
 
     Args:
-        parameter_norm: float64, of tensors or of parts of them, any shape.
-        gradient_norm: like `parameter_norm`.
+        parameter_norm: float64 tensor, norms of tensors or of parts of them, any shape.
+        gradient_norm: tensor like `parameter_norm`.
         learning_rate: float64 scalar, eta, the relative size of the step.
-        floors: what the two norms count as at least in their ratio. Where either still is zero the
-            ratio is 1.
-        inner_product: of parameter and gradient; needed with `cap`.
-        cap: the largest norm allowed after the step.
+        floors: pair of floats, what the two norms count as at least in their ratio. Where either
+            still is zero the ratio is 1.
+        inner_product: tensor like the norms, of parameter and gradient; needed with `cap`.
+        cap: tensor like the norms, the largest norm allowed after the step; None allows any.
 
     Returns:
         float64, of the shape of the norms.
@@ -59,9 +60,9 @@ def apply_step(p: tf.Tensor, g: tf.Tensor, step: RelativeStep) -> tf.Tensor:
     """The new value of a tensor.
 
     Args:
-        p: parameter, float32 or float64.
-        g: gradient, like `p`.
-        step: scalars, or of the rank of `p`.
+        p: float32 or float64 tensor, the parameter.
+        g: tensor like `p`, the gradient.
+        step: a `RelativeStep` of scalars, or of tensors of the rank of `p`.
     """
     step = representable(step, p.dtype)
     return step.keep * (p - step.size * g)

@@ -20,10 +20,11 @@ def grey_vaebm(mode: str, name: str, smoothing: float, step_size: float) -> conf
     """The recipe of one of `GREY_MODES`.
 
     Args:
-        mode: "...vae" for the NVAE, else the energy over it; "cpu..." and "runlocal..." are small.
-        name: of the data set.
-        smoothing: of the small energies.
-        step_size: of their chains.
+        mode: string, "...vae" for the NVAE, else the energy over it; "cpu..." and "runlocal..." are
+            small.
+        name: string, the data set's name.
+        smoothing: float, deviation of the noise through which the small energies see images.
+        step_size: float eta of their chains.
     """
     check_mode(mode, GREY_MODES)
     small = mode.startswith(("cpu", "runlocal"))

@@ -26,9 +26,9 @@ def from_preset(name_or_path: str | os.PathLike, *, ema: bool | None = None) -> 
     """A trained generator, ready to `sample`.
 
     Args:
-        name_or_path: a preset's name (see `list_presets`), or the path of a preset, of a workdir of
-            `tfgen-train`, or of what `tools/convert_checkpoint` wrote. A folder that exists goes
-            before a preset of the same name.
+        name_or_path: string, a preset's name (see `list_presets`), or the path of a preset, of a
+            workdir of `tfgen-train`, or of what `tools/convert_checkpoint` wrote. A folder that
+            exists goes before a preset of the same name.
         ema: whether to take the weights' moving averages; None does if the checkpoint has any.
 
     Returns:
@@ -55,11 +55,11 @@ def save_preset(
     """Writes a generator as a folder that `from_preset` reads, whole or not at all.
 
     Args:
-        model: built, and of a class in the registry. If it is compiled, the state of its optimizer
-            goes along, moving averages included.
-        path: of the folder.
-        config: the full configuration, if there is one; by default only the model's section.
-        overwrite: replace what is there, once its successor stands.
+        model: a built model of a class in the registry. If it is compiled, the state of its
+            optimizer goes along, moving averages included.
+        path: path of the folder.
+        config: dict, the full configuration, if there is one; None writes only the model's section.
+        overwrite: whether to replace what is there, once its successor stands.
 
     Returns:
         The path.
@@ -160,7 +160,7 @@ def make_model(section: Mapping[str, Any], with_variables: bool = True) -> Model
     """The untrained model that a `model` section describes, over the one within it if any.
 
     Args:
-        section: `name` of the system and its constructor arguments.
+        section: dict of the system's `name` and its constructor arguments.
         with_variables: whether to build it.
 
     Raises:

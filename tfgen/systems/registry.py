@@ -18,8 +18,8 @@ class Base:
     """The trained model that a system stands on.
 
     Attributes:
-        argument: of the system's constructor, and the field of a configuration that names the
-            preset or workdir of the base.
+        argument: string, the name of the constructor's argument, and of the field of a
+            configuration that names the preset or workdir of the base.
         frozen: whether training leaves the base as it is, to the last bit.
     """
 
@@ -32,11 +32,11 @@ class System:
     """One row of the registry.
 
     Attributes:
-        path: `module:Class`.
-        title: what it is, in a few words.
-        paper: authors and year, as a Markdown link.
-        base: what it stands on, or None.
-        evaluators: what `tfgen-evaluate` measures, names of `tfgen.runs.evaluators`.
+        path: string, `module:Class`.
+        title: string, what it is, in a few words.
+        paper: string, authors and year, as a Markdown link.
+        base: a `Base`, what it stands on, or None.
+        evaluators: tuple of names of `tfgen.runs.evaluators`, what `tfgen-evaluate` measures.
     """
 
     path: str
@@ -78,8 +78,8 @@ def find_system(name: Any, where: str = "config.model.name") -> System:
     """The row of a system.
 
     Args:
-        name: its key in `SYSTEMS`.
-        where: what named it, for the message.
+        name: string, its key in `SYSTEMS`.
+        where: string, what named it, for the message.
 
     Raises:
         ConfigError: there is no such system; the message lists those there are.

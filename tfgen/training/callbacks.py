@@ -13,8 +13,8 @@ class NonFiniteError(UserError, ArithmeticError):
     """Training produced nothing but NaN or infinity for too many steps on end.
 
     Attributes:
-        first_step: first step of the range, counted from 0.
-        last_step: last step of the range.
+        first_step: integer, first step of the range, counted from 0.
+        last_step: integer, last step of the range.
     """
 
     def __init__(self, first_step: int, last_step: int):
@@ -34,8 +34,8 @@ class NonFiniteGuard(keras.callbacks.Callback):
     themselves are beyond repair, or that a float16 loss scale finds no value that works.
 
     Args:
-        max_consecutive: skips in a row that are too many. The default, 20, lets the loss scale
-            shrink by a factor of a million first.
+        max_consecutive: integer, skips in a row that are too many; 20 lets the loss scale shrink by
+            a factor of a million first. Defaults to `20`.
 
     Raises:
         NonFiniteError: at the end of the batch that reaches the limit.
@@ -58,9 +58,10 @@ class Checkpointing(keras.callbacks.Callback):
     stopped within an epoch, Keras ends that epoch, so it is saved as well.
 
     Args:
-        manager: where to save.
-        every_epochs: epochs between saves; the last epoch is always saved. Defaults to `1`.
-        every_minutes: saves within an epoch when the last save is this old; `None` does not.
+        manager: the `CheckpointManager` that saves.
+        every_epochs: integer, epochs between saves; the last epoch is always saved. Defaults to
+            `1`.
+        every_minutes: float; saves within an epoch when the last save is this old. `None` does not.
     """
 
     def __init__(
@@ -119,9 +120,9 @@ class TimeLimit(keras.callbacks.Callback):
     before `Checkpointing`, so that the last epoch is saved.
 
     Args:
-        minutes: time from the beginning of `fit`.
-        within_epochs: also stops in the middle of an epoch when the time is up. Defaults to
-            `False`, for runs that count whole epochs.
+        minutes: float, time from the beginning of `fit`.
+        within_epochs: whether to stop in the middle of an epoch too when the time is up. Defaults
+            to `False`, for runs that count whole epochs.
     """
 
     def __init__(self, minutes: float, within_epochs: bool = False):

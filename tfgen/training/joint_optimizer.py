@@ -19,9 +19,9 @@ class JointOptimizer(keras.optimizers.Optimizer):
     `tfgen.training.Model.variable_groups`.
 
     Args:
-        optimizers: by name of the part, anything that `keras.optimizers.get` takes. Each clips,
-            averages and decays by itself.
-        name: of the whole.
+        optimizers: dict by name of the part of anything that `keras.optimizers.get` takes. Each
+            clips, averages and decays by itself.
+        name: string, name of the whole.
 
     Raises:
         ConfigError: there are none, or one of them scales losses (wrap the whole instead).

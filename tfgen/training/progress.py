@@ -19,10 +19,11 @@ class ProgressBar(keras.callbacks.Callback):
     within long epochs one a minute.
 
     Args:
-        total_steps: steps of the whole run, those of earlier processes included. By default the
-            epochs of this `fit` times its steps.
-        names: reported scalars to show, in this order; by default all, the loss first.
-        file: where to print. Defaults to the standard output.
+        total_steps: integer, steps of the whole run, those of earlier processes included. None is
+            the epochs of this `fit` times its steps.
+        names: tuple of the names of reported scalars to show, in this order; None shows all, the
+            loss first.
+        file: open text file to print to. None is the standard output.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class CSVLog(keras.callbacks.Callback):
     future that did not happen, and are dropped. The file is whole at any moment.
 
     Args:
-        path: of the file.
-        every_steps: adds a row within the epoch every so many steps; `None` does not.
+        path: path of the file.
+        every_steps: integer; adds a row within the epoch every so many steps. `None` does not.
 
     Raises:
         UserError: the file cannot be written, or is not one of these.
@@ -93,8 +93,8 @@ class TensorBoard(keras.callbacks.Callback):
     A vector of length L (KL per latent group, say) becomes L scalars `name/00`, `name/01`, ...
 
     Args:
-        log_dir: folder of the event files.
-        every_steps: also reports within the epoch every so many steps; `None` does not.
+        log_dir: path of the folder of the event files.
+        every_steps: integer; also reports within the epoch every so many steps. `None` does not.
     """
 
     def __init__(self, log_dir: str | os.PathLike, every_steps: int | None = None):
@@ -132,14 +132,15 @@ class SampleImages(keras.callbacks.Callback):
     The model must have `sample(num_images, temperature=..., seed=...)`.
 
     Args:
-        directory: folder of the grids, `step-00012345.png`.
-        num_images: how many. Defaults to `64`.
-        temperature: of the samples. Defaults to `1.0`.
-        seed: of the samples. Defaults to `0`.
-        every_epochs: epochs between grids; the last epoch always has one. Defaults to `1`.
-        columns: of the grid; about square by default.
-        log_dir: if given, the grids go to TensorBoard as well.
-        ema: samples with the moving averages of the weights, if there are any. Defaults to `True`.
+        directory: path of the folder of the grids, `step-00012345.png`.
+        num_images: integer, how many. Defaults to `64`.
+        temperature: float, scale on the prior's standard deviation. Defaults to `1.0`.
+        seed: integer, seed of the samples. Defaults to `0`.
+        every_epochs: integer, epochs between grids; the last epoch always has one. Defaults to `1`.
+        columns: integer, columns of the grid; None makes it about square.
+        log_dir: path; if given, the grids go to TensorBoard as well. None does not.
+        ema: whether to sample with the moving averages of the weights, if there are any. Defaults
+            to `True`.
     """
 
     def __init__(

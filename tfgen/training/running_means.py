@@ -15,7 +15,7 @@ class RunningMeans:
     Names, order and sizes are fixed when a step is first traced.
 
     Args:
-        capacity: how many numbers the names may hold together. Defaults to `4096`.
+        capacity: integer, how many numbers the names may hold together. Defaults to `4096`.
     """
 
     def __init__(self, capacity: int = 4096):

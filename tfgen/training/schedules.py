@@ -31,17 +31,18 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         k = epoch - warmup_epochs,  period = epochs - warmup_epochs - 1
 
     Args:
-        peak: learning rate at the end of the warm-up.
-        warmup_steps: steps of linear rise; `0` starts at `peak`.
-        steps_per_epoch: steps in an epoch.
-        epochs: epochs in the whole run.
-        final: learning rate of the last epoch. Defaults to `1e-4`.
-        per_step: moves the cosine with every step instead of every epoch. Defaults to `False`.
+        peak: float, learning rate at the end of the warm-up.
+        warmup_steps: integer, steps of linear rise; `0` starts at `peak`.
+        steps_per_epoch: integer, steps in an epoch.
+        epochs: integer, epochs in the whole run.
+        final: float, learning rate of the last epoch. Defaults to `1e-4`.
+        per_step: whether to move the cosine with every step instead of every epoch. Defaults to
+            `False`.
         zero_first_step: whether the first step has learning rate zero, as in the paper's recipe;
             otherwise the rise starts at `peak / warmup_steps`. Defaults to `True`.
 
     Call arguments:
-        step: number of updates made so far, scalar.
+        step: scalar, number of updates made so far.
 
     Returns:
         The learning rate of the next update, scalar.
@@ -122,14 +123,15 @@ class KLWarmup:
     several nats.
 
     Args:
-        total_steps: N, the steps of the whole run.
-        constant: fraction of the run during which beta stays at `minimum`. Defaults to `1e-4`.
-        ramp: fraction of the run over which beta rises to one; `0` has no warm-up at all.
+        total_steps: integer N, the steps of the whole run.
+        constant: float, fraction of the run during which beta stays at `minimum`. Defaults to
+            `1e-4`.
+        ramp: float, fraction of the run over which beta rises to one; `0` has no warm-up at all.
             Defaults to `0.3`.
-        minimum: smallest coefficient. Defaults to `1e-4`.
+        minimum: float, smallest coefficient. Defaults to `1e-4`.
 
     Call arguments:
-        step: t, scalar.
+        step: scalar t.
 
     Returns:
         beta_t, scalar.
@@ -171,8 +173,8 @@ def anneal_coefficient(beta, initial: float, final: float):
 
     Args:
         beta: KL coefficient in `[0, 1]`, scalar.
-        initial: value at the start, positive.
-        final: value at the end, positive.
+        initial: float, value at the start, positive.
+        final: float, value at the end, positive.
 
     Returns:
         The coefficient, scalar of the dtype of `beta`.
@@ -189,10 +191,11 @@ def group_weights(groups_per_scale: Sequence[int], kind: str = "square") -> np.n
     """The sizes alpha_l by which KL balancing compares latent groups, in decoder order.
 
     Args:
-        groups_per_scale: number of latent groups on each scale, coarsest (top) scale first.
+        groups_per_scale: sequence of integers, latent groups on each scale, coarsest (top) scale
+            first.
         kind: how the size grows with the scale i: `"square"` is `4**i` divided by the number of
             groups on that scale (the paper), `"equal"` is 1, `"linear"` is `2**i`, `"sqrt"` is
-            `2**(i / 2)`.
+            `2**(i / 2)`. Defaults to `"square"`.
 
     Returns:
         float64 `[L]`, divided by its minimum.

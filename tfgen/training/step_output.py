@@ -12,10 +12,11 @@ class StepOutput(NamedTuple):
 
     Attributes:
         loss: float32 scalar, the mean over this replica's batch; reported as `"loss"`.
-        logs: scalars and vectors of fixed length to report, by name.
-        updates: variables that move without a gradient (batch-norm statistics, vectors of a power
-            iteration) and their next values. They are assigned together with the weights, or not
-            at all; replicas assign the mean of their values. Defaults to none.
+        logs: dict of scalars and vectors of fixed length to report, by name.
+        updates: sequence of pairs of a variable that moves without a gradient (batch-norm
+            statistics, vectors of a power iteration) and its next value. They are assigned together
+            with the weights, or not at all; replicas assign the mean of their values. Defaults to
+            `()`.
         extras: whatever the model wants back in `Model.after_step`, of any structure. Defaults to
             `None`.
     """

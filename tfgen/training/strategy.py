@@ -25,7 +25,7 @@ def strategy_from_name(
         name: `"default"` (one device), `"mirrored"` (all GPUs of this machine, or all logical
             CPUs if it has none), `"multi_worker"` (the cluster described by `TF_CONFIG`), `"tpu"`
             or `"tpu:NAME"`.
-        precision: if given, passed to `set_precision`.
+        precision: string; if given, passed to `set_precision`. None leaves the precision as it is.
 
     Returns:
         A `tf.distribute.Strategy`.
@@ -70,9 +70,9 @@ def distribute(
     most of them away.
 
     Args:
-        strategy: of the model.
-        make_dataset: called as `make_dataset(shard_index, num_shards)`; yields the batches of one
-            worker, which are split evenly over that worker's replicas.
+        strategy: the `tf.distribute.Strategy` of the model.
+        make_dataset: function called as `make_dataset(shard_index, num_shards)`; yields the batches
+            of one worker, which are split evenly over that worker's replicas.
 
     Returns:
         A `tf.data.Dataset`, or its distributed form under a strategy of several replicas.

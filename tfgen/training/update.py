@@ -33,9 +33,9 @@ def apply_or_skip(
 
     Args:
         accept: boolean scalar, the same on all replicas.
-        apply: called in replica context; changes variables, returns nothing.
-        skip: likewise.
-        arguments: of this replica, any nested structures of tensors.
+        apply: function called in replica context; changes variables, returns nothing.
+        skip: function, likewise.
+        arguments: sequence of any nested structures of tensors, those of this replica.
     """
     if tf.__internal__.distribute.strategy_supports_no_merge_call():
         tf.cond(accept, lambda: _run(apply, arguments), lambda: _run(skip, ()))

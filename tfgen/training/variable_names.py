@@ -25,8 +25,8 @@ def match_names(saved: Sequence[str], present: Sequence[str]) -> tuple[dict[str,
     and names that are then equal are paired in the order in which they were made.
 
     Args:
-        saved: unique names in the file.
-        present: unique names in the model.
+        saved: sequence of unique names in the file.
+        present: sequence of unique names in the model.
 
     Returns:
         The saved name of each present one, and an empty string; or an empty dict, and a

@@ -42,14 +42,14 @@ def run_chain(
     """A chain of one group's noise.
 
     Args:
-        log_weight: log r of noise `[B, m, ...]`, `[B, m]`.
-        start: noise `[B, ...]`.
+        log_weight: function from noise `[B, m, ...]` to log r, `[B, m]`.
+        start: tensor `[B, ...]`, the noise to start from.
         seeds: `[B]` int32.
-        index: of the group.
+        index: integer, number of the group.
         method: "mala" or "langevin".
-        num_steps: of the chain.
-        step_size: eta, at first.
-        num_adaptation: steps in which MALA adapts it.
+        num_steps: integer, steps of the chain.
+        step_size: float eta, at first.
+        num_adaptation: integer, steps in which MALA adapts it.
     """
     if method not in METHODS:
         raise ConfigError(f"method is {method!r}; expected one of {', '.join(METHODS)}")

@@ -26,12 +26,12 @@ def make_classifier(bank: ParameterBank, name, latent_shape, context_shape, opti
     """The classifier that fits a group: of grids for `(H, W, C)`, else of vectors.
 
     Args:
-        bank: where its parameters are declared.
-        name: of the group.
-        latent_shape: of the group.
-        context_shape: of the group, or None.
-        options: `width`, `num_cells`, `num_directions`, `dropout`, `quadratic`.
-        trunk: to share with other groups of the same grid.
+        bank: the `ParameterBank` where its parameters are declared.
+        name: string, the group's name.
+        latent_shape: tuple, shape of the group without the batch.
+        context_shape: tuple, shape of what the group is conditioned on, or None.
+        options: dict of `width`, `num_cells`, `num_directions`, `dropout`, `quadratic`.
+        trunk: a `Trunk` to share with other groups of the same grid, or None.
     """
     width, quadratic = options["width"], options["quadratic"]
     if is_dense(latent_shape, options):
@@ -110,14 +110,14 @@ class GridClassifier(_Classifier):
     larger than 4 x 4, and cells again; batch norm, swish, mean over space, dense.
 
     Args:
-        bank: where its parameters are declared.
+        bank: the `ParameterBank` where its parameters are declared.
         latent_shape: `(H, W, C)`.
         context_shape: `(H, W, C')`, or None.
-        width: channels at full size; they double when the grid halves.
-        num_cells: cells at each size.
+        width: integer, channels at full size; they double when the grid halves.
+        num_cells: integer, cells at each size.
         quadratic: whether the quadratic term is added.
         trunk: a `Trunk` to share with other groups of the same grid.
-        name: of the group, for its embedding when the trunk is shared.
+        name: string, the group's name, for its embedding when the trunk is shared.
     """
 
     def __init__(

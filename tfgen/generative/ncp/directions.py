@@ -21,10 +21,10 @@ def informative_directions(
 
     Args:
         vae: a trained `LatentGenerator`.
-        num_directions: d; a group of fewer latents gets as many as it has.
-        num_images: encoded.
-        batch_size: images at a time.
-        seed: of the samples.
+        num_directions: integer d; a group of fewer latents gets as many as it has.
+        num_images: integer, images encoded.
+        batch_size: integer, images encoded at a time.
+        seed: integer, draws the images.
 
     Returns:
         `{group: [size, d]}` float32: orthogonal columns in falling order, each scaled by the root

@@ -12,7 +12,8 @@ class FrozenNCPVAE(NCPInference, FrozenOverVAE):
 
     Args:
         model: the `NCPVAE` to copy; training it further does not change this copy.
-        storage: dtype in which the weights are kept; they are used in float32.
+        storage: string, dtype in which the weights are kept; they are used in float32. Defaults to
+            `"float32"`.
     """
 
     def __init__(self, model, storage: str = "float32"):

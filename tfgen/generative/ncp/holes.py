@@ -40,11 +40,11 @@ def find_holes(
 
     Args:
         model: a trained `NCPVAE` or its frozen form.
-        dataset: batches `{"images": [B, H, W, C]}` the classifiers were not trained on.
-        num_images: stop after so many; default all.
-        num_proposals: prior draws of every image and group.
-        seed: of everything drawn.
-        num_bins: of the calibration curves.
+        dataset: iterable of batches `{"images": [B, H, W, C]}` the classifiers were not trained on.
+        num_images: integer, stop after so many; None takes all.
+        num_proposals: integer, prior draws of every image and group.
+        seed: integer, seed of everything drawn.
+        num_bins: integer, bins of the calibration curves.
 
     Returns:
         `groups`, a dict by group of `bce`, `accuracy`, `jsd` (nats, from below), `mean_log_ratio`
@@ -128,7 +128,7 @@ def calibration(positive, negative, num_bins: int = 12) -> dict[str, list[float]
     Args:
         positive: log r `[N]` of posterior draws.
         negative: log r `[N']` of prior draws.
-        num_bins: of equal mass under the mixture of both.
+        num_bins: integer, bins of equal mass under the mixture of both.
 
     Returns:
         `claimed`, the log of the mean of r over a bin's prior draws; `observed`,

@@ -24,7 +24,7 @@ class NCPInference(NCPSampling):
         """log r of every group, `[B, L]` nats: low where the prior has mass and the data have none.
 
         Args:
-            latents: `{group: [B, ...]}`, of `encode` or from anywhere else.
+            latents: dict `{group: [B, ...]}`, of `encode` or from anywhere else.
         """
         ready, values, found = self.ready(), [latents[name] for name in self.groups], []
 
@@ -42,7 +42,7 @@ class NCPInference(NCPSampling):
         Args:
             images: `[B, H, W, C]` in [0, 1].
             seeds: `[B]` int32.
-            num_proposals: n prior draws of every group.
+            num_proposals: integer n, prior draws of every group.
 
         Returns:
             The walk, `[B, L]` and `[B, L, n]`.
@@ -65,8 +65,9 @@ class NCPInference(NCPSampling):
         Args:
             images: `[B, H, W, C]` in [0, 1].
             seeds: `[B]` int32, of the posterior draw and of the proposals.
-            num_proposals: M for all groups; by default the sampler's own.
-            features: of `encoder_features(images)`, to spare the encoder.
+            num_proposals: integer M for all groups; None takes the sampler's own.
+            features: list of tensors, `encoder_features(images)`, to spare the encoder; None
+                computes them.
         """
         ready = self.ready()
         seeds = tf.convert_to_tensor(seeds, tf.int32)
@@ -131,7 +132,7 @@ class PosteriorTerms:
     """One posterior draw, seen by the refined prior.
 
     Attributes:
-        walk: of the generator underneath.
+        walk: the `PosteriorWalk` of the generator underneath.
         log_ratio: `[B, L]`, log r of the drawn latents.
         log_mixed: `[B, L]`, log of the mean of r over the drawn latent and M - 1 prior draws.
         log_mean_weight: `[B, L]`, over the prior draws alone: log Z from below.
@@ -149,7 +150,13 @@ class PosteriorTerms:
 
 
 def joined(log_r, log_mean, count: int):
-    """log of the mean of one r and `count - 1` others, of which the log-mean is given."""
+    """log of the mean of one r and `count - 1` others, of which the log-mean is given.
+
+    Args:
+        log_r: tensor `[...]`, log r of the one.
+        log_mean: tensor `[...]`, log of the mean of r over the others.
+        count: integer, how many there are in all.
+    """
     if count == 1:
         return log_r
     others = log_mean + math.log(count - 1.0)

@@ -30,11 +30,11 @@ def evaluate_refined_likelihood(
 
     Args:
         model: an `NCPVAE` or its frozen form.
-        dataset: batches `{"images": [B, H, W, C]}`.
-        num_importance_samples: K, posterior samples of every image.
-        num_proposals: M, prior draws for every Z_k(z_<k).
-        num_images: stop after so many; default all.
-        seed: of everything drawn.
+        dataset: iterable of batches `{"images": [B, H, W, C]}`.
+        num_importance_samples: integer K, posterior samples of every image.
+        num_proposals: integer M, prior draws for every Z_k(z_<k).
+        num_images: integer, stop after so many; None takes all.
+        seed: integer, seed of everything drawn.
 
     Returns:
         Nats per image: `nll_base`, `nll_plug_in` (optimistic), `nll_conservative`, each with its

@@ -26,22 +26,30 @@ class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
     Args:
         vae: a trained generator with latent groups, `NVAE` or another `LatentGenerator` that is a
             `keras.Model`. It is frozen: no training changes it.
-        width: channels of a classifier of grids, units of one of vectors.
-        num_cells: residual cells at each grid size.
-        num_directions: above 0, every classifier is one of vectors, which sees the whitened latents
-            along so many directions, those in which the posterior means vary most. Takes little
-            time and finds what is hidden among latents of noise; for groups up to some thousand.
-        refined_groups: how many groups, top first, get a classifier; the others keep their prior.
-            None: all. Holes are mostly at the top, and the fewer groups, the faster the sampling.
-        dropout: of classifiers of vectors.
-        quadratic: adds a term linear in the whitened latents and their squares.
-        shared: one trunk for all groups of the same grid, told apart by an embedding; saves
-            parameters where groups are many.
-        num_negatives: nu, prior samples per posterior sample in training.
-        num_proposals: M of resampling, a number or one per group; 1 leaves a group as it is.
-        chunk_size: proposals weighed at once when sampling; changes no image.
-        evaluation_proposals: prior samples of every held-out image.
-        seed: of the initial weights and the training noise.
+        width: integer, channels of a classifier of grids, units of one of vectors. Defaults to
+            `64`.
+        num_cells: integer, residual cells at each grid size. Defaults to `2`.
+        num_directions: integer; above 0, every classifier is one of vectors, which sees the
+            whitened latents along so many directions, those in which the posterior means vary most.
+            Takes little time and finds what is hidden among latents of noise; for groups up to some
+            thousand. Defaults to `0`.
+        refined_groups: integer, how many groups, top first, get a classifier; the others keep their
+            prior. None: all. Holes are mostly at the top, and the fewer groups, the faster the
+            sampling.
+        dropout: float, share of units dropped in training by classifiers of vectors. Defaults to
+            `0.1`.
+        quadratic: whether to add a term linear in the whitened latents and their squares. Defaults
+            to `True`.
+        shared: whether one trunk serves all groups of the same grid, told apart by an embedding;
+            saves parameters where groups are many. Defaults to `False`.
+        num_negatives: integer nu, prior samples per posterior sample in training. Defaults to `1`.
+        num_proposals: integer M of resampling, or a sequence of one per group; 1 leaves a group as
+            it is. Defaults to `100`.
+        chunk_size: integer, proposals weighed at once when sampling; changes no image. Defaults to
+            `64`.
+        evaluation_proposals: integer, prior samples of every held-out image. Defaults to `16`.
+        seed: integer, seed of the initial weights and the training noise. Defaults to `0`.
+        name: string, the model's name.
 
     Call arguments:
         images: `[B, H, W, C]` float32 in [0, 1].
@@ -211,7 +219,8 @@ class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
         """A copy for inference, all normalisation multiplied into the kernels.
 
         Args:
-            storage: dtype that the copy keeps its weights in; it computes in float32.
+            storage: string, dtype that the copy keeps its weights in; it computes in float32.
+                Defaults to `"float32"`.
         """
         return FrozenNCPVAE(self, storage)
 

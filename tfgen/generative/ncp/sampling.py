@@ -23,9 +23,9 @@ class Ready:
     """A generator and its classifiers, with weights that can be used within one graph.
 
     Attributes:
-        vae: walks.
-        views: weights of every group's classifier.
-        classifiers: of every group.
+        vae: the `LatentGenerator`, which walks.
+        views: list of the weights of every group's classifier.
+        classifiers: sequence of the classifier of every group.
     """
 
     vae: LatentGenerator
@@ -91,9 +91,9 @@ class NCPSampling(OverVAE):
         """Images `[B, H, W, C]` in [0, 1] from noise, by resampling in every group.
 
         Args:
-            noise: as `noise_spec` names it.
-            temperature: scale on the base prior's standard deviation, a number or `[L]`. The ratio
-                was learned at 1: below, the samples are a heuristic.
+            noise: dict of tensors, as `noise_spec` names them.
+            temperature: float or tensor `[L]`, scale on the base prior's standard deviation. The
+                ratio was learned at 1: below, the samples are a heuristic.
         """
 
         def resample(log_weight, index):
@@ -140,11 +140,11 @@ class NCPSampling(OverVAE):
         Args:
             seeds: `[B]` int32; an image depends on its own alone (with MALA, on the batch as well
                 while the step size adapts).
-            temperature: see `generate`.
+            temperature: float or tensor `[L]`, see `generate`.
             method: "mala", or "langevin" without correction.
-            num_steps: of every group's chain.
-            step_size: eta.
-            num_adaptation_steps: of MALA.
+            num_steps: integer, steps of every group's chain.
+            step_size: float eta.
+            num_adaptation_steps: integer, steps in which MALA adapts the step size.
 
         Returns:
             The images, and the traces of the groups' chains.

@@ -18,10 +18,10 @@ class HeldOutSelection(keras.callbacks.Callback):
     `held_out_elbo_gain`. Put it before callbacks that record.
 
     Args:
-        dataset: batches of held-out images, one pass.
-        patience: epochs without a new best of any classifier before the run is stopped.
-        restore: gives the best weights back when training ends. `tfgen-train` does that itself, at
-            the end of the run rather than of a call of `fit`.
+        dataset: iterable of batches of held-out images, one pass.
+        patience: integer, epochs without a new best of any classifier before the run is stopped.
+        restore: whether to give the best weights back when training ends. `tfgen-train` does that
+            itself, at the end of the run rather than of a call of `fit`.
     """
 
     def __init__(self, dataset, patience: int = 5, restore: bool = False):

@@ -142,7 +142,7 @@ class NCPTraining:
         """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
 
         Args:
-            losses: by latent group; a shared classifier is judged by their mean.
+            losses: sequence of floats by latent group; a shared classifier is judged by their mean.
 
         Returns:
             For each classifier, whether it was kept.

@@ -15,9 +15,9 @@ class ImageDecoder:
     Args:
         kind: "bernoulli", "logistic_mixture" or "normal".
         image_shape: `(H, W, C)` of the images, without padding.
-        padding: pixels that the network adds on every side; only the centre counts.
-        num_bits: bit depth of a logistic mixture.
-        num_mixtures: its components.
+        padding: integer, pixels that the network adds on every side; only the centre counts.
+        num_bits: integer, bit depth of a logistic mixture.
+        num_mixtures: integer, its components.
         edge: "exact", or "nvae2020" for the published code's treatment of level 254.
     """
 

@@ -17,11 +17,11 @@ def causal_mask(size: int, channels: int, filters: int, *, strict: bool, mirror:
     """Ones where an autoregressive kernel may look, `[size, size, channels, filters]` float32.
 
     Args:
-        size: of the kernel, odd.
-        channels: input channels.
-        filters: output channels; the larger count is a multiple of the smaller, in blocks.
-        strict: at the centre, see only blocks before one's own.
-        mirror: turned in both spatial directions (the order of channels stays).
+        size: odd integer, height and width of the kernel.
+        channels: integer, input channels.
+        filters: integer, output channels; the larger count is a multiple of the smaller, in blocks.
+        strict: whether, at the centre, to see only blocks before one's own.
+        mirror: whether it is turned in both spatial directions (the order of channels stays).
     """
     mask = np.zeros((size, size, channels, filters), np.float32)
     middle = size // 2
@@ -38,11 +38,11 @@ class ShiftFlow:
     """`z - m(z)` in one order.
 
     Args:
-        bank: where parameters are declared.
-        latent_channels: of z.
-        mirror: run in the opposite spatial order.
-        feature_channels: of encoder features to condition on; 0 for the published, unconditional
-            flow.
+        bank: the `ParameterBank` where parameters are declared.
+        latent_channels: integer, channels of z.
+        mirror: whether to run in the opposite spatial order.
+        feature_channels: integer, channels of encoder features to condition on; 0 for the
+            published, unconditional flow.
     """
 
     def __init__(self, bank: ParameterBank, latent_channels, mirror, feature_channels=0):

@@ -36,8 +36,9 @@ class FrozenNVAE(NVAEInference, tf.Module):
     """The inference methods of an NVAE over folded weights held in variables of its own.
 
     Args:
-        model: the NVAE to copy; training it further does not change this copy.
-        storage: dtype in which the weights are kept; they are used in float32.
+        model: the `NVAE` to copy; training it further does not change this copy.
+        storage: string, dtype in which the weights are kept; they are used in float32. Defaults to
+            `"float32"`.
     """
 
     def __init__(self, model, storage: str = "float32"):

@@ -24,12 +24,14 @@ class PosteriorPass:
     """One pass of images through encoder and decoder.
 
     Attributes:
-        latents: z of every group, top first, after any flow.
+        latents: list of tensors, z of every group, top first, after any flow.
         kl: `[B, L]` nats; where a flow runs, the single-sample estimate log q - log p.
-        log_q: `[B]` nats, sum over groups at the drawn latents; log_p likewise.
-        kl_per_channel: per group `[B, C]`, summed over space.
-        head: decoder output.
-        priors: index, prior and decoder state of every group, given the latents before it.
+        log_q: `[B]` nats, sum over groups at the drawn latents.
+        log_p: `[B]` nats, likewise.
+        kl_per_channel: list of `[B, C]`, one per group, nats summed over space.
+        head: tensor, the decoder's output.
+        priors: list of triples of index, prior and decoder state of every group, given the latents
+            before it.
     """
 
     latents: list[tf.Tensor]
@@ -88,8 +90,10 @@ class NVAEInference(LatentGenerator):
         """Images `[B, H, W, C]` in [0, 1] from noise.
 
         Args:
-            noise: as `noise_spec` names it. Without pixel noise the decoder's mean is returned.
-            temperature: scale on the prior's standard deviation, a number or `[L]`.
+            noise: dict of tensors, as `noise_spec` names them. Without pixel noise the decoder's
+                mean is returned.
+            temperature: float or tensor `[L]`, scale on the prior's standard deviation. Defaults to
+                `1.0`.
         """
         pixel_noise = {k: v for k, v in noise.items() if k not in self.latent_shapes}
         head = self.generate_head(self.weights_for_inference(), noise, temperature)
@@ -137,12 +141,14 @@ class NVAEInference(LatentGenerator):
         """Encodes `images` and decodes the latents.
 
         Args:
-            w: view of the weights.
+            w: a view of the weights, `LiveWeights` or `FoldedWeights`.
             images: `[B, H, W, C]` in [0, 1].
-            noise: standard normal of every group, or None for the posterior's means.
-            keep: per group, False draws z from the prior with the same noise instead (its KL is
-                zero).
-            features: of `encoder_features`, when they are known already.
+            noise: list of standard normal tensors, one per group, or None for the posterior's
+                means.
+            keep: sequence of booleans, one per group: False draws z from the prior with the same
+                noise instead (its KL is zero). None keeps all.
+            features: list of tensors, of `encoder_features`, when they are known already; else
+                None.
         """
         batch_size = batch_size_of(images)
         if features is None:
@@ -229,7 +235,8 @@ class NVAEInference(LatentGenerator):
         Args:
             images: `[B, H, W, C]` in [0, 1].
             seeds: `[B]` int32.
-            features: of `encoder_features(images)`, to spare the encoder.
+            features: list of tensors, of `encoder_features(images)`, to spare the encoder; None
+                computes them.
         """
         result = self._pass_from_seeds(images, seeds, features)
         log_px = self.image_decoder.log_prob(result.head, images)
@@ -255,7 +262,7 @@ class NVAEInference(LatentGenerator):
         Args:
             images: `[B, H, W, C]`.
             seeds: `[B]` int32.
-            num_top: how many groups, from the top, count as "top".
+            num_top: integer, how many groups, from the top, count as "top".
             which: "bottom" redraws the groups below them (same content, new detail), "top" redraws
                 those themselves.
 
@@ -277,8 +284,8 @@ class NVAEInference(LatentGenerator):
 
         Args:
             first: `[B, H, W, C]`.
-            second: like `first`.
-            num_steps: images on each path, ends included.
+            second: tensor like `first`.
+            num_steps: integer, images on each path, ends included.
 
         Returns:
             `[B, num_steps, H, W, C]`.

@@ -21,12 +21,12 @@ class Network:
     """Declared parts of an NVAE.
 
     Args:
-        bank: where parameters are declared.
-        grid: (height, width) of the padded image.
-        image_channels: of the image.
-        head_channels: of the decoder's output.
-        groups: latent groups per scale, top first.
-        options: the remaining constructor arguments of `NVAE`.
+        bank: the `ParameterBank` where parameters are declared.
+        grid: pair `(height, width)` of the padded image.
+        image_channels: integer, channels of the image.
+        head_channels: integer, channels of the decoder's output.
+        groups: list of integers, latent groups per scale, top first.
+        options: dict of the remaining constructor arguments of `NVAE`.
     """
 
     def __init__(self, bank: ParameterBank, grid, image_channels, head_channels, groups, options):

@@ -29,40 +29,55 @@ class NVAE(NVAEInference, Model):
     """Deep hierarchical VAE over images in [0, 1].
 
     Args:
-        image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks +
-            num_scales - 1)`.
-        decoder: "bernoulli", "logistic_mixture" or "normal" (appendix A).
-        num_bits: bit depth that a logistic mixture models.
-        num_mixtures: components of a logistic mixture.
-        edge: "exact", or "nvae2020" for the published code's treatment of level 254.
-        padding: zero pixels added on every side; they never count in the likelihood.
-        num_channels: of the stem; they double whenever the grid halves.
-        num_scales: latent grids.
-        num_groups: latent groups on the finest grid.
-        ada_groups: half as many groups on every coarser grid.
-        min_groups: but at least this many.
-        latent_channels: of every z.
-        encoder_cells: residual cells per group in the encoder.
-        decoder_cells: likewise in the decoder.
-        preprocess_blocks: blocks before the encoder, each halving the grid.
-        preprocess_cells: cells of each.
-        postprocess_blocks: blocks after the decoder, each doubling the grid.
-        postprocess_cells: cells of each.
-        architecture: kind of cells, see `ARCHITECTURES`.
-        squeeze_excite: whether cells rescale their channels.
-        residual_posterior: posterior relative to the prior (equation 2).
-        num_flows: pairs of autoregressive flow steps after each posterior (section 3.2).
-        conditional_flow: let the flow see encoder features (the published one does not).
-        spectral_coefficient: lambda of spectral regularisation (section 3.2); 0 is none.
-        spectral_initial: where lambda starts when it is annealed along the KL warm-up.
-        batch_norm_coefficient: of the penalty on batch-norm scales; None is the spectral one.
-        kl_warmup_fraction: part of `total_steps` over which beta rises (appendix A).
-        kl_constant_fraction: part before the rise.
-        kl_minimum: smallest beta.
-        kl_balance: "square", "linear", "sqrt" or "equal" (appendix A), or None.
-        total_steps: training steps of the whole run; None trains without warm-up.
-        recompute: recompute cells in the backward pass instead of keeping their activations.
-        seed: of the initial weights and the training noise.
+        image_shape: `(H, W, C)`; H and W plus padding divide by `2**(preprocess_blocks + num_scales
+            - 1)`. Defaults to `(28, 28, 1)`.
+        decoder: "bernoulli", "logistic_mixture" or "normal" (appendix A). Defaults to
+            `"bernoulli"`.
+        num_bits: integer, bit depth that a logistic mixture models. Defaults to `8`.
+        num_mixtures: integer, components of a logistic mixture. Defaults to `10`.
+        edge: "exact", or "nvae2020" for the published code's treatment of level 254. Defaults to
+            `"exact"`.
+        padding: integer, zero pixels added on every side; they never count in the likelihood.
+            Defaults to `2`.
+        num_channels: integer, channels of the stem; they double whenever the grid halves. Defaults
+            to `32`.
+        num_scales: integer, latent grids. Defaults to `2`.
+        num_groups: integer, latent groups on the finest grid. Defaults to `10`.
+        ada_groups: whether every coarser grid has half as many groups. Defaults to `True`.
+        min_groups: integer, but at least this many. Defaults to `1`.
+        latent_channels: integer, channels of every z. Defaults to `20`.
+        encoder_cells: integer, residual cells per group in the encoder. Defaults to `2`.
+        decoder_cells: integer, likewise in the decoder. Defaults to `2`.
+        preprocess_blocks: integer, blocks before the encoder, each halving the grid. Defaults to
+            `2`.
+        preprocess_cells: integer, cells of each of these blocks. Defaults to `3`.
+        postprocess_blocks: integer, blocks after the decoder, each doubling the grid. Defaults to
+            `2`.
+        postprocess_cells: integer, cells of each of these blocks. Defaults to `3`.
+        architecture: string, the kind of cells, see `ARCHITECTURES`. Defaults to `"res_mbconv"`.
+        squeeze_excite: whether cells rescale their channels. Defaults to `True`.
+        residual_posterior: whether the posterior is relative to the prior (equation 2). Defaults to
+            `True`.
+        num_flows: integer, pairs of autoregressive flow steps after each posterior (section 3.2).
+            Defaults to `0`.
+        conditional_flow: whether the flow sees encoder features (the published one does not).
+            Defaults to `False`.
+        spectral_coefficient: float lambda of spectral regularisation (section 3.2); 0 is none.
+            Defaults to `0.01`.
+        spectral_initial: float where lambda starts when it is annealed along the KL warm-up; None
+            keeps it constant.
+        batch_norm_coefficient: float, weight of the penalty on batch-norm scales; None is lambda.
+        kl_warmup_fraction: float, part of `total_steps` over which beta rises (appendix A).
+            Defaults to `0.3`.
+        kl_constant_fraction: float, part of `total_steps` before the rise. Defaults to `1e-4`.
+        kl_minimum: float, smallest beta. Defaults to `1e-4`.
+        kl_balance: "square", "linear", "sqrt" or "equal" (appendix A), or None. Defaults to
+            `"square"`.
+        total_steps: integer, training steps of the whole run; None trains without warm-up.
+        recompute: whether to recompute cells in the backward pass instead of keeping their
+            activations. Defaults to `False`.
+        seed: integer, seed of the initial weights and the training noise. Defaults to `0`.
+        name: string, the model's name.
 
     Call arguments:
         images: `[B, H, W, C]` float32 in [0, 1].
@@ -195,8 +210,8 @@ class NVAE(NVAEInference, Model):
         training.
 
         Args:
-            storage: dtype that the copy keeps its weights in; "float16" halves what it takes, and
-                it still computes in float32.
+            storage: string, dtype that the copy keeps its weights in; "float16" halves what it
+                takes, and it still computes in float32. Defaults to `"float32"`.
         """
         return FrozenNVAE(self, storage)
 
@@ -348,12 +363,12 @@ class NVAE(NVAEInference, Model):
         The authors recommend it before sampling at low temperature. The encoder's stay untouched.
 
         Args:
-            temperature: at which samples will be drawn.
-            num_passes: batches drawn.
-            batch_size: of each.
-            seed: of their noise.
-            sampler: `(view of this model, seeds, temperature)`, which walks the view's prior; by
-                default plain sampling. A refined prior passes its own.
+            temperature: float at which samples will be drawn. Defaults to `1.0`.
+            num_passes: integer, batches drawn. Defaults to `500`.
+            batch_size: integer, images in each batch. Defaults to `16`.
+            seed: integer, seed of their noise. Defaults to `0`.
+            sampler: function of `(view of this model, seeds, temperature)` that walks the view's
+                prior; None samples plainly. A refined prior passes its own.
         """
         if sampler is None:
             sampler = NVAEView.generate_from_seeds

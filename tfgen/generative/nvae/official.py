@@ -61,9 +61,9 @@ def options_from_official(config: Mapping, image_shape=None) -> dict:
     """`NVAE` keyword arguments of the authors' training options.
 
     Args:
-        config: their argument names and values; options that old checkpoints lack get the value
-            they then had.
-        image_shape: of the data; by default that of the named data set.
+        config: dict of their argument names and values; options that old checkpoints lack get the
+            value they then had.
+        image_shape: tuple `(H, W, C)` of the data; None is that of the named data set.
 
     Raises:
         CheckpointError: an option is missing, or of a type that it never has.
@@ -242,9 +242,10 @@ def assign_slots(wanted: Mapping[str, tuple], state: Mapping[str, np.ndarray], w
     """Puts the arrays of an official state dict where `wanted` says, all of them or none.
 
     Args:
-        wanted: see `slots`.
-        state: arrays by official name; entries without parameters of their own are passed over.
-        what: they are for, in words.
+        wanted: dict by official name, see `slots`.
+        state: dict of arrays by official name; entries without parameters of their own are passed
+            over.
+        what: string that says in words what they are for.
 
     Raises:
         CheckpointError: an entry is missing, unknown, or of another shape.

@@ -15,9 +15,9 @@ def read_official(
     """Reads a `checkpoint.pt` that the authors' `train.py` wrote. Needs PyTorch.
 
     Args:
-        path: the file.
-        allow_pickle: let the file run whatever code it names while it is read. By default only
-            tensors, containers and `argparse.Namespace` are made.
+        path: path of the file.
+        allow_pickle: whether to let the file run whatever code it names while it is read. By
+            default only tensors, containers and `argparse.Namespace` are made.
 
     Returns:
         The training options, the weights by name, and what else it tells of its training
@@ -48,9 +48,9 @@ def read_state_dict(
     """The weights under `name` of a file that holds a dict of state dicts. Needs PyTorch.
 
     Args:
-        path: the file.
-        name: of the state dict.
-        allow_pickle: see `read_official`.
+        path: path of the file.
+        name: string, the key of the state dict.
+        allow_pickle: boolean, see `read_official`.
 
     Raises:
         CheckpointError, UserError: see `read_official`.

@@ -57,12 +57,15 @@ class EnergyNetwork(keras.layers.Layer):
     grid, not averaged, so the energy of a larger image is larger.
 
     Args:
-        image_shape: `(H, W, C)` of the images.
+        image_shape: `(H, W, C)` of the images. Defaults to `(32, 32, 3)`.
         architecture: one of `ARCHITECTURES`, or its blocks: pairs of a width in multiples of
-            `num_channels` and whether the grid halves after it.
-        num_channels: of the stem; the paper's 128 for CIFAR-10, 64 elsewhere.
-        signed_input: shows the network images in [-1, 1] instead of [0, 1].
-        seed: of the initial weights.
+            `num_channels` and whether the grid halves after it. Defaults to `"cifar10"`.
+        num_channels: integer, channels of the stem; the paper's 128 for CIFAR-10, 64 elsewhere.
+            Defaults to `128`.
+        signed_input: whether the network sees images in [-1, 1] instead of [0, 1]. Defaults to
+            `False`.
+        seed: integer, seed of the initial weights. Defaults to `0`.
+        name: string, the layer's name.
 
     Call arguments:
         images: `[B, H, W, C]` in [0, 1].

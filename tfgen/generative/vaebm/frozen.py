@@ -14,8 +14,9 @@ class FrozenVAEBM(VAEBMInference, FrozenOverVAE):
     """The inference methods of a VAEBM over folded weights held in variables of its own.
 
     Args:
-        model: the VAEBM to copy; training it further does not change this copy.
-        storage: dtype in which the weights are kept; they are used in float32.
+        model: the `VAEBM` to copy; training it further does not change this copy.
+        storage: string, dtype in which the weights are kept; they are used in float32. Defaults to
+            `"float32"`.
     """
 
     def __init__(self, model, storage: str = "float32"):

@@ -31,14 +31,15 @@ class ExplosionGuard(keras.callbacks.Callback):
     training explodes once more before another was saved is given up for the one before it.
 
     Args:
-        directory: of the healthy states.
-        max_gap: largest magnitude of the running gap.
-        every_steps: steps between saves.
-        keep: states kept.
-        learning_rate_factor: multiplies the learning rate at every explosion.
-        max_skips: updates skipped in a row that count as an explosion.
-        max_rollbacks: explosions of one run that are too many.
-        report: called with a sentence for every explosion.
+        directory: path of the folder of the healthy states.
+        max_gap: float, largest magnitude of the running gap. Defaults to `MAX_GAP`.
+        every_steps: integer, steps between saves. Defaults to `500`.
+        keep: integer, how many states are kept. Defaults to `3`.
+        learning_rate_factor: float that multiplies the learning rate at every explosion. Defaults
+            to `0.5`.
+        max_skips: integer, updates skipped in a row that count as an explosion. Defaults to `5`.
+        max_rollbacks: integer, explosions of one run that are too many. Defaults to `10`.
+        report: function called with a sentence for every explosion. Defaults to `print`.
 
     Raises:
         ExplosionError: after `max_rollbacks`; the model then is in its last healthy state.

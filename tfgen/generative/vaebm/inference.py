@@ -22,8 +22,8 @@ class Ready:
     """A VAE and an energy whose weights can be used many times within one graph.
 
     Attributes:
-        vae: prepared.
-        energy: images -> `[B]`.
+        vae: a `LatentGenerator`, prepared.
+        energy: function from images to `[B]`.
     """
 
     vae: LatentGenerator
@@ -35,12 +35,12 @@ class SamplerOptions:
     """How images are drawn.
 
     Attributes:
-        num_steps: of Langevin dynamics.
-        step_size: eta.
-        noise_scale: factor on sqrt(eta); 1 is matched.
+        num_steps: integer, steps of Langevin dynamics.
+        step_size: float eta.
+        noise_scale: float, factor on sqrt(eta); 1 is matched.
         potential: "exact" or "official".
         output: "mean" or "sample" of the decoder at the chain's end.
-        unroll: writes the steps out one by one, for runtimes without loops.
+        unroll: whether to write the steps out one by one, for runtimes without loops.
     """
 
     num_steps: int
@@ -115,8 +115,8 @@ class VAEBMInference(OverVAE):
         """Images `[B, H, W, C]` in [0, 1] from noise, by K steps of Langevin dynamics.
 
         Args:
-            noise: as `noise_spec` names it.
-            temperature: scale on the standard deviation of the VAE's prior.
+            noise: dict of tensors, as `noise_spec` names them.
+            temperature: float, scale on the standard deviation of the VAE's prior.
         """
         start = {name: noise[name] for name in self.noise_shapes}
         source = {}
@@ -157,8 +157,9 @@ class VAEBMInference(OverVAE):
         """E(x), `[B]`, of images `[B, H, W, C]` in [0, 1]; with smoothing, E(x + s n).
 
         Args:
-            images: to judge.
-            seeds: `[B]` int32, of n; default 0 to B - 1. Without smoothing they change nothing.
+            images: tensor `[B, H, W, C]` to judge.
+            seeds: `[B]` int32, seeds of n; None is 0 to B - 1. Without smoothing they change
+                nothing.
         """
         if self.smoothing:
             seeds = tf.range(batch_size_of(images)) if seeds is None else seeds

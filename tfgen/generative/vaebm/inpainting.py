@@ -27,9 +27,10 @@ def inpaint(
         images: `[B, H, W, C]` in [0, 1]; hidden pixels may hold anything finite.
         mask: `[B, H, W, C]` or what broadcasts to it; 1 where a pixel is seen, 0 where not.
         seeds: `[B]` int32, of which other ones give other completions.
-        num_steps: of MALA; in the first half every chain finds its own step size.
-        deviation: s, in units of the images.
-        step_size: where the step size starts.
+        num_steps: integer, steps of MALA; in the first half every chain finds its own step size.
+            Defaults to `200`.
+        deviation: float s, in units of the images. Defaults to `0.1`.
+        step_size: float where the step size starts. Defaults to `1e-3`.
 
     Returns:
         `[B, H, W, C]`: seen pixels as given, hidden ones from the decoder's mean.

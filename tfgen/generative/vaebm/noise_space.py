@@ -45,8 +45,8 @@ class NoiseSpace:
     Args:
         vae: a `LatentGenerator` whose image distribution has `loc` and `scale` on [-1, 1] and
             `sample_from_noise`, as an `NVAE` with a Normal decoder; best `prepared()`.
-        temperature: scale on the standard deviation of the latents' prior.
-        smoothing: deviation of the noise through which the energy sees images.
+        temperature: float, scale on the standard deviation of the latents' prior.
+        smoothing: float, deviation of the noise through which the energy sees images.
     """
 
     def __init__(self, vae, temperature=1.0, smoothing: float = 0.0):
@@ -96,9 +96,9 @@ class NoiseSpace:
         """U = E(x(eps)) + |eps|^2 / 2, `[B]`.
 
         Args:
-            energy: of images as it sees them.
-            noise: by name.
-            observed: adds a function `[B]` of the images themselves.
+            energy: function `[B]` of images as it sees them.
+            noise: dict of tensors by name.
+            observed: function `[B]` of the images themselves, which is added; None adds nothing.
         """
         images = self.images(noise)
         potential = energy(self.smoothed(images, noise)) + standard_normal_energy(noise)

@@ -34,8 +34,8 @@ def vaebm_from_official(vae, state: Mapping[str, np.ndarray]) -> VAEBM:
     """A VAEBM of the authors' energy over their VAE, with the chain that it was trained with.
 
     Args:
-        vae: with a Normal decoder, of the data that the energy belongs to.
-        state: arrays by official name.
+        vae: an `NVAE` with a Normal decoder, of the data that the energy belongs to.
+        state: dict of arrays by official name.
 
     Raises:
         CheckpointError: the entries are those of no energy network of the paper.
@@ -67,8 +67,8 @@ def options_from_official(state: Mapping[str, np.ndarray], image_shape) -> dict:
     with the table of the paper.
 
     Args:
-        state: arrays by official name.
-        image_shape: of the images.
+        state: dict of arrays by official name.
+        image_shape: tuple `(H, W, C)` of the images.
 
     Raises:
         CheckpointError: the entries are those of no energy network of the paper.

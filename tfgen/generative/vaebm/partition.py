@@ -39,12 +39,12 @@ def log_partition_bounds(
 
     Args:
         model: a built `VAEBM`, live or frozen.
-        num_chains: walks in each direction.
-        num_steps: temperatures of a walk, each one Hamiltonian step.
-        num_target_steps: of MALA between the directions.
-        batch_size: walks computed at once.
-        first_step_size: where a pilot run starts looking for step sizes.
-        seed: of everything drawn.
+        num_chains: integer, walks in each direction. Defaults to `64`.
+        num_steps: integer, temperatures of a walk, each one Hamiltonian step. Defaults to `200`.
+        num_target_steps: integer, steps of MALA between the directions. Defaults to `100`.
+        batch_size: integer, walks computed at once. Defaults to `64`.
+        first_step_size: float where a pilot run starts looking for step sizes. Defaults to `0.3`.
+        seed: integer, seed of everything drawn. Defaults to `0`.
 
     Raises:
         UserError: there are fewer than two chains.

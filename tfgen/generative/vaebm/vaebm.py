@@ -29,25 +29,33 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
 
     Args:
         vae: a trained `NVAE` with a Normal decoder. It is frozen: no training changes it.
-        energy: an `EnergyNetwork`, or its keyword arguments.
-        num_steps: K of the training's chains.
-        step_size: eta, of training and sampling.
-        noise_scale: factor on the noise sqrt(eta) of the chains; the implied temperature is its
-            square.
-        sample_steps: K when images are drawn; 0 gives those of the VAE.
+        energy: an `EnergyNetwork`, or a dict of its keyword arguments; None is one with its
+            defaults.
+        num_steps: integer K of the training's chains. Defaults to `10`.
+        step_size: float eta, of training and sampling. Defaults to `8e-5`.
+        noise_scale: float, factor on the noise sqrt(eta) of the chains; the implied temperature is
+            its square. Defaults to `1.0`.
+        sample_steps: integer K when images are drawn; 0 gives those of the VAE. Defaults to `16`.
         potential: what chains descend: "exact", E(x) + |eps|^2 / 2, or "official", that of the
-            authors' code, which lacks the Jacobian's term.
-        smoothing: deviation of the noise through which the energy sees images, see
-            `tfgen.generative.vaebm.noise_space`; 0 as published.
+            authors' code, which lacks the Jacobian's term. Defaults to `"exact"`.
+        smoothing: float, deviation of the noise through which the energy sees images, see
+            `tfgen.generative.vaebm.noise_space`; 0 as published. Defaults to `0.0`.
         negatives: shows the energy the decoder's "sample" (CIFAR-10) or "mean" (the other recipes).
-        output: whether drawn images are the decoder's "mean" (the paper) or "sample".
-        spectral_coefficient: alpha_s of the sum of largest singular values.
-        energy_coefficient: of the mean squared energies, which hold them near zero; 0 as published.
-        buffer_size: states of latents that chains may start from again; 0 always starts afresh.
-        replay_maximum: largest probability of starting from the buffer.
-        replay_anneal_steps: over which it rises from 0.
-        data_init_batches: training batches from which `fit` initialises a new energy; 0 does not.
-        seed: of the initial weights and the chains.
+            Defaults to `"sample"`.
+        output: whether drawn images are the decoder's "mean" (the paper) or "sample". Defaults to
+            `"mean"`.
+        spectral_coefficient: float, weight alpha_s of the sum of largest singular values. Defaults
+            to `0.2`.
+        energy_coefficient: float, weight of the mean squared energies, which hold them near zero; 0
+            as published. Defaults to `0.0`.
+        buffer_size: integer, states of latents that chains may start from again; 0 always starts
+            afresh. Defaults to `0`.
+        replay_maximum: float, largest probability of starting from the buffer. Defaults to `0.6`.
+        replay_anneal_steps: integer, steps over which it rises from 0. Defaults to `5000`.
+        data_init_batches: integer, training batches from which `fit` initialises a new energy; 0
+            does not. Defaults to `5`.
+        seed: integer, seed of the initial weights and the chains. Defaults to `0`.
+        name: string, the model's name.
 
     Call arguments:
         images: `[B, H, W, C]` float32 in [0, 1].
@@ -186,7 +194,8 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
         """A copy for inference, all normalisation multiplied into the kernels.
 
         Args:
-            storage: dtype that the copy keeps its weights in; it computes in float32.
+            storage: string, dtype that the copy keeps its weights in; it computes in float32.
+                Defaults to `"float32"`.
         """
         self.ensure_built()
         return FrozenVAEBM(self, storage)
@@ -202,7 +211,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
         lower one is kept then, and likelihoods are at best what they seem: take more steps.
 
         Args:
-            **options: of `log_partition_bounds`: chains, steps, seed.
+            **options: keyword arguments of `log_partition_bounds`: chains, steps, seed.
         """
         bounds = log_partition_bounds(self, **options)
         self.log_z.assign(tf.cast(tf.maximum(bounds.lower, bounds.upper), tf.float32))

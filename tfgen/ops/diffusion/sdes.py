@@ -147,7 +147,13 @@ class _LinearBeta(SDE):
 
 @dataclasses.dataclass(frozen=True)
 class VPSDE(_LinearBeta):
-    """Variance preserving: the continuous limit of DDPM."""
+    """Variance preserving: the continuous limit of DDPM.
+
+    Args:
+        beta_min: float, rate of the noise at t = 0. Defaults to `0.1`.
+        beta_max: float, rate of the noise at t = 1. Defaults to `20.0`.
+        initial_variance: float, variance of the noise at t = 0. Defaults to `0.0`.
+    """
 
     def variance(self, t):
         b = self.integrated_beta(t)
@@ -166,7 +172,13 @@ class VPSDE(_LinearBeta):
 
 @dataclasses.dataclass(frozen=True)
 class SubVPSDE(_LinearBeta):
-    """Below the variance preserving one: less noise at the same mean."""
+    """Below the variance preserving one: less noise at the same mean.
+
+    Args:
+        beta_min: float, rate of the noise at t = 0. Defaults to `0.1`.
+        beta_max: float, rate of the noise at t = 1. Defaults to `20.0`.
+        initial_variance: float, variance of the noise at t = 0. Defaults to `0.0`.
+    """
 
     def variance(self, t):
         b = self.integrated_beta(t)
@@ -192,8 +204,8 @@ class _GeometricVariance(SDE):
     """Shared by the kinds whose variance rises as a geometric progression.
 
     Args:
-        min_variance: where it starts.
-        max_variance: where it ends.
+        min_variance: float, variance where it starts.
+        max_variance: float, variance where it ends.
     """
 
     min_variance: float = 3e-5
@@ -222,7 +234,13 @@ class _GeometricVariance(SDE):
 @dataclasses.dataclass(frozen=True)
 class VESDE(_GeometricVariance):
     """Variance exploding. For latents, the published code takes `max_variance` to be the largest
-    squared distance between two encodings."""
+    squared distance between two encodings.
+
+    Args:
+        min_variance: float, variance of the noise at t = 0, in squared units of z. Defaults to
+            `1e-4`.
+        max_variance: float, variance of the noise at t = 1, likewise. Defaults to `2500.0`.
+    """
 
     min_variance: float = 1e-4
     max_variance: float = 2500.0
@@ -261,7 +279,14 @@ class VESDE(_GeometricVariance):
 @dataclasses.dataclass(frozen=True)
 class GeometricVPSDE(_GeometricVariance):
     """Variance preserving with a geometric variance: the likelihood's integrand is constant for
-    Normal latents, so that uniform times are the best ones and no cut-off is needed."""
+    Normal latents, so that uniform times are the best ones and no cut-off is needed.
+
+    Args:
+        min_variance: float, smallest variance of the geometric path, between 0 and 1. Defaults to
+            `3e-5`.
+        max_variance: float, variance at t = 1, below 1. Defaults to `0.999`.
+        initial_variance: float, variance of the noise at t = 0. Defaults to `3e-5`.
+    """
 
     initial_variance: float = 3e-5
 
@@ -308,6 +333,9 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 def sde_from_config(config: "SDE | str | dict") -> SDE:
     """A diffusion from its name ("vpsde", "sub_vpsde", "vesde", "geometric_sde"), or a dict of the
     name and numbers, as `get_config` gives it.
+
+    Args:
+        config: string, dict or `SDE`, as above.
 
     Raises:
         ConfigError: there is no such kind, or it has no such number.

@@ -44,10 +44,10 @@ def loss_weight(sde: SDE, weighting: str, t) -> tf.Tensor:
     """The factor on the squared error at t, before it is divided by the density of t.
 
     Args:
-        sde: the diffusion.
+        sde: an `SDE`, the diffusion.
         weighting: "ll", the likelihood's g^2 / (2 sigma^2); "un", 1 as DDPM has it; "re", g^2 / 2;
             "rescaled", the published code's 1 / (2 (1 - sigma^2)).
-        t: times, any shape.
+        t: tensor of times in (0, 1], any shape.
 
     Raises:
         ConfigError: there is no such weighting.
@@ -68,10 +68,12 @@ class TimeSampler:
     """Times between a cut-off and 1, and what a squared error at such a time counts.
 
     Args:
-        sde: the diffusion.
-        weighting: one of `WEIGHTINGS` for which times are drawn.
-        cutoff: t_eps, where the integral starts; 0 needs a diffusion with an initial variance.
-        importance: draws by the density that suits the weighting; otherwise uniformly.
+        sde: an `SDE`, the diffusion.
+        weighting: string, one of `WEIGHTINGS`, for which times are drawn. Defaults to `"ll"`.
+        cutoff: float t_eps, where the integral starts; 0 needs a diffusion with an initial
+            variance. Defaults to `0.01`.
+        importance: whether to draw by the density that suits the weighting; otherwise uniformly.
+            Defaults to `True`.
 
     Raises:
         ConfigError: the cut-off is impossible, or the best density has no closed form.
@@ -107,8 +109,9 @@ class TimeSampler:
         """What a squared error at a drawn t counts: `loss_weight / density`.
 
         Args:
-            t: times drawn by `times`.
-            weighting: of the loss, where it is another one than that for which times are drawn.
+            t: tensor of times drawn by `times`.
+            weighting: string, that of the loss, where it is another one than that for which times
+                are drawn; None where it is not.
         """
         return loss_weight(self.sde, weighting or self.weighting, t) / self.density(t)
 
@@ -131,11 +134,11 @@ def uniforms(count, seed, kind: str = "independent") -> tf.Tensor:
     """`[count]` float64 in [0, 1), each uniform.
 
     Args:
-        count: a number or scalar tensor.
-        seed: int32 `[2]`.
+        count: integer or scalar tensor.
+        seed: tensor `[2]` int32.
         kind: "independent"; "stratified", one in each of `count` equal parts; "systematic", one
             uniform offset and equal distances (the low-discrepancy times of VDM, Kingma et al.,
-            2021); "antithetic", pairs u and 1 - u.
+            2021); "antithetic", pairs u and 1 - u. Defaults to `"independent"`.
 
     Raises:
         ConfigError: there is no such kind.
