@@ -38,11 +38,10 @@ def export_onnx(
         path: path of the file to write.
         signature: string, the signature's name; None is the model's default one, or the first, of
             those portable.
-        opset: integer, version of the ONNX operator set. Defaults to `OPSET`.
+        opset: integer, version of the ONNX operator set. Defaults to `17`.
         overwrite: whether to replace an existing file, once the new one is verified. Defaults to
             `False`.
-        tolerance: float, largest difference allowed, see `tfgen.export.check`. Defaults to
-            `FLOAT32_TOLERANCE`.
+        tolerance: float, largest difference allowed, see `tfgen.export.check`. Defaults to `1e-3`.
         subject: the model's `Subject`, when several exports share it; None makes one.
 
     Returns:

@@ -49,14 +49,16 @@ def export_saved_model(
 
     Args:
         model: a `tfgen.serving.Servable`, such as every generator, or a Keras model.
-        path: the served model's directory; its last part is the model's name.
+        path: path of the served model's directory; its last part is the model's name.
         version: the version, a positive integer. Defaults to `1`.
-        names: which of the model's signatures to include; all by default.
-        overwrite: replace an existing version, once the new one is verified. Defaults to `False`.
-        tolerance: largest difference allowed, see `tfgen.export.check`.
+        names: sequence of the model's signatures to include; None takes all.
+        overwrite: whether to replace an existing version, once the new one is verified. Defaults to
+            `False`.
+        tolerance: float, largest difference allowed, see `tfgen.export.check`. Defaults to `1e-3`.
         storage: dtype in which the weights are kept, "float32" or "float16". Defaults to
             `"float32"`.
-        subject: the model's `Subject`, when several exports share it; it has its own storage.
+        subject: the model's `Subject`, when several exports share it; it has its own storage. None
+            makes one.
 
     Returns:
         The report of the comparison.

@@ -119,7 +119,7 @@ class FrozenOverVAE(OverVAE, tf.Module):
     """A copy of a model on a VAE for inference: both with weights folded and stored.
 
     Args:
-        model: the model to copy; training it further does not change this copy.
+        model: the `OverVAEModel` to copy; training it further does not change this copy.
         storage: string, dtype in which the weights are kept; they are used in float32.
         name: string, the module's name.
     """

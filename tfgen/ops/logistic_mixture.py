@@ -85,7 +85,7 @@ def log_prob(
     Args:
         params: `[..., H, W, M * num_slots(C)]` float32 or float64.
         images: `[..., H, W, C]` in [0, 1], on the grid of `num_bits`.
-        num_bits: bits per channel.
+        num_bits: integer, bits per channel.
         edge: `"exact"` (sums to one) or `"nvae2020"` (as the authors' program).
     """
     channels = tf.split(2.0 * images - 1.0, images.shape[-1], axis=-1)
@@ -164,10 +164,12 @@ def sample_from_noise(
         params: `[..., H, W, M * num_slots(C)]`.
         component_uniform: `[..., H, W, M]` in [0, 1]; chooses the component (Gumbel-max).
         logistic_uniform: `[..., H, W, C]` in [0, 1]; the logistic by its inverse CDF.
-        temperature: scales the Gumbel and the logistic noise alike: at 0 every pixel is the mean of
-            its likeliest component. (The authors divide the scale by it: colder is noisier.)
-        num_bits: rounds every channel to the grid before the next depends on it, which makes the
-            result an exact draw of the discrete law. `None` leaves it continuous, as in the paper.
+        temperature: float or scalar tensor that scales the Gumbel and the logistic noise alike: at
+            0 every pixel is the mean of its likeliest component. (The authors divide the scale by
+            it: colder is noisier.)
+        num_bits: integer; rounds every channel to the grid before the next depends on it, which
+            makes the result an exact draw of the discrete law. `None` leaves it continuous, as in
+            the paper.
     """
     num_channels = logistic_uniform.shape[-1]
     parts = split(params, num_channels)

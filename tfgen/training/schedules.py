@@ -220,7 +220,7 @@ def group_weights(groups_per_scale: Sequence[int], kind: str = "square") -> np.n
 
 
 def balance_coefficients(kl_per_group_mean_abs, alpha, beta):
-    """The factors gamma_l on the KL of each group during warm-up (appendix of the NVAE paper).
+    """The factors gamma_l on the KL of each group during warm-up (NVAE, appendix A).
 
         a_l = mean |KL_l| + 0.01,    gamma_l = (a_l / alpha_l) * L / sum_j (a_j / alpha_j)
 

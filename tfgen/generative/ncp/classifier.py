@@ -69,11 +69,11 @@ class _Classifier:
         """log r of `z`.
 
         Args:
-            w: view of the weights.
+            w: the group's view of the weights, `LiveWeights` or `FoldedWeights`.
             z: `[B, m, *latent_shape]`, m proposals for each of B contexts.
             prior: of the group, `[B, ...]`.
-            context: of `self.context(w, prior)`.
-            dropout_seed: in training; None drops nothing.
+            context: tensor or None, `self.context(w, prior)`.
+            dropout_seed: `[2]` int32, in training; None drops nothing.
 
         Returns:
             `[B, m]` float32.
@@ -104,7 +104,7 @@ class FlatRatio:
 
 
 class GridClassifier(_Classifier):
-    """Convolutional classifier of latents `[H, W, C]` (table of appendix; NVAE's residual cells).
+    """Convolutional classifier of latents `[H, W, C]`, of NVAE's residual cells.
 
     Projections of z and context, concatenated; cells; a cell that halves the grid while that is
     larger than 4 x 4, and cells again; batch norm, swish, mean over space, dense.

@@ -18,7 +18,7 @@ class NVAEView(NVAEInference):
 
     Args:
         model: an `NVAE`.
-        weights: the view of its weights.
+        weights: the view of its weights, `LiveWeights` or `FoldedWeights`.
     """
 
     def __init__(self, model, weights):

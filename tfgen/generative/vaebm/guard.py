@@ -32,7 +32,7 @@ class ExplosionGuard(keras.callbacks.Callback):
 
     Args:
         directory: path of the folder of the healthy states.
-        max_gap: float, largest magnitude of the running gap. Defaults to `MAX_GAP`.
+        max_gap: float, largest magnitude of the running gap. Defaults to `20.0`.
         every_steps: integer, steps between saves. Defaults to `500`.
         keep: integer, how many states are kept. Defaults to `3`.
         learning_rate_factor: float that multiplies the learning rate at every explosion. Defaults

@@ -109,9 +109,9 @@ class _LinearBeta(SDE):
     """Shared by the kinds whose beta rises linearly.
 
     Args:
-        beta_min: beta at t = 0.
-        beta_max: beta at t = 1.
-        initial_variance: s0^2.
+        beta_min: float, beta at t = 0.
+        beta_max: float, beta at t = 1.
+        initial_variance: float s0^2.
     """
 
     beta_min: float = 0.1
