@@ -30,6 +30,9 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
         name: string, the model's name.
         format: string, one of `FORMATS`.
         version: integer, the SavedModel's version. Defaults to `1`.
+
+    Raises:
+        ExportError: there is no such format.
     """
     if format not in FORMATS:
         raise ExportError(f"Unknown export format {format!r}; expected {', '.join(FORMATS)}.")

@@ -22,6 +22,9 @@ class Subject:
         seed: integer that draws other examples. Defaults to `0`.
         storage: string, dtype in which the serving form keeps its weights; it computes in float32.
             Defaults to `"float32"`.
+
+    Raises:
+        ExportError: `num_examples` is below 1.
     """
 
     def __init__(self, model: Any, num_examples: int = 4, seed: int = 0, storage: str = "float32"):

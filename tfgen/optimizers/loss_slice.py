@@ -40,6 +40,9 @@ def loss_slice(
     Returns:
         float64 `[len(distances)]`.
 
+    Raises:
+        UserError: `batches` can be iterated only once, or is empty.
+
     Example:
 
     >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

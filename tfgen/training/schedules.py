@@ -135,6 +135,9 @@ class KLWarmup:
 
     Returns:
         beta_t, scalar.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     def __init__(
@@ -178,6 +181,9 @@ def anneal_coefficient(beta, initial: float, final: float):
 
     Returns:
         The coefficient, scalar of the dtype of `beta`.
+
+    Raises:
+        ConfigError: an end is not positive.
     """
     if initial <= 0 or final <= 0:
         raise ConfigError(

@@ -63,6 +63,10 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
     Returns:
         Energies `[B]`.
 
+    Raises:
+        ConfigError: the VAE has another decoder, the energy takes other images, or a number or
+            choice is out of range.
+
     Example:
 
     >>> model = tfgen.VAEBM(tfgen.from_preset("runs/mnist-vae"))  # doctest: +SKIP
