@@ -31,6 +31,9 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
         format: string, one of `FORMATS`.
         version: integer, the SavedModel's version. Defaults to `1`.
 
+    Returns:
+        The path, a string.
+
     Raises:
         ExportError: there is no such format.
     """

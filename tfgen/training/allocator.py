@@ -8,7 +8,7 @@ _LARGEST = 1 << 30
 
 
 def peak_memory_gib() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not tell."""
+    """Largest resident memory of this process so far, a float in GiB; None where it is unknown."""
     try:
         import resource
     except ImportError:  # Windows

@@ -156,6 +156,9 @@ def joined(log_r, log_mean, count: int):
         log_r: tensor `[...]`, log r of the one.
         log_mean: tensor `[...]`, log of the mean of r over the others.
         count: integer, how many there are in all.
+
+    Returns:
+        Tensor `[...]`, like `log_r`.
     """
     if count == 1:
         return log_r

@@ -46,6 +46,9 @@ def log_partition_bounds(
         first_step_size: float where a pilot run starts looking for step sizes. Defaults to `0.3`.
         seed: integer, seed of everything drawn. Defaults to `0`.
 
+    Returns:
+        `PartitionBounds`, scalars.
+
     Raises:
         UserError: there are fewer than two chains.
     """

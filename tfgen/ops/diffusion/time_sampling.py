@@ -49,6 +49,9 @@ def loss_weight(sde: SDE, weighting: str, t) -> tf.Tensor:
             "rescaled", the published code's 1 / (2 (1 - sigma^2)).
         t: tensor of times in (0, 1], any shape.
 
+    Returns:
+        Tensor like `t`.
+
     Raises:
         ConfigError: there is no such weighting.
     """
