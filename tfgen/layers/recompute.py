@@ -48,7 +48,7 @@ def recomputed(cell: Callable, w: LiveWeights, x: tf.Tensor, holder) -> tf.Tenso
 
     Args:
         cell: function `(w, x) -> tensor`, the computation.
-        w: training-mode weights; receives the batch statistics.
+        w: `LiveWeights` in training mode; receives the batch statistics.
         x: tensor, the cell's input.
         holder: object that holds the cell's declared parts, such as the cell itself or a list of
             parts.

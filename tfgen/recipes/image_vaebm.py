@@ -30,10 +30,13 @@ def image_vaebm(
     """The recipe of one of `VAEBM_MODES`.
 
     Args:
-        mode: "...vae" for the NVAE, else the energy over it; "runlocal..." shows every step of the
-            program in a few minutes.
-        vae: returns the recipe of the NVAE.
-        energy: returns that of the energy.
+        mode: string, "...vae" for the NVAE, else the energy over it; "runlocal..." shows every step
+            of the program in a few minutes.
+        vae: function that returns the recipe of the NVAE.
+        energy: function that returns that of the energy.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     check_mode(mode, VAEBM_MODES)
     config = vae() if mode.endswith("vae") else energy()
@@ -48,11 +51,14 @@ def normal_nvae(
     """An NVAE with a Normal decoder.
 
     Args:
-        size: height and width in pixels.
-        data: the section of the data.
-        epochs: of training.
-        optimizer: the section of the optimizer; none: `adamax()`.
-        **model: fields of the network.
+        size: integer, height and width in pixels.
+        data: dict, the section of the data.
+        epochs: integer, passes over the training images.
+        optimizer: dict, the section of the optimizer; None: `adamax()`.
+        **model: keyword arguments of the network.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     config = config_dict.ConfigDict()
     config.model = {
@@ -77,11 +83,14 @@ def image_energy(
     """The energy over it.
 
     Args:
-        architecture: name of the energy network.
-        data: the section of the data; what it does not say is as it was for the NVAE.
-        epochs: of training.
-        learning_rate: constant.
-        **model: fields of the chains that differ from those of CIFAR-10.
+        architecture: string, name of the energy network.
+        data: dict, the section of the data; what it does not say is as it was for the NVAE.
+        epochs: integer, passes over the training images.
+        learning_rate: float, the same from the first step to the last. Defaults to `4e-5`.
+        **model: keyword arguments of the chains that differ from those of CIFAR-10.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     model = dict(model)
     config = over_vae()

@@ -13,10 +13,14 @@ def ncp(
     """NCP-VAE over a trained VAE.
 
     Args:
-        name: of the data set.
-        batch_size: images a step.
-        held_out: the share of the training images that chooses the best epoch.
-        **model: fields of the classifiers that differ from those of MNIST.
+        name: string, the data set's name.
+        batch_size: integer, images a step.
+        held_out: float, the share of the training images that chooses the best epoch. Defaults to
+            `0.05`.
+        **model: keyword arguments of the classifiers that differ from those of MNIST.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     config = over_vae()
     config.model = {
@@ -40,10 +44,13 @@ def colour_ncp(mode: str, name: str, batch_size: int, **model: Any) -> config_di
     """NCP-VAE on colour images.
 
     Args:
-        mode: "" or "runlocal", which shows every step of the program over a small VAE.
-        name: of the data set.
-        batch_size: images a step.
-        **model: fields of the classifiers.
+        mode: string, "" or "runlocal", which shows every step of the program over a small VAE.
+        name: string, the data set's name.
+        batch_size: integer, images a step.
+        **model: keyword arguments of the classifiers.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     check_mode(mode, ("", "runlocal"))
     config = ncp(name, batch_size, shared=True, **model)
@@ -68,10 +75,13 @@ def binary_ncp(mode: str, name: str, small_epochs: int, **small: Any) -> config_
     """NCP-VAE on binarised images of 28 x 28.
 
     Args:
-        mode: "", "cpu" for two cores, or "runlocal" for every step in a few minutes.
-        name: of the data set.
-        small_epochs: of "cpu".
-        **small: fields of the small classifiers.
+        mode: string, "", "cpu" for two cores, or "runlocal" for every step in a few minutes.
+        name: string, the data set's name.
+        small_epochs: integer, passes over the training images in "cpu".
+        **small: keyword arguments of the small classifiers.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     check_mode(mode, ("", "cpu", "runlocal"))
     config = ncp(name, batch_size=200)

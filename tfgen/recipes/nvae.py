@@ -23,10 +23,13 @@ def binary_nvae(name: str, batch_size: int, epochs: int, **model: Any) -> config
     """NVAE on dynamically binarised images of 28 x 28, padded to 32 x 32.
 
     Args:
-        name: of the data set.
-        batch_size: images a step.
-        epochs: of training.
-        **model: fields of the network that differ from those of MNIST.
+        name: string, the data set's name.
+        batch_size: integer, images a step.
+        epochs: integer, passes over the training images.
+        **model: keyword arguments of the network that differ from those of MNIST.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     config = config_dict.ConfigDict()
     config.model = {
@@ -57,6 +60,11 @@ def shrink_binary_nvae(config: config_dict.ConfigDict, mode: str, epochs: int) -
 
     An NVAE of under a million weights, for two cores. Regular residual cells, and few of them at
     full size: a step costs half of what it does with the paper's depthwise cells.
+
+    Args:
+        config: the `ConfigDict` of a recipe, changed in place.
+        mode: string, one of the recipe's.
+        epochs: integer, passes over the training images in "cpu".
     """
     if mode not in ("cpu", "runlocal"):
         return
@@ -86,9 +94,12 @@ def colour_nvae(size: int, num_bits: int = 8, **model: Any) -> dict:
     """The section of the network of NVAE on colour images of `size` x `size`.
 
     Args:
-        size: height and width in pixels.
-        num_bits: per channel.
-        **model: fields that differ, or that only some data sets have.
+        size: integer, height and width in pixels.
+        num_bits: integer, bits per channel. Defaults to `8`.
+        **model: keyword arguments of the network that differ, or that only some data sets have.
+
+    Returns:
+        Dict of fields of the section `model`.
     """
     return {
         **PAPER_NVAE,
@@ -109,9 +120,10 @@ def shrink_colour_nvae(config: config_dict.ConfigDict, mode: str, **shorter: Any
     """Makes `config` the recipe of its mode "runlocal"; any other stays as it is.
 
     Args:
-        config: a recipe whose network is `colour_nvae`, of 32 x 32 or 64 x 64 pixels.
-        mode: one of the recipe's.
-        **shorter: what `shorten` takes, where it differs.
+        config: the `ConfigDict` of a recipe whose network is `colour_nvae`, of 32 x 32 or 64 x 64
+            pixels; changed in place.
+        mode: string, one of the recipe's.
+        **shorter: keyword arguments of `shorten`, where they differ.
     """
     if mode != "runlocal":
         return
@@ -134,12 +146,16 @@ def face_nvae(
     """NVAE on faces of 256 x 256 in five bits, on 24 devices.
 
     Args:
-        mode: "" or "runlocal", which shows every step of the program on two cores.
-        data: name of the data set.
-        optimizer: the section of the optimizer.
-        epochs: of training.
-        split: that is scored.
-        spectral_coefficient: the weight of spectral regularisation that its annealing ends at.
+        mode: string, "" or "runlocal", which shows every step of the program on two cores.
+        data: string, the data set's name.
+        optimizer: dict, the section of the optimizer.
+        epochs: integer, passes over the training images.
+        split: string, the split that is scored.
+        spectral_coefficient: float, the weight of spectral regularisation that its annealing ends
+            at.
+
+    Returns:
+        The recipe, a `ConfigDict`.
     """
     check_mode(mode, ("", "runlocal"))
     config = config_dict.ConfigDict()

@@ -11,13 +11,21 @@ from ml_collections import config_dict
 
 
 def check_mode(mode: str, modes: Collection[str]) -> None:
-    """Refuses a mode, the part behind the colon of `FILE:mode`, that a recipe does not have."""
+    """Refuses a mode, the part behind the colon of `FILE:mode`, that a recipe does not have.
+
+    Args:
+        mode: string, the mode.
+        modes: sequence of the modes that there are.
+
+    Raises:
+        ValueError: `mode` is none of `modes`.
+    """
     if mode not in modes:
         raise ValueError(f"mode {mode!r} is none of {modes}")
 
 
 def over_vae() -> config_dict.ConfigDict:
-    """A recipe of what stands on a trained VAE: a preset, or the workdir of one."""
+    """A recipe (`ConfigDict`) of what stands on a trained VAE: a preset, or the workdir of one."""
     return config_dict.ConfigDict({"vae": config_dict.placeholder(str)})
 
 
@@ -25,7 +33,7 @@ def over_vae() -> config_dict.ConfigDict:
 
 
 def adamax(**changes: Any) -> dict:
-    """Of NVAEs."""
+    """The section `optimizer` of NVAEs, a dict."""
     return {
         "name": "adamax",
         "learning_rate": 1e-2,
@@ -39,7 +47,7 @@ def adamax(**changes: Any) -> dict:
 
 
 def adamw(**changes: Any) -> dict:
-    """Of NCP-VAE's classifiers."""
+    """The section `optimizer` of NCP-VAE's classifiers, a dict."""
     return {
         "name": "adamw",
         "learning_rate": 1e-3,
@@ -53,7 +61,11 @@ def adamw(**changes: Any) -> dict:
 
 
 def clipped_adam(learning_rate: float, **changes: Any) -> dict:
-    """Of VAEBM's energies, at a constant rate."""
+    """The section `optimizer` of VAEBM's energies, a dict: at a constant rate.
+
+    Args:
+        learning_rate: float, the rate.
+    """
     return {
         "name": "clipped_adam",
         "learning_rate": learning_rate,
@@ -70,7 +82,11 @@ def clipped_adam(learning_rate: float, **changes: Any) -> dict:
 
 
 def training(epochs: int, **changes: Any) -> dict:
-    """How long, and from which seed."""
+    """The section `training`, a dict: how long, and from which seed.
+
+    Args:
+        epochs: integer, passes over the training images.
+    """
     return {
         "epochs": epochs,
         "steps_per_epoch": config_dict.placeholder(int),  # none: one pass over the data
@@ -82,7 +98,7 @@ def training(epochs: int, **changes: Any) -> dict:
 
 
 def evaluation(**changes: Any) -> dict:
-    """What `tfgen-evaluate` scores."""
+    """The section `evaluation`, a dict: what `tfgen-evaluate` scores."""
     return {
         "split": "test",
         "num_images": config_dict.placeholder(int),  # none: the whole split
@@ -108,14 +124,15 @@ def shorten(
     """Changes `config` such that every step of a program is shown in a few minutes.
 
     Args:
-        config: a recipe.
-        epochs: of training.
-        steps: of an epoch.
-        report_steps: between two lines of the log.
-        num_images: scored by `tfgen-evaluate`.
-        num_samples: importance samples of each.
-        batch_size: of scoring, in images; none: as it was.
-        warmup_epochs: of the learning rate; none: as it was.
+        config: the `ConfigDict` of a recipe, changed in place.
+        epochs: integer, epochs of training.
+        steps: integer, steps of an epoch.
+        report_steps: integer, steps between two lines of the log.
+        num_images: integer, images scored by `tfgen-evaluate`.
+        num_samples: integer, importance samples of each.
+        batch_size: integer, images scored at once; None: as it was.
+        warmup_epochs: integer, epochs of the learning rate's rise; None: as it was. Defaults to
+            `1`.
     """
     config.training.update(epochs=epochs, steps_per_epoch=steps, report_steps=report_steps)
     config.evaluation.update(num_images=num_images, num_importance_samples=num_samples)

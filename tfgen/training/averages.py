@@ -24,6 +24,9 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
     The weights come back bit-equal, which Keras's `SwapEMAWeights` does not promise: it swaps by
     adding and subtracting in floating point.
+
+    Args:
+        model: a compiled `keras.Model`.
     """
     pairs = moving_averages(model)
     if pairs and int(model.optimizer.iterations.numpy()) == 0:
