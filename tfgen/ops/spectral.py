@@ -14,7 +14,8 @@ def power_iteration(matrices, left, right, num_iterations: int = 4):
 
     Args:
         matrices: float32 tensor `[n, rows, columns]`.
-        left: `[n, rows]`, right: `[n, columns]`: the vectors to start from.
+        left: tensor `[n, rows]`, the left singular vectors to start from.
+        right: tensor `[n, columns]`, the right ones.
         num_iterations: integer, how often both vectors are renewed.
 
     Returns:
