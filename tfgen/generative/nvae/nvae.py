@@ -44,7 +44,7 @@ class NVAE(NVAEInference, Model):
         num_scales: integer, latent grids. Defaults to `2`.
         num_groups: integer, latent groups on the finest grid. Defaults to `10`.
         ada_groups: whether every coarser grid has half as many groups. Defaults to `True`.
-        min_groups: integer, but at least this many. Defaults to `1`.
+        min_groups: integer, fewest groups of a grid, with `ada_groups`. Defaults to `1`.
         latent_channels: integer, channels of every z. Defaults to `20`.
         encoder_cells: integer, residual cells per group in the encoder. Defaults to `2`.
         decoder_cells: integer, likewise in the decoder. Defaults to `2`.
