@@ -28,6 +28,11 @@ class ExportError(UserError):
     """An export target that exists already, or an artefact that disagrees with its model."""
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of what a foreign exception says; its type where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def user_error_in(error: BaseException) -> UserError | None:
     """The `UserError` that was raised within a function of TensorFlow's, out of its error.
 

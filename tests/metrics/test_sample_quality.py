@@ -284,6 +284,32 @@ def test_damaged_statistics_are_refused(tmp_path, content):
         FeatureStatistics.load(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": np.array([20])},
+        {"count": np.array(np.nan)},
+        {"mean": np.zeros(3)},
+        {"scatter": np.zeros((64, 64, 1))},
+        {"features": np.zeros(())},
+        {"features": np.array([["a"]])},
+        {"protocol": np.array("[]")},
+        {"protocol": np.array('{"a": NaN}')},
+        {"protocol": np.array("[" * 100_000)},
+        {"mean": np.array([None])},
+    ],
+    ids=lambda change: str(change)[:40],
+)
+def test_statistics_of_other_kinds_are_refused(extractor, tmp_path, change):
+    path = tmp_path / "reference.npz"
+    feature_statistics(images(20), extractor).save(path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **(arrays | change))
+    with pytest.raises(DataError, match="no feature statistics"):
+        FeatureStatistics.load(path)
+
+
 def test_other_protocols_are_not_compared(extractor):
     coarse = FeatureExtractor(extractor.model, "small", num_bits=5)
     sides = [feature_statistics(images(10), e) for e in (extractor, coarse)]

@@ -50,6 +50,15 @@ class TestNames:
         [
             (None, "needs the environment variable TF_CONFIG, such as"),
             ("not json", "needs the environment variable TF_CONFIG"),
+            ("[" * 100_000, "needs the environment variable TF_CONFIG"),
+            (
+                '{"cluster": {"worker": 3}, "task": {"index": 0}}',
+                "needs the environment variable TF_CONFIG",
+            ),
+            (
+                '{"cluster": {"worker": ["a:1"]}, "task": {"index": "first"}}',
+                "needs the environment variable TF_CONFIG",
+            ),
             ('{"cluster": {}}', "needs the environment variable TF_CONFIG"),
             (
                 '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',

@@ -78,6 +78,17 @@ def _refuse_bare_array(path) -> None:
             )
 
 
+def read_archive(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names in a NumPy archive.
+
+    Raises:
+        DataError: the file is missing or damaged, or lacks one of them.
+    """
+    kind = "a NumPy archive (.npz)"
+    with readable(path, kind), zipfile.ZipFile(regular_file(path, DataError)) as archive:
+        return {name: _member(archive, name, path) for name in names}
+
+
 def _member(archive, name, path) -> np.ndarray:
     """One array of an archive, once its header agrees with its size."""
     info = archive.getinfo(f"{name}.npy")

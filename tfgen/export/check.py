@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tfgen.errors import ExportError
+from tfgen.errors import ExportError, reason_of
 from tfgen.export.subject import Subject
 from tfgen.serving import Signature
 
@@ -251,7 +251,7 @@ def _run_or_refuse(run: Runner, name: str, inputs, target: str, path: str) -> Ou
     except ExportError:
         raise
     except Exception as error:  # each runtime has its own exception types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = reason_of(error)
         raise ExportError(
             f"{target}: the artefact does not run {name!r} ({reason}); "
             f"nothing was written to {path}."

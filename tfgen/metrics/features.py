@@ -17,7 +17,8 @@ import tensorflow as tf
 from tfgen.data.doors import as_images
 from tfgen.data.elements import images_of
 from tfgen.data.ranges import as_levels
-from tfgen.errors import DataError
+from tfgen.errors import DataError, reason_of
+from tfgen.files.regular import regular_file
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -122,16 +123,18 @@ def inception_v3(weights: str | os.PathLike | None = None) -> FeatureExtractor:
     )
     if weights is None:
         return FeatureExtractor(_downloaded(build), "inception_v3")
-    if not Path(weights).is_file():
+    if not os.path.lexists(weights):
         raise DataError(f"Inception weights {weights} do not exist; give the path of a .h5 file.")
     model = build(weights=None)
     try:
-        model.load_weights(weights)
+        model.load_weights(regular_file(weights, DataError))
+    except DataError:
+        raise
     except Exception as error:
         # Keras raises whatever h5py or its own checks raise.
         raise DataError(
             f"Inception weights {weights} do not fit keras.applications.InceptionV3 without its "
-            f"top: {str(error).splitlines()[0]}"
+            f"top: {reason_of(error)}"
         ) from error
     return FeatureExtractor(model, "inception_v3")
 

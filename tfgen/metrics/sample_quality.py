@@ -1,14 +1,15 @@
 """Sample quality as one record: FID, KID, precision and recall with everything that pins them."""
 
 import dataclasses
-import json
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from tfgen.data.arrays import read_archive
 from tfgen.errors import DataError
+from tfgen.files.json_file import parse_json, to_json
 from tfgen.files.replacing import replace_file
 from tfgen.metrics.features import FeatureExtractor, batches_of
 from tfgen.metrics.frechet import frechet_distance
@@ -30,7 +31,7 @@ class FeatureStatistics:
         with replace_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
-                protocol=np.array(json.dumps(self.protocol)),
+                protocol=np.array(to_json(self.protocol, None)),
                 count=self.moments.count,
                 mean=self.moments.mean,
                 scatter=self.moments.scatter,
@@ -44,15 +45,26 @@ class FeatureStatistics:
         Raises:
             DataError: if the file is missing, damaged, or something else.
         """
+        mend = "write it with FeatureStatistics.save."
         try:
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                moments = Moments(int(file["count"]), file["mean"], file["scatter"])
-                return cls(json.loads(str(file["protocol"])), moments, file["features"])
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{path} holds no feature statistics ({type(error).__name__}); write it with "
-                "FeatureStatistics.save."
-            ) from error
+            found = read_archive(Path(path), ("protocol", "count", "mean", "scatter", "features"))
+            protocol = parse_json(str(found["protocol"]), "its protocol", DataError)
+            return cls(protocol, _moments(found), found["features"])
+        except DataError as error:
+            raise DataError(f"{path} holds no feature statistics ({error}); {mend}") from error
+
+
+def _moments(found: Mapping[str, np.ndarray]) -> Moments:
+    """Those in a file, once they are numbers that belong to its features."""
+    arrays = {name: found[name] for name in ("features", "count", "mean", "scatter")}
+    width = arrays["features"].shape[1:]
+    shapes = (arrays["features"].shape[:1] + width, (), width, 2 * width)
+    if len(width) != 1 or shapes != tuple(array.shape for array in arrays.values()):
+        raise DataError("its arrays do not belong together")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
+            raise DataError(f"its {name} holds what is no number")
+    return Moments(int(found["count"]), found["mean"], found["scatter"])
 
 
 def feature_statistics(

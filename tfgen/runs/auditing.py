@@ -10,7 +10,8 @@ import numpy as np
 
 from tfgen import stopping
 from tfgen.data import load
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError, DataError, reason_of
+from tfgen.files.regular import regular_file
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.defence import defence_from_config
@@ -202,10 +203,12 @@ class Auditing:
         )
         if section["weights"] is not None:
             try:
-                model.load_weights(section["weights"])
+                model.load_weights(regular_file(section["weights"], ConfigError))
+            except ConfigError:
+                raise
             except Exception as error:  # h5py and Keras raise whatever they like
                 raise ConfigError(
                     f"config.model.weights {section['weights']!r} do not fit {section['name']}: "
-                    f"{str(error).splitlines()[0]}"
+                    f"{reason_of(error)}"
                 ) from error
         return model

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.data import Pipeline
-from tfgen.errors import DataError
+from tfgen.errors import DataError, reason_of
+from tfgen.files.regular import regular_file
 from tfgen.generative import seeds_for
 from tfgen.metrics import (
     FeatureExtractor,
@@ -44,10 +45,12 @@ def extractor_from(name: str) -> FeatureExtractor:
     if path.suffix != ".keras":
         return inception_v3(path)
     try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        model = keras.saving.load_model(regular_file(path, DataError), compile=False)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, h5py and Keras raise whatever they like
         raise DataError(
-            f"{path} is no Keras model ({str(error).splitlines()[0]}); expected a file that "
+            f"{path} is no Keras model ({reason_of(error)}); expected a file that "
             "model.save(...) wrote"
         ) from error
     return FeatureExtractor(model, path.stem, value_range=(0.0, 1.0))

@@ -1,6 +1,5 @@
 """Where a model is trained: devices, workers and precision by name."""
 
-import json
 import os
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.files.json_file import parse_json
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu", "tpu:NAME")
@@ -125,13 +125,13 @@ def _multi_worker_strategy():
         '"task": {"type": "worker", "index": 0}}\''
     )
     try:
-        config = json.loads(os.environ.get("TF_CONFIG", ""))
-        workers, index = config["cluster"]["worker"], config["task"]["index"]
+        config = parse_json(os.environ.get("TF_CONFIG", ""), "TF_CONFIG")
+        workers, index = list(config["cluster"]["worker"]), int(config["task"]["index"])
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
             f"The multi_worker strategy needs the environment variable TF_CONFIG, such as {example}"
         ) from None
-    if not 0 <= int(index) < len(workers):
+    if not 0 <= index < len(workers):
         raise ConfigError(
             f"TF_CONFIG names task index {index}, but its cluster has {len(workers)} workers."
         )
