@@ -26,9 +26,9 @@ TENSORS = {
 _NO_DIGEST = "0" * 64
 
 
-def seal(path, header: str, data: bytes = b""):
+def seal(path, header: str | bytes, data: bytes = b""):
     """Writes a file with this header and a checksum that fits: damage it is not."""
-    text = header.encode()
+    text = header.encode() if isinstance(header, str) else header
     whole = len(text).to_bytes(8, "little") + text + data
     digest = hashlib.sha256(whole).hexdigest()
     path.write_bytes(whole.replace(_NO_DIGEST.encode(), digest.encode(), 1))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fuzzing import budgets, damages, try_many
 
 from tfgen.errors import DataError
 from tfgen.metrics import (
@@ -308,6 +309,19 @@ def test_statistics_of_other_kinds_are_refused(extractor, tmp_path, change):
     np.savez(path, **(arrays | change))
     with pytest.raises(DataError, match="no feature statistics"):
         FeatureStatistics.load(path)
+
+
+@budgets
+def test_statistics_that_are_damaged(extractor, tmp_path, budget):
+    path = tmp_path / "reference.npz"
+    feature_statistics(images(20), extractor).save(path)
+
+    def attempt(content):
+        path.write_bytes(content)
+        FeatureStatistics.load(path)
+
+    outcomes = try_many(damages(path.read_bytes()), attempt, budget)
+    assert outcomes["refused"] > budget / 2
 
 
 def test_other_protocols_are_not_compared(extractor):

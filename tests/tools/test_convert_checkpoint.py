@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from fuzzing import budgets, json_values, try_many, with_values
+from hypothesis import strategies as st
 
 import tfgen
 from tfgen.bin import arguments, convert
@@ -179,6 +181,51 @@ def test_weights_of_other_ranks(checkpoint, shape):
 def test_weights_of_no_energy(state):
     with pytest.raises(CheckpointError, match="no energy network"):
         energies.options_from_official(state, (28, 28, 1))
+
+
+@budgets
+def test_options_of_any_kind(checkpoint, budget):
+    def attempt(options):
+        official.options_from_official(options, (28, 28, 1))
+        official.options_from_official(options)
+
+    outcomes = try_many(with_values(checkpoint.args, json_values()), attempt, budget)
+    assert min(outcomes["read"], outcomes["refused"]) > budget / 20
+
+
+def shaped_arrays(names):
+    arrays = st.builds(np.zeros, st.lists(st.integers(0, 4), max_size=5))
+    return st.dictionaries(st.sampled_from(names) | st.text(max_size=9), arrays, max_size=4)
+
+
+@budgets
+def test_weights_of_any_shape(budget):
+    kernel, bias, gain = (tf.Variable(tf.zeros(s)) for s in ([2, 3, 3, 4, 5], [2, 5], [2, 1]))
+    slots = {
+        "a.weight": (kernel, 1, (2, 3, 1, 0)),
+        "a.bias": (bias, 0, (0,)),
+        "a.log_weight_norm": (gain, 0, None),
+    }
+    state = {"a.weight": np.ones([5, 4, 3, 3]), "a.bias": np.ones(5), "a.log_weight_norm": [[[1]]]}
+
+    def attempt(changes):
+        official.assign_slots(slots, state | changes, "it")
+
+    outcomes = try_many(shaped_arrays(sorted(state)), attempt, budget)
+    assert outcomes["read"]
+    assert outcomes["refused"] > budget / 2
+    official.assign_slots(slots, state, "it")
+    assert kernel.numpy()[1].min() == 1
+
+
+@budgets
+def test_energies_of_any_shape(budget):
+    names = ["conv1.weight", "blocks.0.conv1.weight", "blocks.1.conv1.weight", "blocks.0.skip.0"]
+
+    def attempt(state):
+        energies.options_from_official(state, (28, 28, 1))
+
+    assert try_many(shaped_arrays(names), attempt, budget)["refused"] > budget / 2
 
 
 def test_logistic_mixture_with_flow(run, writer, reference_values, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tfgen.errors import CheckpointError, ConfigError
+from tfgen.files.names import shown
 from tfgen.layers.bank import BatchNorm, Conv, Dense
 from tfgen.layers.residual import FactorizedReduce, ResidualBody, UpSkip
 
@@ -260,7 +261,7 @@ def assign_slots(wanted: Mapping[str, tuple], state: Mapping[str, np.ndarray], w
         raise CheckpointError(
             f"the checkpoint does not fit {what}: {len(missing)} entries are missing "
             f"(first: {', '.join(missing[:3]) or '-'}) and {len(unknown)} are unknown "
-            f"(first: {', '.join(unknown[:3]) or '-'}); check the architecture options"
+            f"(first: {', '.join(map(shown, unknown[:3])) or '-'}); check the architecture options"
         )
     values = {}
     for name, (variable, row, order) in wanted.items():
