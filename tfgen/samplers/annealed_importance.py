@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfgen.errors import UserError
 from tfgen.ops.importance import effective_sample_size, iw_bound
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Trace, iterate
+from tfgen.samplers.checks import in_range, whole_number
 from tfgen.samplers.hmc import Position, hamiltonian_step
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State
@@ -65,6 +67,8 @@ def standard_normal_energy(state: State) -> tf.Tensor:
 
 def sigmoid_schedule(num_steps: int, slope: float = 4.0) -> tf.Tensor:
     """`[K + 1]` inverse temperatures from 0 to 1, dense at both ends (Grosse et al., 2015)."""
+    num_steps = whole_number("num_steps", num_steps, 1)
+    in_range("slope", slope, 0.0, above=True)
     t = tf.linspace(tf.constant(-slope, tf.float64), slope, num_steps + 1)
     s = tf.sigmoid(t)
     return (s - s[0]) / (s[-1] - s[0])
@@ -103,12 +107,13 @@ def annealed_importance(
     Returns:
         The walk.
     """
-    source = NoiseSource(noise, seeds, seed)
     state = states.prepare(state)
     dtype = tf.nest.flatten(state)[0].dtype
-    betas = states.number(betas, dtype)
-    num_steps = betas.shape[0] - 1
-    sizes = states.number(step_size, dtype) * tf.ones([num_steps], dtype)
+    in_range("step_size", step_size, 0.0, above=True)
+    in_range("target_acceptance", target_acceptance, 0.0, above=True, below=1.0)
+    betas, num_steps = _schedule(betas, dtype)
+    source = NoiseSource(noise, seeds, seed).covering(state, num_steps, accepts=True)
+    sizes = _step_sizes(step_size, num_steps, dtype)
 
     def step(k, carry):
         x, log_weight, log_factor = carry
@@ -139,6 +144,29 @@ def annealed_importance(
     start = (state, zeros, tf.zeros([], dtype))
     (state, log_weight, _), trace = iterate(step, start, num_steps)
     return AnnealedChain(log_weight, state, trace)
+
+
+def _schedule(betas, dtype) -> tuple[tf.Tensor, int]:
+    """Inverse temperatures `[K + 1]`, and K."""
+    in_range("betas", betas, 0.0)
+    betas = states.number(betas, dtype)
+    if betas.shape.rank != 1 or (betas.shape[0] or 0) < 2:
+        raise UserError(
+            f"betas has shape {tuple(betas.shape)}; expected [K + 1] with K of at least 1, such as "
+            "sigmoid_schedule(K)"
+        )
+    return betas, betas.shape[0] - 1
+
+
+def _step_sizes(step_size, num_steps: int, dtype) -> tf.Tensor:
+    """One step size of each step, `[K]`."""
+    sizes = states.number(step_size, dtype)
+    if sizes.shape.rank != 0 and not sizes.shape.is_compatible_with([num_steps]):
+        raise UserError(
+            f"step_size has shape {tuple(sizes.shape)}; expected a number, or one of each of the "
+            f"{num_steps} steps"
+        )
+    return sizes * tf.ones([num_steps], dtype)
 
 
 def partition_bounds(forward, backward) -> PartitionBounds:

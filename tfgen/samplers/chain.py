@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfgen.ops.clusters import on_cpu
+from tfgen.samplers.checks import whole_number
 from tfgen.samplers.state import Energy, State
 
 
@@ -50,8 +51,7 @@ def iterate(
     Returns:
         The last carry, and the rows as one such tuple of `[K, ...]`.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps is {num_steps}; expected at least 1")
+    num_steps = whole_number("num_steps", num_steps, 1)
     kind, dtypes = _fields(trace, carry)
     if unroll:
         rows = []

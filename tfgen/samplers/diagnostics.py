@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfgen.errors import UserError
+from tfgen.ops.precision import at_least_float32
 from tfgen.samplers.chain import Trace
 
 
@@ -12,9 +14,8 @@ def effective_sample_size(values) -> tf.Tensor:
 
     Geyer's initial positive sequence over lags, across chains (Vehtari et al., 2021).
     """
-    values = tf.convert_to_tensor(values)
     return tfp.mcmc.effective_sample_size(
-        values,
+        _draws(values),
         filter_beyond_positive_pairs=True,
         cross_chain_dims=1,
     )
@@ -23,8 +24,18 @@ def effective_sample_size(values) -> tf.Tensor:
 def potential_scale_reduction(values) -> tf.Tensor:
     """R-hat of `[K, B, ...]`, `[...]`: near 1 once the chains have forgotten their starts."""
     return tfp.mcmc.potential_scale_reduction(
-        tf.convert_to_tensor(values), independent_chain_ndims=1, split_chains=True
+        _draws(values), independent_chain_ndims=1, split_chains=True
     )
+
+
+def _draws(values) -> tf.Tensor:
+    values = at_least_float32(values)
+    if values.shape.rank is not None and values.shape.rank < 2:
+        raise UserError(
+            f"values has shape {tuple(values.shape)}; expected [steps, chains, ...]: a single "
+            "chain needs values[:, None]"
+        )
+    return values
 
 
 def num_distinct(images) -> int:

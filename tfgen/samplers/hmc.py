@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Chain, Trace, iterate
+from tfgen.samplers.checks import in_range, scalar_or_per_chain, whole_number
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State
 
@@ -68,11 +69,17 @@ def hmc(
     Returns:
         The last state and the trace. A proposal whose energy is not finite is rejected.
     """
-    source = NoiseSource(noise, seeds, seed)
     state = states.prepare(state)
+    num_steps = whole_number("num_steps", num_steps, 1)
+    whole_number("num_adaptation_steps", num_adaptation_steps, 0, num_steps)
+    in_range("step_size", step_size, 0.0, above=True)
+    in_range("target_acceptance", target_acceptance, 0.0, above=True, below=1.0)
+    source = NoiseSource(noise, seeds, seed).covering(state, num_steps, accepts=True)
     position = Position(state, *states.energy_and_gradient(energy, state))
     ones = tf.ones_like(position.energy)
-    start = ones * states.number(step_size, ones.dtype)
+    step_size = states.number(step_size, ones.dtype)
+    scalar_or_per_chain("step_size", step_size, states.num_chains(state))
+    start = ones * step_size
     log_start = tf.math.log(start)
 
     def step(k, carry):
@@ -115,6 +122,7 @@ def hamiltonian_step(
         The new position, and the logarithm of the acceptance ratio `[B]` (-inf where the proposal's
         energy is not finite).
     """
+    whole_number("num_leapfrog_steps", num_leapfrog_steps, 1)
     x, gradient = position.state, position.gradient
     p = states.combine((1.0, momentum), (-0.5 * h, gradient))
     for index in range(num_leapfrog_steps):

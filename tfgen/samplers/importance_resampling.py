@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, UserError
 from tfgen.ops import importance
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.ops.seeded_rows import map_seeds
+from tfgen.samplers.checks import in_range, whole_number
 
 BLOCK = 16  # proposals drawn at once from one seed
 _SMALLEST_UNIFORM = 1e-30  # its Gumbel value is -4.2: a zero counts as the smallest draw
@@ -64,7 +65,15 @@ def importance_resampling(
     Raises:
         ConfigError: M is unknown, or outputs and uniforms disagree about it.
     """
-    sizes = {int(x.shape[1] or 0) for x in tf.nest.flatten(proposals)} | {uniforms.shape[1] or 0}
+    proposals = tf.nest.map_structure(tf.convert_to_tensor, proposals)
+    uniforms = tf.cast(uniforms, tf.float32)
+    leaves = [*tf.nest.flatten(proposals), uniforms]
+    if any((leaf.shape.rank or 2) < 2 for leaf in leaves):
+        raise ConfigError(
+            f"proposals and uniforms have shapes {[tuple(leaf.shape) for leaf in leaves]}; "
+            "expected [B, M, ...] and [B, M]"
+        )
+    sizes = {int(leaf.shape[1] or 0) for leaf in leaves}
     if len(sizes) != 1 or min(sizes) < 1:
         raise ConfigError(
             f"proposals and uniforms have {sorted(sizes)} entries for every output; expected one "
@@ -90,15 +99,20 @@ def resample_lazily(
         num_proposals: M.
         chunk_size: proposals weighed at once; all by default. It changes no result.
     """
-    if num_proposals < 1 or (chunk_size is not None and chunk_size < 1):
-        raise ConfigError(
-            f"num_proposals is {num_proposals} and chunk_size {chunk_size}; expected at least 1"
-        )
-    chunk = num_proposals if chunk_size is None else min(chunk_size, num_proposals)
+    num_proposals = whole_number("num_proposals", num_proposals, 1)
+    chunk = num_proposals
+    if chunk_size is not None:
+        chunk = min(whole_number("chunk_size", chunk_size, 1), num_proposals)
 
     def weigh(first, count):
         z, uniforms = propose(first, count)
         log_r = tf.cast(log_weight(z), tf.float32)
+        if not log_r.shape.is_compatible_with(uniforms.shape):
+            raise UserError(
+                f"log_weight gives {tuple(log_r.shape)} for proposals "
+                f"{[tuple(x.shape) for x in tf.nest.flatten(z)]}; expected "
+                f"{tuple(uniforms.shape)}, one number of each proposal"
+            )
         best, score = _gumbel_max(log_r, uniforms)
         chosen = tf.nest.map_structure(lambda x: _pick(x, best), z)
         return (score, first + best, _pick(log_r, best), chosen), log_r
@@ -195,6 +209,9 @@ def num_proposals_for(
         smallest: lower limit.
         largest: upper limit.
     """
+    in_range("effective", effective, 0.0, above=True)
+    in_range("ess_fractions", list(ess_fractions.values()), 0.0)
+    whole_number("smallest", smallest, 1, whole_number("largest", largest, 1))
     wanted = {name: effective / max(share, 1e-12) for name, share in ess_fractions.items()}
     return {name: min(max(math.ceil(m), smallest), largest) for name, m in wanted.items()}
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Chain, Trace, iterate
+from tfgen.samplers.checks import in_range, scalar_or_per_chain, whole_number
 from tfgen.samplers.hmc import hmc
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State
@@ -45,10 +46,14 @@ def langevin(
         The last state and the trace; each step costs one gradient, and the last state's energy is
         not computed.
     """
-    source = NoiseSource(noise, seeds, seed)
     state = states.prepare(state)
+    num_steps = whole_number("num_steps", num_steps, 1)
+    in_range("step_size", step_size, 0.0, above=True)
+    in_range("noise_scale", noise_scale, 0.0)
+    source = NoiseSource(noise, seeds, seed).covering(state, num_steps)
     dtype = tf.nest.flatten(state)[0].dtype
     step_size = states.number(step_size, dtype)
+    scalar_or_per_chain("step_size", step_size, states.num_chains(state))
     spread = tf.sqrt(step_size) * states.number(noise_scale, dtype)
 
     def step(k, x):
@@ -94,6 +99,7 @@ def mala(
     Returns:
         The last state and the trace, whose step sizes are eta.
     """
+    in_range("step_size", step_size, 0.0, above=True)
     step_size = states.number(step_size, tf.nest.flatten(states.prepare(state))[0].dtype)
     chain = hmc(
         energy,

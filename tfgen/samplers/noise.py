@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfgen.errors import UserError
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.ops.seeded_rows import seeded_rows
+from tfgen.samplers.checks import one_per_chain
 from tfgen.samplers.state import num_chains
 
 
@@ -39,7 +40,7 @@ class NoiseSource:
         seed: two integers.
 
     Raises:
-        UserError: not exactly one source is given.
+        UserError: not exactly one source is given, or `seed` is no pair of integers.
     """
 
     def __init__(self, noise=None, seeds=None, seed=None):
@@ -51,7 +52,45 @@ class NoiseSource:
             )
         self._noise = noise if isinstance(noise, ChainNoise) or noise is None else ChainNoise(noise)
         self._seeds = None if seeds is None else tf.convert_to_tensor(seeds, tf.int32)
-        self._seed = None if seed is None else tf.cast(tf.convert_to_tensor(seed), tf.int32)
+        self._seed = None if seed is None else pair_of_integers(seed)
+
+    def covering(self, state, num_steps: int, accepts: bool = False) -> "NoiseSource":
+        """Itself, once it is known to last for the steps of all chains.
+
+        Args:
+            state: of the chains, prepared.
+            num_steps: K.
+            accepts: whether the sampler accepts or rejects. Default: `False`.
+
+        Returns:
+            This source.
+
+        Raises:
+            UserError: it has fewer steps, other shapes, or seeds for other chains.
+        """
+        if self._seeds is not None:
+            one_per_chain("seeds", self._seeds, num_chains(state))
+        if self._noise is None:
+            return self
+        leaves = tf.nest.flatten(state)
+        shapes = [np.shape(given) for given in tf.nest.flatten(self._noise.normal)]
+        wanted = [tuple(leaf.shape) for leaf in leaves]
+        if accepts and self._noise.uniform is not None:
+            shapes.append(np.shape(self._noise.uniform))
+            wanted.append(tuple(leaves[0].shape[:1]))
+        fits = len(shapes) == len(wanted) and all(
+            len(shape) == len(want) + 1
+            and (shape[0] is None or shape[0] >= num_steps)
+            and tf.TensorShape(shape[1:]).is_compatible_with(want)
+            for shape, want in zip(shapes, wanted)
+        )
+        if not fits:
+            expected = ", ".join(str((num_steps, *want)) for want in wanted)
+            raise UserError(
+                f"the noise has shapes {', '.join(map(str, shapes))}; expected {expected}, like "
+                "the state with an axis of steps before it"
+            )
+        return self
 
     def normal(self, step, like) -> Any:
         """Standard normals of a step, like the state."""
@@ -85,6 +124,14 @@ class NoiseSource:
             return tf.cast(seeded_rows(self._seeds, word, 1, "uniform")[:, 0], dtype)
         key = fold_in(self._seed, number("chain uniform", step))
         return tf.random.stateless_uniform([num_chains(like)], key, dtype=dtype)
+
+
+def pair_of_integers(seed) -> tf.Tensor:
+    """A seed as int32 `[2]`; raises a UserError where it is none."""
+    pair = tf.convert_to_tensor(seed)
+    if not (pair.dtype.is_integer and pair.shape.is_compatible_with([2])):
+        raise UserError(f"seed is {seed!r}; expected two integers, such as seed=(1, 0)")
+    return tf.cast(pair, tf.int32)
 
 
 def normal_rows(seeds: tf.Tensor, stream, leaves) -> list[tf.Tensor]:

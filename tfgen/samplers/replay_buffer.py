@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.samplers import state as states
+from tfgen.samplers.checks import in_range, whole_number
+from tfgen.samplers.noise import pair_of_integers
 from tfgen.training.replicas import gather_over_replicas, num_replicas
 
 
@@ -38,7 +40,7 @@ class ReplayBuffer(keras.layers.Layer):
                 f"a replay buffer has capacity {capacity} and leaves {sorted(shapes)}; expected "
                 "at least one of both"
             )
-        self.capacity = int(capacity)
+        self.capacity = whole_number("capacity", capacity, 1)
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
 
     def build(self, input_shape=None):
@@ -69,8 +71,10 @@ class ReplayBuffer(keras.layers.Layer):
             The states, and a mask `[B]` of those that came from the buffer. A buffer that holds
             fewer states than are wanted gives what it has.
         """
+        self._check(fresh, "fresh states")
+        in_range("probability", probability, 0.0)
         count = states.num_chains(fresh)
-        seed = tf.cast(tf.convert_to_tensor(seed), tf.int32)
+        seed = pair_of_integers(seed)
         keys = tf.random.stateless_uniform([self.capacity], fold_in(seed, number("replay order")))
         held = tf.range(self.capacity, dtype=tf.int64) < self.size()
         places = (
@@ -96,6 +100,11 @@ class ReplayBuffer(keras.layers.Layer):
             new: `{name: [B, *shape]}`, of all leaves.
             accept: boolean scalar, the same on all replicas.
         """
+        self._check(new, "pushed states")
+        if missing := sorted(set(self.shapes) - set(new)):
+            raise ConfigError(
+                f"pushed states lack {missing}; expected all of {sorted(self.shapes)}"
+            )
         several = num_replicas() > 1
         new = {name: gather_over_replicas(value) for name, value in new.items()}
         new = {name: value[-self.capacity :] for name, value in new.items()}
@@ -113,6 +122,14 @@ class ReplayBuffer(keras.layers.Layer):
             else:
                 variable.value.scatter_nd_update(tf.expand_dims(index, 1), rows)
         self.pushed.assign(tf.where(accept, pushed + count, pushed))
+
+    def _check(self, given, what):
+        for name, value in given.items():
+            if name not in self.shapes or not value.shape[1:].is_compatible_with(self.shapes[name]):
+                leaves = ", ".join(f"{name}: [B, *{shape}]" for name, shape in self.shapes.items())
+                raise ConfigError(
+                    f"{what} have {name!r} of shape {tuple(value.shape)}; expected {leaves}"
+                )
 
     def get_config(self):
         shapes = {name: list(shape) for name, shape in self.shapes.items()}

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgen.errors import UserError
 from tfgen.ops.precision import at_least_float32
+from tfgen.samplers.checks import one_per_chain
 
 State = Any  # nested tensors `[B, ...]`
 Energy = Callable[[State], tf.Tensor]  # state -> [B], smaller is likelier
@@ -20,16 +21,24 @@ def prepare(state: State) -> State:
     """The state as tensors of at least float32: steps of 1e-5 vanish in half precision.
 
     Raises:
-        UserError: there is no tensor in it, or a leaf has no batch axis.
+        UserError: there is no tensor in it; a leaf has no batch axis, or is not of floating point;
+            leaves differ in dtype or number of chains.
     """
-    state = tf.nest.map_structure(at_least_float32, state)
-    leaves = tf.nest.flatten(state)
-    if not leaves or any(leaf.shape.rank == 0 for leaf in leaves):
+    given = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(state)]
+    shapes, dtypes = [tuple(leaf.shape) for leaf in given], [leaf.dtype for leaf in given]
+    if not given or () in shapes or not all(dtype.is_floating for dtype in dtypes):
+        kinds = ", ".join(f"{d.name} {s}" for d, s in zip(dtypes, shapes)) or "nothing"
         raise UserError(
-            f"a chain's state must hold tensors [batch, ...]; got shapes "
-            f"{[tuple(leaf.shape) for leaf in leaves]}"
+            f"a chain's state must hold floating-point tensors [batch, ...]; got {kinds}"
         )
-    return state
+    leaves = [at_least_float32(leaf) for leaf in given]
+    sizes = {leaf.shape[0] for leaf in leaves} - {None}
+    if len(sizes) > 1 or len({leaf.dtype for leaf in leaves}) > 1:
+        kinds = " and ".join(f"{leaf.dtype.name} {tuple(leaf.shape)}" for leaf in leaves)
+        raise UserError(
+            f"the leaves of a chain's state are {kinds}; expected one dtype and one batch size"
+        )
+    return tf.nest.pack_sequence_as(state, leaves)
 
 
 def num_chains(state: State):
@@ -42,11 +51,15 @@ def energy_and_gradient(energy: Energy, state: State) -> tuple[tf.Tensor, State]
     """Energies `[B]` and the gradient of every chain's energy in its own state.
 
     One backward pass serves all chains, because no energy depends on another chain's state.
+
+    Raises:
+        UserError: the energies are not `[B]`.
     """
     leaves = tf.nest.flatten(state)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(leaves)
         energies = tf.cast(energy(state), leaves[0].dtype)
+    one_per_chain("the energy", energies, num_chains(state))
     gradients = tape.gradient(energies, leaves, unconnected_gradients="zero")
     return energies, tf.nest.pack_sequence_as(state, gradients)
 
