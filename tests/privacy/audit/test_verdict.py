@@ -86,7 +86,8 @@ class TestSafety:
     @pytest.mark.parametrize(
         ("doubt", "words"),
         [
-            (dict(positive_control=None), "fails on the bare gradient"),
+            (dict(bare=True), "fails on the bare gradient"),
+            (dict(positive_control=None), "no bare gradient was attacked"),
             (dict(positive_control=False), "it was no test"),
             (dict(converged=False), "did not converge"),
             (dict(images_alone=0.03), "resemble the originals"),

@@ -78,7 +78,7 @@ def grid(
     controls = {(k[0], k[2]): IMAGES in v.leaked for k, v in verdicts.items()}
     for (key, group), e in zip(groups.items(), evidence):
         if not group[0].bare:
-            control = controls.get((key[0], key[2]), False)
+            control = controls.get((key[0], key[2]))
             verdicts[key] = judge(dataclasses.replace(e, positive_control=control), threshold_db)
     return [_cell(group, e, verdicts[key]) for (key, group), e in zip(groups.items(), evidence)]
 
@@ -114,6 +114,7 @@ def _evidence(groups, num_images, labels_known):
                 else sum(int(a.scored.label_overlaps[0]) for a in group),
                 labels_alone=1.0 if labels_known else float(labels[0][place]),
                 labels_together=1.0 if labels_known else float(labels[1][place]),
+                bare=group[0].bare,
                 converged=all(d.converged for d in _distances(group)),
             )
         )

@@ -130,7 +130,7 @@ class GradientAudit:
             batch = self.draw(images, labels, size * defence.batch_factor, number)
             for attacked in self._attack_batch(batch, size, defence, scorer, workdir, verbose):
                 result.add(attacked, batch.images)
-                report(_line(attacked))
+                report(_line(attacked, self.threat_model.labels == "known"))
         result.peak_memory_gib = peak_memory_gib()
         return result
 
@@ -346,13 +346,14 @@ def _distances(yardstick, batch, found: Inversion, prior: Inversion):
     return gradient, batch_norm
 
 
-def _line(attacked: Attacked) -> str:
-    """One attack in a line."""
+def _line(attacked: Attacked, given: bool) -> str:
+    """One attack in a line; labels may have been given to it."""
     facts, rows, distances = attacked.facts, attacked.scored.rows, attacked.gradient
+    labels = "given" if given else f"{facts['label_accuracy']:.0%}"
     psnr, best = (np.mean([row[c] for row in rows]) for c in ("psnr_db", "control_psnr_db"))
     return (
         f"batch {facts['batch_size']} #{facts['batch']}  {facts['defence']}  {facts['attack']}: "
-        f"PSNR {psnr:.2f} dB (controls {best:.2f}), labels {facts['label_accuracy']:.0%}, gradient "
+        f"PSNR {psnr:.2f} dB (controls {best:.2f}), labels {labels}, gradient "
         f"distance {distances.reached:.3g} (originals {distances.originals:.3g}, unrelated "
         f"{distances.unrelated:.3g}), {facts['seconds']:.0f} s "
         f"({1e3 * facts['seconds_per_step']:.0f} ms a step)"

@@ -62,8 +62,9 @@ class Evidence:
         labels_alone: as `images_alone`, of the labels; 1 where they were known.
         labels_together: as `images_together`, likewise.
         converged: whether the attack came as near to the gradient as the originals are.
-        positive_control: whether the same attack leaked images from the bare gradient; None if
-            this is the bare gradient.
+        bare: whether this is the bare gradient, on which no attack has a positive control.
+        positive_control: whether the same attack leaked images from the bare gradient; None where
+            it was not tried.
     """
 
     margins_db: np.ndarray
@@ -78,6 +79,7 @@ class Evidence:
     labels_alone: float = 1.0
     labels_together: float = 1.0
     converged: bool = True
+    bare: bool = False
     positive_control: bool | None = None
 
 
@@ -162,12 +164,12 @@ def _identifies(evidence):
 def _inabilities(evidence):
     """Why the attack could not have shown a leak."""
     found = []
-    if evidence.positive_control is None:
+    if evidence.bare:
         found.append("an attack that fails on the bare gradient proves nothing")
+    elif evidence.positive_control is None:
+        found.append("no bare gradient was attacked beside it, so it has shown no ability")
     elif not evidence.positive_control:
-        found.append(
-            "the same attack showed no images of the bare gradient in this run, so it was no test"
-        )
+        found.append("the same attack showed no images of the bare gradient, so it was no test")
     if not evidence.converged:
         found.append("the attack did not converge")
     return found
