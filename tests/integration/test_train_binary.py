@@ -357,3 +357,30 @@ def test_a_second_training_in_the_same_folder_is_refused(cli, tiny, trained):
     assert f"{trained} is in use by " in line
     assert f"process {os.getpid()} on " in line
     assert all(np.array_equal(value, before[name]) for name, value in tensors(trained).items())
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        ("inf", "config.optimizer.learning_rate is inf; expected a finite number"),
+        ("1e38", "not finite"),
+        ("1e12", "not finite in steps"),
+    ],
+)
+def test_a_learning_rate_beyond_all_bounds_ends_in_an_error(cli, tiny, tmp_path, rate, words):
+    workdir = tmp_path / "run"
+    flags = (
+        f"--config.optimizer.learning_rate={rate}",
+        "--config.optimizer.warmup_epochs=0",
+        "--config.optimizer.ema_momentum=None",
+        f"--workdir={workdir}",
+    )
+    result = cli("train", *tiny, *flags)
+    assert result.code == 2, result
+    assert "trained" not in result.out
+    assert words in result.err.splitlines()[-1]
+    for path in workdir.glob("checkpoints/*"):
+        for name, tensor in read_tensors(path)[0].items():
+            assert np.all(np.isfinite(tensor)) or not name.startswith("model/"), name
+    # Nor does the same command again call it a success.
+    assert rate == "inf" or cli("train", *tiny, *flags).code == 2

@@ -66,6 +66,22 @@ class TestNonFiniteGuard:
         train(model, 7, callbacks=[NonFiniteGuard(max_consecutive=2)])
         assert model.counters()["skipped_steps"] == 3
 
+    @pytest.mark.parametrize("steps", [2, 6])
+    def test_a_run_that_ends_among_skips_is_refused(self, steps):
+        model = plain_toy(bad_steps=range(1, 50))
+        with pytest.raises(NonFiniteError, match=f"steps 1 to {steps - 1}"):
+            train(model, steps, callbacks=[NonFiniteGuard()])
+
+    def test_a_part_of_a_run_may_end_among_skips(self):
+        model, guard = plain_toy(bad_steps=(1, 2, 3)), NonFiniteGuard(whole_run=False)
+        train(model, 4, callbacks=[guard])
+        train(model, 4, callbacks=[guard])
+        guard.check_end(model)
+        assert model.counters()["skipped_steps"] == 3
+
+    def test_one_skip_at_the_end_of_many_steps_passes(self):
+        train(plain_toy(bad_steps=(5,)), 6, callbacks=[NonFiniteGuard()])
+
 
 class TestCheckpointing:
     def test_saves_every_so_many_epochs_and_at_the_end(self, tmp_path):

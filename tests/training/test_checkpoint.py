@@ -1,5 +1,6 @@
 """Exact resume, and what happens to checkpoints when things go wrong."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -12,8 +13,8 @@ import tensorflow as tf
 from toy_model import ToyModel, assert_same_state, make_toy, run_steps, state
 
 from tfgen.errors import CheckpointError
-from tfgen.files.tensor_file import CorruptFileError, write_tensors
-from tfgen.training import CheckpointManager, Model, load_weights_only
+from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
+from tfgen.training import CheckpointManager, Model, checkpoint, load_weights_only
 from tfgen.training.strategy import strategy_from_name
 from tfgen.training.variable_names import match_names, unique_names
 
@@ -80,7 +81,9 @@ class TestResume:
             def __init__(self):
                 super().__init__()
                 self.dropout = keras.layers.Dropout(0.5)
-                self.small = self.add_weight(shape=(3,), dtype="bfloat16", initializer="ones")
+                self.small = self.add_weight(
+                    shape=(3,), dtype="bfloat16", initializer="ones", trainable=False
+                )
                 self.built = True
 
         model, copy = Other(), Other()
@@ -241,10 +244,72 @@ class TestDamage:
             CheckpointManager(tmp_path).restore(make_toy())
         assert file_names(tmp_path) == [older.name, path.name]
 
-    def test_weights_only_says_so(self, tmp_path):
-        self.damaged(tmp_path, DAMAGE["weights"])
-        with pytest.raises(CheckpointError, match="corrupt"):
-            load_weights_only(ToyModel(), tmp_path)
+    @pytest.mark.parametrize("kind", ["weights", "empty"])
+    def test_weights_only_falls_back_as_well_and_changes_nothing(self, tmp_path, kind):
+        path = self.damaged(tmp_path, DAMAGE[kind])
+        names, model = file_names(tmp_path), untrained()
+        with pytest.warns(UserWarning, match=rf"{path.name} is .*before it"):
+            load_weights_only(model, tmp_path, ema=False)
+        expected = make_toy().trainable_variables
+        for variable, value in zip(model.trainable_variables, expected, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value.numpy())
+        assert file_names(tmp_path) == names
+
+    @pytest.mark.parametrize("kind", ["directory", "loop", "unreadable"])
+    def test_what_cannot_be_read_is_passed_over_too(self, tmp_path, kind, monkeypatch):
+        path = self.damaged(tmp_path, _cut(0))
+        if kind == "unreadable":
+
+            def read(path, original=checkpoint.read_tensors):
+                if path.name.endswith("7.safetensors"):
+                    raise OSError(errno.EIO, "Input/output error")
+                return original(path)
+
+            monkeypatch.setattr(checkpoint, "read_tensors", read)
+        else:
+            path.unlink()
+            path.mkdir() if kind == "directory" else path.symlink_to(path)
+        with pytest.warns(UserWarning, match=rf"{path.name}.*before it"):
+            load_weights_only(untrained(), tmp_path)
+        model = untrained()
+        with pytest.warns(UserWarning, match=rf"{path.name}.*before it"):
+            assert CheckpointManager(tmp_path).restore(model) == {"number": 1}
+        assert_same_state(model, make_toy())
+        monkeypatch.undo()
+        model.train_steps.assign(7)
+        assert CheckpointManager(tmp_path).save(model) == path  # it is not in the way
+        assert CheckpointManager(tmp_path).read().path == path
+
+
+class TestNonFinite:
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_is_not_saved(self, tmp_path, value):
+        model = make_toy()
+        manager = CheckpointManager(tmp_path)
+        manager.save(model)
+        model.hidden.kernel.assign(model.hidden.kernel * value)
+        model.train_steps.assign(7)
+        with pytest.raises(CheckpointError, match="hidden/kernel is not finite, so nothing was"):
+            manager.save(model)
+        assert file_names(tmp_path) == ["checkpoint-00000000.safetensors"]
+
+    @pytest.mark.parametrize("name", ["model/hidden/kernel", "average"])
+    def test_is_not_loaded(self, tmp_path, trained, name):
+        path = CheckpointManager(tmp_path).save(trained)
+        tensors, note = read_tensors(path)
+        if name == "average":
+            name = next(iter(note["averages"].values()))
+        tensors[name][0] = np.nan
+        write_tensors(path, tensors, note)
+        averaged = not name.startswith("model/")
+        for load in (
+            CheckpointManager(tmp_path).restore,
+            lambda model: load_weights_only(model, tmp_path, ema=averaged),
+        ):
+            model = make_toy()
+            with pytest.raises(CheckpointError, match="is not finite, so it cannot be used"):
+                load(model)
+            assert_same_state(model, make_toy())
 
 
 class TestKeeping:

@@ -211,4 +211,9 @@ class Auditing:
                     f"config.model.weights {section['weights']!r} do not fit {section['name']}: "
                     f"{reason_of(error)}"
                 ) from error
+            if not all(np.all(np.isfinite(weight)) for weight in model.get_weights()):
+                raise ConfigError(
+                    f"config.model.weights {section['weights']!r} are not all finite; give those "
+                    "of a training that went well"
+                )
         return model

@@ -61,7 +61,8 @@ def _train(experiment, workdir, plan, chief):
         workdir.write_config(experiment.config)
         record.write(experiment.source)
 
-    callbacks = _callbacks(experiment, workdir, manager, chief)
+    guard = NonFiniteGuard(experiment.config["training"]["max_consecutive_skips"], whole_run=False)
+    callbacks = [StopOnSignal(), guard, *_callbacks(experiment, workdir, manager, chief)]
     # A step may take minutes, and is saved.
     with stopping.patient(), _kept(model, manager, start, chief):
         for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
@@ -77,12 +78,15 @@ def _train(experiment, workdir, plan, chief):
             if model.stop_training:
                 break
         stopping.check()
+        guard.check_end(model)
         _check_base(experiment)
         if model.finish():
             manager.save(model)
     done = int(model.train_steps.numpy())
     if chief:
-        print(f"trained {done:,} of {steps * experiment.epochs:,} steps", flush=True)
+        skipped = model.counters()["skipped_steps"]
+        but = f"; {skipped:,} of their updates were skipped, being not finite" if skipped else ""
+        print(f"trained {done:,} of {steps * experiment.epochs:,} steps{but}", flush=True)
 
 
 @contextlib.contextmanager
@@ -128,8 +132,7 @@ def _samples(experiment, workdir):
 
 def _callbacks(experiment, workdir, manager, chief):
     """What happens beside training; only the chief of several workers writes and shows."""
-    options = experiment.config["training"]
-    callbacks = [StopOnSignal(), NonFiniteGuard(max_consecutive=options["max_consecutive_skips"])]
+    options, callbacks = experiment.config["training"], []
     if options["max_minutes"] is not None:
         if experiment.strategy.num_replicas_in_sync > 1 and not chief:
             raise ConfigError("config.training.max_minutes stops one worker only; leave it out")

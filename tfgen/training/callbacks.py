@@ -8,6 +8,8 @@ from tfgen import stopping
 from tfgen.errors import UserError
 from tfgen.training.checkpoint import CheckpointManager
 
+_SKIPS_AT_END = 3
+
 
 class NonFiniteError(UserError, ArithmeticError):
     """Training produced nothing but NaN or infinity for too many steps on end.
@@ -36,19 +38,45 @@ class NonFiniteGuard(keras.callbacks.Callback):
     Args:
         max_consecutive: integer, skips in a row that are too many; 20 lets the loss scale shrink by
             a factor of a million first. Defaults to `20`.
+        whole_run: boolean, whether `fit` is called once for the whole run, so that its end is the
+            run's. Defaults to `True`.
 
     Raises:
-        NonFiniteError: at the end of the batch that reaches the limit.
+        NonFiniteError: at the end of the batch that reaches the limit, or of the run (`check_end`).
     """
 
-    def __init__(self, max_consecutive: int = 20):
+    def __init__(self, max_consecutive: int = 20, whole_run: bool = True):
         super().__init__()
         self.max_consecutive = max_consecutive
+        self.whole_run = whole_run
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.consecutive_skips.numpy()) >= self.max_consecutive:
-            counters = self.model.counters()
-            raise NonFiniteError(counters["first_skipped_step"], counters["last_skipped_step"])
+            self._give_up(self.model)
+
+    def on_train_end(self, logs=None):
+        if self.whole_run and not stopping.requested():
+            self.check_end(self.model)
+
+    def check_end(self, model: keras.Model) -> None:
+        """Refuses a run that ends among skips, too short as it may be to reach the limit.
+
+        One or two may be a loss scale that was looking for its value.
+
+        Args:
+            model: after its last step.
+
+        Raises:
+            NonFiniteError: three updates or more, or half of all, were skipped at the very end.
+        """
+        counters = model.counters()
+        skips = counters["consecutive_skips"]
+        if skips and (skips >= _SKIPS_AT_END or 2 * skips >= counters["train_steps"]):
+            self._give_up(model)
+
+    def _give_up(self, model):
+        counters = model.counters()
+        raise NonFiniteError(counters["first_skipped_step"], counters["last_skipped_step"])
 
 
 class Checkpointing(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 """Checkpoints from which training goes on bit-equal to never having stopped."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import warnings
@@ -18,6 +19,23 @@ from tfgen.training.model import Model
 from tfgen.training.variable_names import match_names, unique_names
 
 _PATTERN = re.compile(r"checkpoint-(\d+)\.safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A checkpoint that is whole.
+
+    Attributes:
+        path: of the file.
+        tensors: arrays by name.
+        note: what was written beside them.
+        damaged: newer checkpoints that are not whole, newest first.
+    """
+
+    path: Path
+    tensors: dict[str, np.ndarray]
+    note: dict
+    damaged: list[Path]
 
 
 class CheckpointManager:
@@ -64,8 +82,8 @@ class CheckpointManager:
             The path of the checkpoint, which only the chief of several workers has written.
 
         Raises:
-            CheckpointError: the directory cannot be written or the disk is full. Nothing that was
-                there is lost.
+            CheckpointError: the directory cannot be written or the disk is full, or weights are
+                not finite. Nothing that was there is lost.
         """
         _build_optimizer(model)
         path = self.directory / f"checkpoint-{_step(model):08d}.safetensors"
@@ -73,6 +91,8 @@ class CheckpointManager:
             return path
         variables = _variables(model)
         tensors = {name: np.asarray(variable.numpy()) for name, variable in variables.items()}
+        weights = {name: tensors[name] for name in _weights(model)}
+        _refuse_non_finite(path, weights, "nothing was saved")
         self._write(path, tensors, {"extra": dict(extra or {}), "averages": _averages(model)})
         return path
 
@@ -87,24 +107,40 @@ class CheckpointManager:
 
         Raises:
             CheckpointError: every checkpoint is corrupt, or the newest whole one belongs to
-                another architecture, optimizer or precision.
+                another architecture, optimizer or precision, or holds weights that are not finite.
         """
-        damaged = []
+        found = self.read()
+        if found is None:
+            return None
+        _build_optimizer(model)
+        _assign(found.path, _variables(model), found.tensors, _weights(model))
+        self._set_aside(found.damaged)
+        return found.note["extra"]
+
+    def read(self) -> "Found | None":
+        """The newest checkpoint that is whole, with a warning for each newer one that is not.
+
+        Nothing is changed: this is how every reader of checkpoints finds one.
+
+        Returns:
+            What was found, or `None` if the directory has no checkpoint.
+
+        Raises:
+            CheckpointError: no checkpoint is whole.
+        """
+        damaged, first = [], None
         for path in reversed(self.checkpoints()):
             try:
-                tensors, note = _read(path)
-            except CorruptFileError as error:
+                return Found(path, *_read(path), damaged)
+            except (CorruptFileError, OSError) as error:
+                reason = _reason(path, error)
+                first = first or reason
                 damaged.append(path)
-                warnings.warn(f"{error} Trying the one before it.", stacklevel=2)
-                continue
-            _build_optimizer(model)
-            _assign(path, _variables(model), tensors)
-            self._set_aside(damaged)
-            return note["extra"]
+                warnings.warn(f"{reason} Trying the one before it.", stacklevel=3)
         if damaged:
             raise CheckpointError(
-                f"{damaged[0]} is truncated or corrupt, and no older checkpoint is whole. Restore "
-                "the file from a copy, or start in a new directory."
+                f"{first.rstrip('.')}, and no older checkpoint is whole. Restore the file from a "
+                "copy, or start in a new directory."
             )
         return None
 
@@ -145,20 +181,14 @@ def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | N
 
     Args:
         model: built as the saved one was; it need not be compiled.
-        path: a checkpoint, or a directory of them (the newest is taken).
+        path: a checkpoint, or a directory of them (the newest that is whole is taken).
         ema: whether to take the weights' moving averages; `None` does if there are any.
 
     Raises:
         CheckpointError: there is no whole checkpoint, it has no averages although `ema` is true,
-            or it belongs to another architecture.
+            or it belongs to another architecture, or its weights are not finite.
     """
-    path = Path(path)
-    if path.is_dir():
-        latest = CheckpointManager(path).latest()
-        if latest is None:
-            raise CheckpointError(f"{path} has no checkpoint; train there first.")
-        path = latest
-    tensors, note = _read(path)
+    path, tensors, note = _newest(Path(path))
     averages = note["averages"]
     if ema and not averages:
         raise CheckpointError(
@@ -168,14 +198,25 @@ def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | N
     if ema or ema is None:
         tensors.update({name: tensors[average] for name, average in averages.items()})
     weights = {name: array for name, array in tensors.items() if name.startswith("model/")}
-    _assign(path, _model_variables(model), weights)
+    variables = _model_variables(model)
+    _assign(path, variables, weights, [name for name in _weights(model) if name in variables])
+
+
+def _newest(path):
+    """A checkpoint, or the newest whole one of a directory; with its content."""
+    if path.is_dir():
+        found = CheckpointManager(path).read()
+        if found is None:
+            raise CheckpointError(f"{path} has no checkpoint; train there first.")
+        return found.path, found.tensors, found.note
+    try:
+        return path, *_read(path)
+    except OSError as error:
+        raise CheckpointError(_reason(path, error)) from error
 
 
 def _read(path):
-    try:
-        tensors, note = read_tensors(path)
-    except OSError as error:
-        raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
+    tensors, note = read_tensors(path)
     if not _is_of_a_model(note, tensors):
         raise CorruptFileError(f"{path} is corrupt or no checkpoint of a model.")
     return tensors, note
@@ -190,8 +231,24 @@ def _is_of_a_model(note, tensors) -> bool:
     )
 
 
-def _assign(path, variables, tensors):
-    """Gives every variable its saved value, after checking that all of them fit."""
+def _reason(path, error) -> str:
+    if isinstance(error, OSError):
+        return f"Cannot read {path}: {error.strerror or error}."
+    return str(error)
+
+
+def _refuse_non_finite(path, tensors, outcome="it cannot be used"):
+    """Training that went beyond repair is not kept, nor taken up as if it were a model."""
+    for name, tensor in tensors.items():
+        if not np.all(np.isfinite(tensor)):
+            raise CheckpointError(
+                f"{path}: {name.partition('/')[2]} is not finite, so {outcome}. Lower the learning "
+                "rate, and start again from an earlier checkpoint or from scratch."
+            )
+
+
+def _assign(path, variables, tensors, finite):
+    """Gives every variable its saved value, once all of them fit and those named are finite."""
     partners, difference = match_names(list(tensors), list(variables))
     if difference:
         raise CheckpointError(f"{path} belongs to another model: {difference}.")
@@ -206,8 +263,16 @@ def _assign(path, variables, tensors):
         raise CheckpointError(
             f"{path} belongs to another model: {'; '.join(differences[:2])}{more}."
         )
+    _refuse_non_finite(path, {name: tensors[partners[name]] for name in finite})
     for name, variable in variables.items():
         variable.assign(tensors[partners[name]])
+
+
+def _weights(model) -> list[str]:
+    """Names of what is trained, and of its moving averages."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    names = [name for name, v in _model_variables(model).items() if id(v) in trained]
+    return [*names, *_averages(model).values()]
 
 
 def _describe(array_or_variable) -> str:

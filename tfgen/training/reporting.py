@@ -1,7 +1,6 @@
 """Callbacks that leave a record of a run: CSV, TensorBoard, sample images."""
 
 import contextlib
-import csv
 import functools
 import os
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from tfgen.errors import UserError
 from tfgen.files.images import grid, save_grid
-from tfgen.files.replacing import replace_file
+from tfgen.files.row_log import RowLog
 from tfgen.training.averages import averaged_weights
 from tfgen.training.joint_optimizer import plain_optimizers
 
@@ -23,7 +22,7 @@ class CSVLog(keras.callbacks.Callback):
 
     The columns are `step`, `epoch`, `learning_rate`, `skipped_steps` and whatever is reported. A
     run that is resumed goes on in the same file; rows beyond the step it resumes from belong to a
-    future that did not happen, and are dropped. The file is whole at any moment.
+    future that did not happen, and are dropped; so are a torn last line and damaged ones.
 
     Args:
         path: path of the file.
@@ -39,12 +38,13 @@ class CSVLog(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
         self.every_steps = every_steps
-        self._rows: list[dict] = []
+        self._log = RowLog(self.path, self.COLUMNS)
 
     def on_train_begin(self, logs=None):
         step = _step(self.model)
         self._next = _next_report(step, self.every_steps)
-        self._rows = [row for row in self._read() if int(row["step"]) <= step]
+        with _writing(self.path):
+            self._log.resume(step)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
@@ -55,36 +55,18 @@ class CSVLog(keras.callbacks.Callback):
             self._add(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._rows = [row for row in self._rows if int(row["step"]) < _step(self.model)]
         self._add(logs)
 
     def _add(self, logs):
-        self._rows.append(
-            {
-                "step": _step(self.model),
-                "epoch": self._epoch,
-                **learning_rates(self.model),
-                "skipped_steps": self.model.counters()["skipped_steps"],
-                **(logs or {}),
-            }
-        )
-        columns = dict.fromkeys(self.COLUMNS) | dict.fromkeys(
-            name for row in self._rows for name in row
-        )
-        with _writing(self.path), replace_file(self.path) as temporary:  # noqa: SIM117
-            with open(temporary, "w", newline="") as file:
-                writer = csv.DictWriter(file, list(columns), restval="")
-                writer.writeheader()
-                writer.writerows(self._rows)
-
-    def _read(self):
-        if not self.path.exists():
-            return []
-        with open(self.path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not all((row.get("step") or "").isdigit() for row in rows):
-            raise UserError(f"{self.path} is not a log of this library; move it away.")
-        return rows
+        row = {
+            "step": _step(self.model),
+            "epoch": self._epoch,
+            "skipped_steps": self.model.counters()["skipped_steps"],
+            **learning_rates(self.model),
+            **(logs or {}),
+        }
+        with _writing(self.path):
+            self._log.add(row)
 
 
 class TensorBoard(keras.callbacks.Callback):
