@@ -237,6 +237,8 @@ def test_statistics_do_not_depend_on_batches(extractor):
         np.testing.assert_allclose(part.features, whole.features, rtol=1e-4, atol=1e-6)
     limited = feature_statistics(x, extractor, num_images=30)
     assert limited.moments.count == 30
+    drawn = np.random.RandomState(0).permutation(50)[:30]
+    np.testing.assert_allclose(limited.moments.mean, extractor(x[drawn]).mean(0), rtol=1e-4)
     everything = extractor(x)
     chosen = [np.abs(everything - row).sum(1).argmin() for row in whole.features]
     assert len(set(chosen)) == 20

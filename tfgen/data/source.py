@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from tfgen.data.subset import described, shuffled_rows
 from tfgen.errors import DataError
 
 # Arrays above this size stay where they are (on disk, in files); smaller ones live in memory.
@@ -122,7 +123,7 @@ class Source:
                 f"{num_examples} images of {self.name!r} were asked for; "
                 f"its {self.split!r} split has {len(self)}"
             )
-        return self._part(_shuffled(len(self), seed)[:num_examples], seed)
+        return self._part(shuffled_rows(len(self), seed)[:num_examples], seed)
 
     def split_off(self, num_examples: int, seed: int = 0) -> tuple["Source", "Source"]:
         """All but `num_examples` examples drawn at random, and those; both in the set's order.
@@ -139,7 +140,7 @@ class Source:
                 f"{num_examples} of the {len(self)} images of {self.name!r} cannot be set aside; "
                 "expected at least 1, and fewer than all"
             )
-        order = _shuffled(len(self), seed)
+        order = shuffled_rows(len(self), seed)
         parts = order[num_examples:], order[:num_examples]
         return tuple(self._part(np.sort(rows), seed) for rows in parts)
 
@@ -161,7 +162,7 @@ class Source:
             name: array[rows] if is_in_memory(array) else Mapped(array, rows=rows)
             for name, array in self.arrays.items()
         }
-        subset = f"a random {len(rows):,} of {self.subset or self._size} (seed {seed})"
+        subset = described(len(rows), self.subset or self._size, seed)
         return dataclasses.replace(self, arrays=arrays, subset=subset)
 
 
@@ -202,8 +203,3 @@ def is_in_memory(images: Array) -> bool:
     """Whether images are a plain array of at most `MEMORY_LIMIT_BYTES`."""
     plain = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
     return plain and images.nbytes <= MEMORY_LIMIT_BYTES
-
-
-def _shuffled(length: int, seed: int) -> np.ndarray:
-    # RandomState is frozen: a subset keeps its members with every version of NumPy.
-    return np.random.RandomState(seed % 2**32).permutation(length)

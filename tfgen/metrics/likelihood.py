@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfgen.data.elements import images_of
 from tfgen.data.ranges import as_intensities
+from tfgen.data.subset import part_of
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops import importance
 
@@ -140,12 +141,14 @@ def evaluate_likelihood(
         seed: of the posterior samples.
         samples_per_call: posterior samples of an image that one call of `log_weights` computes;
             rounded down to a divisor of K. More is faster for small models and takes more memory.
-        num_images: stop after so many images; default all.
+        num_images: only so many, drawn at random by `seed`, see `tfgen.data.subset.part_of`;
+            default all.
         report: called after every batch with the number of images done and the results so far.
 
     Returns:
         `nll`, `nelbo` (nats per image) and `bits_per_dim` (of the NLL), each with its
-        `_standard_error`; `effective_sample_size`; `kl` (nats, where available); `num_images`,
+        `_standard_error`; `effective_sample_size`; `kl` (nats, where available); `num_images`, and
+        `images`, which say of a part which it is;
         `num_importance_samples`, `seed`.
 
     Raises:
@@ -172,7 +175,8 @@ def evaluate_likelihood(
         return values
 
     check = getattr(generator, "as_images", as_intensities)
-    for images in _batches(dataset, image_shape, num_images, check):
+    part = part_of(dataset, num_images, seed)
+    for images in _batches(part.images, image_shape, check):
         seeds = _sample_seeds(seed, range(done, done + len(images)), num_importance_samples)
         state, batch_kl = step(images, seeds)
         metric.update_state(state)
@@ -185,6 +189,7 @@ def evaluate_likelihood(
     return {
         **results(),
         "num_images": done,
+        **({} if part.extent is None else {"images": part.extent}),
         "num_importance_samples": num_importance_samples,
         "seed": seed,
     }
@@ -245,21 +250,15 @@ def _sample_seeds(seed: int, indices: Iterable[int], num_samples: int) -> np.nda
 
 
 def _batches(
-    dataset: Iterable, image_shape: tuple[int, ...], num_images: int | None, check: Callable
+    dataset: Iterable, image_shape: tuple[int, ...], check: Callable
 ) -> Iterator[tf.Tensor]:
-    """Images out of whatever the data set yields, checked, and cut off after `num_images`."""
-    left = math.inf if num_images is None else num_images
+    """Images out of whatever the data set yields, checked."""
     for element in dataset:
-        if left <= 0:
-            return
         images = images_of(element)
         if tuple(images.shape[1:]) != image_shape:
             raise DataError(
                 f"the data set yields images of shape {tuple(images.shape[1:])}; the generator "
                 f"makes {image_shape}."
             )
-        if len(images) > left:
-            images = images[: int(left)]
-        left -= len(images)
         if len(images):
             yield check(images)

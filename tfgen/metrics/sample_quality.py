@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfgen.data.arrays import read_archive
+from tfgen.data.subset import part_of
 from tfgen.errors import DataError
 from tfgen.files.json_file import parse_json, to_json
 from tfgen.files.replacing import replace_file
@@ -82,25 +83,22 @@ def feature_statistics(
             dictionaries with `"images"`, or of tuples that begin with images.
         extractor: shared by both sides of a comparison.
         batch_size: for arrays.
-        num_images: use only so many.
+        num_images: use only so many, drawn at random, see `tfgen.data.subset.part_of`.
         keep_features: images whose features are kept for KID, precision and recall, chosen at
             random so that a data set sorted by class does no harm; 0 for FID alone.
-        seed: of that choice.
+        seed: of both choices.
 
     Raises:
         DataError: if there are no images, or they are not finite.
     """
-    moments, choice, done = None, _RandomChoice(keep_features, seed), 0
-    for batch in batches_of(images, batch_size):
-        if num_images is not None:
-            batch = batch[: num_images - done]
+    moments, choice = None, _RandomChoice(keep_features, seed)
+    for batch in batches_of(part_of(images, num_images, seed).images, batch_size):
         if not len(batch):
-            break
+            continue
         features = extractor(batch)
         fresh = Moments.of(features)
         moments = fresh if moments is None else moments.merge(fresh)
         choice.add(features)
-        done += len(batch)
     if moments is None:
         raise DataError("there are no images to compute features of; expected at least one.")
     return FeatureStatistics(extractor.protocol, moments, choice.result())

@@ -25,7 +25,6 @@ def measure(
     pipeline,
     *,
     num_importance_samples: int,
-    num_images: int | None = None,
     seed: int = 0,
     base=None,
     report: Report | None = None,
@@ -34,9 +33,8 @@ def measure(
 
     Args:
         generator: frozen or live.
-        pipeline: evaluation batches.
+        pipeline: evaluation batches, of a part of a data set where its source is one.
         num_importance_samples: posterior samples of every image, K.
-        num_images: only the first so many; see `Source.take` for some that stand for all.
         seed: of the posterior samples.
         base: the generator that this one refines, to compare with.
         report: called after every batch of the likelihood, see `evaluate_likelihood`.
@@ -50,7 +48,6 @@ def measure(
         pipeline.dataset(),
         num_importance_samples,
         seed=seed,
-        num_images=num_images,
         report=report,
     )
     results |= rates(generator, pipeline.dataset(), results["num_images"], seed)

@@ -14,7 +14,7 @@ from tfgen.metrics import nearest_neighbours
 COLUMNS = 8
 
 
-def write(generator, base, pipeline, training_images, folder: Path, num_images: int, seed=0):
+def write(generator, base, pipeline, training_images, folder: Path, seed=0):
     """Measures, draws and writes a report.
 
     Args:
@@ -23,13 +23,12 @@ def write(generator, base, pipeline, training_images, folder: Path, num_images: 
         pipeline: evaluation batches.
         training_images: uint8 `[N, H, W, C]`, to look for copies in.
         folder: where the two files go.
-        num_images: to measure with.
         seed: of everything drawn.
 
     Returns:
         The numbers, and the files.
     """
-    holes = find_holes(generator, pipeline.dataset(), num_images, seed=seed)
+    holes = find_holes(generator, pipeline.dataset(), seed=seed)
     before = base.sample(2 * COLUMNS, seed=seed)
     after = generator.sample(2 * COLUMNS, seed=seed)
     distances, indices = nearest_neighbours(after, np.asarray(training_images))

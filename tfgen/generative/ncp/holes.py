@@ -13,6 +13,8 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
+from tfgen.data.elements import images_of
+from tfgen.data.subset import part_of
 from tfgen.errors import DataError, UserError
 from tfgen.generative.base import seeds_for
 from tfgen.generative.ncp.inference import NCPInference
@@ -41,7 +43,7 @@ def find_holes(
     Args:
         model: a trained `NCPVAE` or its frozen form.
         dataset: iterable of batches `{"images": [B, H, W, C]}` the classifiers were not trained on.
-        num_images: integer, stop after so many; None takes all.
+        num_images: integer, only so many, drawn at random by `seed`; None takes all.
         num_proposals: integer, prior draws of every image and group.
         seed: integer, seed of everything drawn.
         num_bins: integer, bins of the calibration curves.
@@ -83,10 +85,8 @@ def _log_ratios(model, dataset, num_images, num_proposals, seed):
         return model.both_classes(images, seeds, num_proposals)[1:]
 
     seeds, done, rows = seeds_for(num_images or 10**6, seed), 0, []
-    for batch in dataset:
-        images = batch["images"] if num_images is None else batch["images"][: num_images - done]
-        if not len(images):
-            break
+    for batch in part_of(dataset, num_images, seed).images:
+        images = images_of(batch)
         rows.append([x.numpy() for x in ask(images, tf.constant(seeds[done : done + len(images)]))])
         done += len(images)
     if not done:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from tfgen.data.elements import images_of
+from tfgen.data.subset import part_of
 from tfgen.errors import DataError
 from tfgen.generative.base import seeds_for
 from tfgen.generative.ncp.inference import NCPInference, joined
@@ -33,7 +35,7 @@ def evaluate_refined_likelihood(
         dataset: iterable of batches `{"images": [B, H, W, C]}`.
         num_importance_samples: integer K, posterior samples of every image.
         num_proposals: integer M, prior draws for every Z_k(z_<k).
-        num_images: integer, stop after so many; None takes all.
+        num_images: integer, only so many, drawn at random by `seed`; None takes all.
         seed: integer, seed of everything drawn.
 
     Returns:
@@ -50,10 +52,8 @@ def evaluate_refined_likelihood(
 
     done, gap = 0, 0.0
     seeds = seeds_for(num_images or 10**6, seed)
-    for batch in dataset:
-        images = batch["images"] if num_images is None else batch["images"][: num_images - done]
-        if not len(images):
-            break
+    for batch in part_of(dataset, num_images, seed).images:
+        images = images_of(batch)
         own = seeds[done : done + len(images)]
         rows = [
             score(images, tf.constant(own ^ (k * SAMPLE_STRIDE)))

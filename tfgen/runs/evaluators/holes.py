@@ -20,7 +20,6 @@ class Holes(Evaluator):
             subject.pipeline(),
             subject.source(subject.config["data"]["split"]).images,
             subject.folder,
-            subject.num_images,
             subject.seed,
         )
         return {**holes, "files": [str(file) for file in files]}

@@ -25,7 +25,6 @@ class Likelihood(Evaluator):
                 subject.served,
                 subject.pipeline(),
                 num_importance_samples=self.num_importance_samples,
-                num_images=subject.num_images,
                 seed=subject.seed,
                 base=subject.base,
                 report=lambda done, _: advance(done),
