@@ -158,7 +158,7 @@ def test_what_happened_to_the_data_is_said(cli, tiny, tmp_path):
     result = cli("train", *tiny, *arguments, "--config.training.epochs=1")
     assert result.code == 0, result.err
     assert "all 19 train images, batches of 16\n" in result.out
-    assert "  files left out: 2 (1 hidden, 1 no images)\n" in result.out
+    assert "  files left out: 2 (1 *.txt, 1 hidden)\n" in result.out
     # The one-channel model decides, not the one colour file.
     assert "  images converted from colour to grey (ITU-R 601 luma): 1 of 19\n" in result.out
     add(["later", "latest"], 1)
