@@ -151,7 +151,8 @@ def read_idx_split(folder: Path, split: str) -> Split:
 
     images_path, labels_path = find("images-idx3"), find("labels-idx1")
     if images_path is None:
-        raise MissingSplitError(f"{shown(folder)} has no idx file of the {split!r} split")
+        wanted = f"; expected {prefix}-images-idx3-ubyte, gzipped or not" if prefix else ""
+        raise MissingSplitError(f"{shown(folder)} has no idx file of the {split!r} split{wanted}")
     images = as_levels(read_idx(images_path), shown(images_path))
     if labels_path is None:
         return Split(images)
