@@ -1,10 +1,14 @@
 """What an evaluation computes beyond the likelihood."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfgen.runs.evaluation import compare_bounds
+from tfgen.runs.evaluators import Partition
+from tfgen.samplers import partition_bounds
 
 
 class Known:
@@ -36,3 +40,43 @@ def test_one_image_has_no_standard_error():
     found = compare_bounds(Known(1.0), Known(2.0), batches, num_images=1)
     assert found["nelbo_gain"] == pytest.approx(4.0)
     assert np.isnan(found["nelbo_gain_standard_error"])
+
+
+class Annealed:
+    """A model whose walks had these weights."""
+
+    def __init__(self, forward, backward):
+        self.weights = forward, backward
+
+    def estimate_log_partition(self, seed):
+        return partition_bounds(*map(tf.constant, self.weights))
+
+
+def said_of(forward, backward):
+    model = Annealed(forward, backward)
+    evaluator = Partition()
+    subject = types.SimpleNamespace(model=model, served=model, seed=0)
+    found = evaluator.measure(subject, {})
+    return found, list(evaluator.lines(found))
+
+
+def test_many_effective_walks_need_no_warning():
+    walks = np.random.default_rng(0).normal(size=64) / 4
+    found, lines = said_of(walks, -0.03 + walks)
+    assert len(lines) == 1
+    low, high = found["log_z_interval"]
+    assert low < 0.03 < high < low + 0.3
+
+
+def test_few_effective_walks_are_said_to_be_few():
+    walks = np.zeros(64)
+    walks[3] = 20.0
+    found, lines = said_of(walks, -walks)
+    assert found["log_z_sample_size"] < 1.01
+    assert "only 1.0 effective walks carry the lower bound and 63.0 the upper" in lines[1]
+    assert found["log_z_interval"][0] == pytest.approx(found["log_z_lower"] - 3.0)
+
+
+def test_bounds_that_cross_are_said_to_cross():
+    _, lines = said_of(np.full(64, 5.0), np.full(64, -1.0))
+    assert "the bounds cross" in lines[-1]

@@ -6,6 +6,7 @@ import tensorflow as tf
 from problems import LinearVAE
 
 from tfgen import samplers
+from tfgen.samplers.annealed_importance import SMALLEST_SAMPLE
 
 
 def energy(noise):
@@ -69,3 +70,51 @@ def test_schedule():
     assert betas[-1] == pytest.approx(1.0)
     assert np.all(np.diff(betas) > 0)
     assert betas[1] - betas[0] < betas[5] - betas[4]
+
+
+_bounds = tf.function(samplers.partition_bounds)
+
+
+def bounds_of_a_lognormal(scale, seed, count=64):
+    """E = scale * x over a standard normal: weights are lognormal, draws of the target exact."""
+    rng = np.random.default_rng(seed)
+    forward = -scale * rng.standard_normal(count)
+    backward = scale * (rng.standard_normal(count) - scale)
+    return _bounds(tf.constant(forward), tf.constant(backward)), 0.5 * scale**2
+
+
+# From 60 effective walks of 64 down to fewer than three.
+@pytest.mark.parametrize("scale", [0.25, 1.5, 2.0, 4.0])
+def test_interval_holds_log_z_in_nine_of_ten_runs(scale):
+    num_runs, held = 400, 0
+    for seed in range(num_runs):
+        bounds, truth = bounds_of_a_lognormal(scale, seed)
+        low, high = bounds.interval()
+        held += bool(low <= truth <= high)
+    # An interval that held in 90 % would fail here once in 10,000: 3.7 standard errors.
+    assert held / num_runs >= 0.90 - 3.7 * np.sqrt(0.9 * 0.1 / num_runs)
+
+
+def test_interval_is_no_wider_than_two_errors_where_walks_are_many():
+    bounds, _ = bounds_of_a_lognormal(0.5, 0)
+    assert min(bounds.sample_size, bounds.upper_sample_size) > SMALLEST_SAMPLE
+    low, high = bounds.interval()
+    assert low == bounds.lower - 2 * bounds.lower_standard_error
+    assert high == bounds.upper + 2 * bounds.upper_standard_error
+
+
+def test_error_is_the_spread_of_repeated_runs_where_walks_are_many():
+    repeated = [bounds_of_a_lognormal(1.0, seed)[0] for seed in range(300)]
+    spread = np.std([float(bounds.lower) for bounds in repeated])
+    stated = np.mean([float(bounds.lower_standard_error) for bounds in repeated])
+    # The spread of 300 runs is known to 4 %.
+    assert stated == pytest.approx(spread, rel=0.16)
+
+
+def test_one_weight_that_is_all_has_an_error_of_nats():
+    bounds = samplers.partition_bounds([0.0] * 63 + [20.0], [0.0] * 64)
+    assert float(bounds.sample_size) == pytest.approx(1.0, abs=0.01)
+    # Without it, as in a third of repeated draws, the mean would be 20 - log 64 nats less.
+    assert bounds.lower_standard_error > 5
+    low, _ = bounds.interval()
+    assert low == bounds.lower - 3.0

@@ -1,8 +1,10 @@
 """log Z of a model that is known up to it."""
 
 import dataclasses
+import math
 
 from tfgen.runs.evaluators.base import Evaluator
+from tfgen.samplers.annealed_importance import SMALLEST_SAMPLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Partition(Evaluator):
         # The frozen form was made before: it takes over what was found.
         if subject.served is not subject.model:
             subject.served.log_z.assign(subject.model.log_partition())
-        return {f"log_z_{name}": float(value) for name, value in bounds._asdict().items()}
+        values = {f"log_z_{name}": float(value) for name, value in bounds._asdict().items()}
+        return {**values, "log_z_interval": [float(end) for end in bounds.interval()]}
 
     def lines(self, found):
         yield (
@@ -23,3 +26,17 @@ class Partition(Evaluator):
             f"{found['log_z_lower_standard_error']:.3f} and {found['log_z_upper']:.3f} +- "
             f"{found['log_z_upper_standard_error']:.3f} nats; likelihoods take the larger"
         )
+        sizes = [found[f"log_z_{name}sample_size"] for name in ("", "upper_")]
+        low, high = found["log_z_interval"]
+        if min(sizes) < SMALLEST_SAMPLE:
+            yield (
+                f"only {sizes[0]:.1f} effective walks carry the lower bound and {sizes[1]:.1f} the "
+                f"upper: another seed may move them by nats; nine runs of ten hold log Z between "
+                f"{low:.1f} and {high:.1f}"
+            )
+        errors = [found[f"log_z_{side}_standard_error"] for side in ("lower", "upper")]
+        if found["log_z_lower"] - found["log_z_upper"] > 2 * math.hypot(*errors):
+            yield (
+                "the bounds cross: the walks of the upper one began where chains had not reached "
+                "the target, and it does not hold; only the lower one does"
+            )
