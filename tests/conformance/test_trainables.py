@@ -69,6 +69,28 @@ class TestTrainable:
         assert before["parameters"] == trained
 
 
+@pytest.fixture
+def float64():
+    """Keras's own default of everything."""
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@each(register.able("generator"))
+@pytest.mark.usefixtures("float64")
+def test_under_floatx_float64_it_computes_in_float32(name):
+    model = SYSTEMS[name].make()
+    model.build()
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    model.compile(register.OPTIMIZERS["adamax"](), run_eagerly=True)
+    images = SYSTEMS[name].batch(model)["images"].numpy().astype(np.float64)
+    assert np.isfinite(model.train_on_batch(images)[0])
+    assert np.all(np.isfinite(model.test_on_batch(images)))
+    assert model.sample(2).dtype == np.float32
+    assert model.reconstruct(images).dtype == tf.float32
+
+
 def test_a_saved_model_loads_where_only_its_class_was_imported(tmp_path):
     # Keras refuses to import modules that a file names; the class has to bring its optimizer.
     model = SYSTEMS["nvae of one group"].make()

@@ -119,3 +119,13 @@ def test_replicas_share_one_buffer():
     copies = two_replicas.experimental_local_results(ring.rows["z"].value)
     for copy in copies:
         assert copy.numpy()[:, 0].tolist() == [1.0, 1.0, 2.0, 2.0, 0.0, 0.0]
+
+
+def test_states_of_double_precision():
+    buffer = ReplayBuffer(3, {"z": (2,)})
+    buffer.build()
+    buffer.push({"z": np.ones((4, 2))})
+    mixed, replayed = buffer.mix({"z": np.zeros((3, 2))}, np.float64(1.0), (1, 2))
+    assert mixed["z"].dtype == tf.float64
+    np.testing.assert_array_equal(mixed["z"], np.ones((3, 2)))
+    assert np.all(replayed)

@@ -239,9 +239,12 @@ class ParameterBank(keras.layers.Layer):
                     shape=(len(rows), channels),
                     initializer=start,
                     trainable=trainable,
-                    dtype="float32",
                 )
         self.built = True
+
+    def add_weight(self, **options):
+        """Keras's, in float32 whatever the policy or `keras.config.floatx()` is."""
+        return super().add_weight(**{"dtype": "float32", **options})
 
     def _build_stack(self, name: str, stack: Stack):
         rows, filters = stack.matrix_shape
@@ -269,7 +272,6 @@ class ParameterBank(keras.layers.Layer):
                     shape=(stack.size, length),
                     initializer=self._unit_vectors(f"{name}_{side}"),
                     trainable=False,
-                    dtype="float32",
                 )
 
     def _generator(self, name: str) -> np.random.Generator:

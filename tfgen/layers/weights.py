@@ -12,6 +12,7 @@ from tfgen.ops import batch_norm as bn_ops
 from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d, phase_conv2d
 from tfgen.ops.pointwise import activate, affine
 from tfgen.ops.pooled_convolution import pooled_conv2d, pooled_kernel
+from tfgen.ops.precision import at_most_float32
 
 MOMENTUM = 0.95  # of running statistics: new = 0.95 old + 0.05 batch (PyTorch's momentum 0.05)
 
@@ -34,7 +35,8 @@ class LiveWeights:
         bank: the `ParameterBank` where the variables live.
         training: whether to take batch statistics (and record them in `moments`) instead of running
             ones. Defaults to `False`.
-        dtype: string, dtype to compute in. Defaults to `"float32"`.
+        dtype: string, dtype to compute in; "float64" means float32, in which weights are kept.
+            Defaults to `"float32"`.
         recompute: whether cells keep only their input for the backward pass. Defaults to `False`.
     """
 
@@ -48,7 +50,7 @@ class LiveWeights:
         self.bank = bank
         self.training = training
         self.recompute = recompute
-        self.dtype = dtype
+        self.dtype = at_most_float32(dtype)
         self.matrices: dict[str, tf.Tensor] = {}
         self.moments: dict[BatchNorm, tuple[tf.Tensor, tf.Tensor]] = {}
         self._rows: dict[tuple, list[tf.Tensor]] = {}
@@ -180,7 +182,7 @@ class FoldedWeights:
     ):
         self.source = source
         self.folded = {} if folded is None else folded
-        self.dtype = dtype
+        self.dtype = at_most_float32(dtype)
 
     def conv(self, conv: Conv, x, before=None, after=None, activation=None):
         """As `LiveWeights.conv`, in one convolution."""

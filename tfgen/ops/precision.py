@@ -13,3 +13,11 @@ def at_least_float32(x) -> tf.Tensor:
     if x.dtype in (tf.float32, tf.float64):
         return x
     return tf.cast(x, tf.float32)
+
+
+def at_most_float32(dtype: str) -> str:
+    """The name of the dtype to run networks in: float64 becomes float32.
+
+    Fused batch norm knows no float64, and weights are float32 whatever `keras.config.floatx()` is.
+    """
+    return "float32" if dtype == "float64" else dtype

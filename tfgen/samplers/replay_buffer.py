@@ -71,7 +71,7 @@ class ReplayBuffer(keras.layers.Layer):
             The states, and a mask `[B]` of those that came from the buffer. A buffer that holds
             fewer states than are wanted gives what it has.
         """
-        self._check(fresh, "fresh states")
+        fresh = self._checked(fresh, "fresh states")
         in_range("probability", probability, 0.0)
         count = states.num_chains(fresh)
         seed = pair_of_integers(seed)
@@ -84,14 +84,16 @@ class ReplayBuffer(keras.layers.Layer):
         )
         index = tf.math.top_k(tf.where(held, keys, -1.0), places).indices
         index = tf.pad(index, [[0, count - places]])
-        lottery = (
-            tf.random.stateless_uniform([count], fold_in(seed, number("replay lottery")))
-            < probability
-        )
+        lottery = tf.random.stateless_uniform(
+            [count], fold_in(seed, number("replay lottery"))
+        ) < tf.cast(probability, tf.float32)
         usable = tf.range(count, dtype=tf.int64) < self.size()
         replayed = lottery & usable
-        old = {name: tf.gather(tf.convert_to_tensor(self.rows[name]), index) for name in fresh}
-        return states.where(replayed, old, dict(fresh)), replayed
+        old = {
+            name: tf.cast(tf.gather(tf.convert_to_tensor(self.rows[name]), index), value.dtype)
+            for name, value in fresh.items()
+        }
+        return states.where(replayed, old, fresh), replayed
 
     def push(self, new: Mapping[str, tf.Tensor], accept=True) -> None:
         """Appends states; none of them where the scalar `accept` is false.
@@ -100,7 +102,7 @@ class ReplayBuffer(keras.layers.Layer):
             new: `{name: [B, *shape]}`, of all leaves.
             accept: boolean scalar, the same on all replicas.
         """
-        self._check(new, "pushed states")
+        new = self._checked(new, "pushed states")
         if missing := sorted(set(self.shapes) - set(new)):
             raise ConfigError(
                 f"pushed states lack {missing}; expected all of {sorted(self.shapes)}"
@@ -123,13 +125,15 @@ class ReplayBuffer(keras.layers.Layer):
                 variable.value.scatter_nd_update(tf.expand_dims(index, 1), rows)
         self.pushed.assign(tf.where(accept, pushed + count, pushed))
 
-    def _check(self, given, what):
+    def _checked(self, given, what) -> dict[str, tf.Tensor]:
+        given = {name: tf.convert_to_tensor(value) for name, value in given.items()}
         for name, value in given.items():
             if name not in self.shapes or not value.shape[1:].is_compatible_with(self.shapes[name]):
-                leaves = ", ".join(f"{name}: [B, *{shape}]" for name, shape in self.shapes.items())
+                leaves = ", ".join(f"{name} [B, *{shape}]" for name, shape in self.shapes.items())
                 raise ConfigError(
                     f"{what} have {name!r} of shape {tuple(value.shape)}; expected {leaves}"
                 )
+        return given
 
     def get_config(self):
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
