@@ -384,3 +384,19 @@ def test_a_learning_rate_beyond_all_bounds_ends_in_an_error(cli, tiny, tmp_path,
             assert np.all(np.isfinite(tensor)) or not name.startswith("model/"), name
     # Nor does the same command again call it a success.
     assert rate == "inf" or cli("train", *tiny, *flags).code == 2
+
+
+def test_a_workdir_removed_meanwhile_is_an_error(cli, tiny, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    step = NVAE.training_loss
+
+    def removing(self, data):
+        tf.py_function(
+            lambda n: shutil.rmtree(workdir) if n == 4 else None, [self.train_steps.value], []
+        )
+        return step(self, data)
+
+    monkeypatch.setattr(NVAE, "training_loss", removing)
+    flags = ("--config.training.report_steps=50", f"--workdir={workdir}")
+    assert "was removed" in cli("train", *tiny, *flags).mistake()
+    assert not (workdir / "checkpoints").exists()

@@ -1,12 +1,15 @@
 """The folder of one run."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tfgen.errors import ConfigError
+from tfgen.files import temporaries
 from tfgen.runs.workdir import Workdir
 
 CONFIG = {
@@ -88,3 +91,45 @@ def test_two_writers_lose_nothing(tmp_path):
     ]
     assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
     assert len(Workdir(tmp_path / "run").read_metrics()) == 40
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"test": 3}', '{"test": {"nll": NaN}}', "\0" * 9, "[" * 200_000]
+)
+def test_damaged_metrics_are_kept_and_said(workdir, text):
+    workdir.metrics_path.write_text(text)
+    with pytest.warns(UserWarning, match=r"metrics\.json.*left out"):
+        assert workdir.read_metrics() == {}
+    assert workdir.metrics_path.read_text() == text
+    for kept in ("metrics.json.damaged", "metrics.json.damaged-2"):
+        with pytest.warns(UserWarning, match=rf"metrics\.json.*it is kept as {kept}$"):
+            workdir.write_metrics("test", {"nll": 1.0})
+        assert (workdir.path / kept).read_text() == text
+        assert workdir.read_metrics() == {"test": {"nll": 1.0}}
+        workdir.metrics_path.write_text(text)
+
+
+def test_what_is_not_finite_is_null_in_valid_json(workdir):
+    workdir.write_metrics("test", {"nll": float("nan"), "rates": [np.float32(np.inf), 1.0]})
+    text = workdir.metrics_path.read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found == {"test": {"nll": None, "rates": [None, 1.0]}}
+
+
+def test_a_run_that_was_removed_is_not_begun_anew(workdir):
+    shutil.rmtree(workdir.path)
+    with pytest.raises(ConfigError, match="was removed"):
+        workdir.write_metrics("test", {"nll": 1.0})
+    assert not workdir.path.exists()
+    other = Workdir(workdir.path)  # for the results of a preset
+    other.write_metrics("test", {"nll": 1.0})
+    assert other.read_metrics() == {"test": {"nll": 1.0}}
+
+
+def test_what_dead_processes_left_is_swept_when_the_next_begins(workdir):
+    for folder in (workdir.logs, workdir.samples, workdir.exports / "run" / "1", workdir.path):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".a.{temporaries._machine()}-fffffff-1-5.tmp.png").write_text("x")
+    with workdir.claimed():
+        pass
+    assert not list(workdir.path.rglob(".a.*"))

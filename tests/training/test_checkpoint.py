@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from toy_model import ToyModel, assert_same_state, make_toy, run_steps, state
 
 from tfgen.errors import CheckpointError
+from tfgen.files import temporaries
 from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training import CheckpointManager, Model, checkpoint, load_weights_only
 from tfgen.training.strategy import strategy_from_name
@@ -345,11 +347,19 @@ class TestKeeping:
 
     def test_leftovers_of_a_killed_save_are_removed(self, tmp_path):
         mine = tmp_path / ".tmpfile-of-mine"
-        leftovers = [tmp_path / ".checkpoint-1.0a.tmp.safetensors", tmp_path / ".tmpJrhPqQ"]
-        for path in (mine, *leftovers):
+        dead = f".checkpoint-1.{temporaries._machine()}-fffffff-1-5.tmp.safetensors"
+        for path in (mine, tmp_path / dead, tmp_path / ".tmpJrhPqQ"):
             path.write_bytes(b"half")
         CheckpointManager(tmp_path).save(make_toy())
         assert file_names(tmp_path) == [mine.name, "checkpoint-00000000.safetensors"]
+
+    def test_directory_that_was_removed(self, tmp_path, trained):
+        manager = CheckpointManager(tmp_path / "run" / "checkpoints")
+        manager.save(trained)
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(CheckpointError, match="was removed while training"):
+            manager.save(trained)
+        assert not (tmp_path / "run").exists()
 
     def test_directory_that_is_a_file(self, tmp_path):
         path = tmp_path / "file"

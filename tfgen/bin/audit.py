@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         workdir.write_config(completed)
         auditing.prepare(verbose=verbose)
         result = auditing.run(Path(workdir.path), verbose=verbose)
+        workdir.check_present()
         paths = result.save(workdir.path)
     print(summary(result))
     print("report: " + ", ".join(map(str, paths)))

@@ -22,6 +22,7 @@ import numpy as np
 
 from tfgen.errors import ExportError, reason_of
 from tfgen.export.subject import Subject
+from tfgen.files.replacing import restored
 from tfgen.serving import Signature
 
 Outputs = dict[str, np.ndarray]
@@ -186,7 +187,7 @@ def written_beside(path: str, replace) -> Iterator[str]:
 
 def refuse_existing(path: str, overwrite: bool) -> None:
     """Raises `ExportError` if something lies at `path` and may not be replaced."""
-    if os.path.lexists(path) and not overwrite:
+    if os.path.lexists(restored(path)) and not overwrite:
         raise ExportError(
             f"{path} exists already and was left as it is; "
             "choose another path or version, or pass overwrite=True."

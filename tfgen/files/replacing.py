@@ -2,15 +2,21 @@
 
 Everything the project leaves on disk is written beside its target under a hidden temporary name,
 flushed to the device, and renamed. A crash, a full disk or `kill -9` at any moment leaves what
-was there before, plus at worst a hidden temporary.
+was there before, plus at worst a hidden temporary, which the next process to write there removes.
 """
 
 import contextlib
+import ctypes
+import errno
+import functools
 import os
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tfgen.files.temporaries import remove, set_aside_for, sweep_once, temporary_beside
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextlib.contextmanager
@@ -30,25 +36,20 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         OSError: the folder cannot be written, or the disk is full. `path` is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
+    with _temporary(path) as temporary:
         yield temporary
         synchronize(temporary)
         os.replace(temporary, path)
         synchronize(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 @contextlib.contextmanager
 def replace_dir(path: str | os.PathLike) -> Iterator[Path]:
     """Yields an empty folder beside `path`; renames it to `path` if the block succeeds.
 
-    A folder cannot be renamed onto one that has content, so an old `path` steps aside first and
-    is removed last: it is never deleted before the new one stands in its place. (Killed between
-    the two renames, a process leaves the old folder whole under its hidden name.)
+    An old `path` is removed last, after the two have exchanged their names in one step. Where the
+    system knows no such step the old one is renamed first, and `restored` brings it back should
+    the process die before its successor has the name.
 
     Args:
         path: the folder to create or replace, with all its content.
@@ -60,23 +61,45 @@ def replace_dir(path: str | os.PathLike) -> Iterator[Path]:
         OSError: the parent cannot be written, or the disk is full. `path` is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    temporary.mkdir()
-    try:
+    restored(path)
+    with _temporary(path) as temporary:
+        temporary.mkdir()
         yield temporary
         _synchronize_tree(temporary)
         _swap_in(temporary, path)
         synchronize(path.parent)
+
+
+def restored(path: str | os.PathLike) -> Path:
+    """`path`, where what stood there stands again if a process died while it replaced it."""
+    path = Path(path)
+    if not os.path.lexists(path) and (aside := set_aside_for(path)) is not None:
+        with contextlib.suppress(OSError):  # somebody else did, or may
+            os.rename(aside, path)
+    return path
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` of which nothing is left; errors name `path` instead."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_once(str(path.parent))
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+    except OSError as error:
+        _name(error, str(temporary), str(path))
+        raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
 
 
-def temporary_beside(path: Path) -> Path:
-    """A fresh hidden name in the folder of `path`, with the same suffix: `.grid.1f0a….tmp.png`."""
-    suffix = path.suffix
-    stem = path.name[: len(path.name) - len(suffix)]
-    return path.with_name(f".{stem}.{uuid.uuid4().hex[:12]}.tmp{suffix}")
+def _name(error: OSError, temporary: str, path: str) -> None:
+    """A full disk names no file, and nobody knows the temporary's."""
+    if error.filename is None:
+        error.filename = path if error.errno in _DISK_ERRORS else None
+    else:
+        error.filename = str(error.filename).replace(temporary, path)
 
 
 def synchronize(path: Path) -> None:
@@ -100,14 +123,31 @@ def _synchronize_tree(root: Path) -> None:
 
 
 def _swap_in(temporary: Path, path: Path) -> None:
-    if not path.exists():
+    if not os.path.lexists(path):
         os.rename(temporary, path)
         return
-    aside = temporary_beside(path)
+    if _exchanged(temporary, path):  # what stood there is the temporary now
+        return
+    aside = temporary_beside(path, "old")
     os.rename(path, aside)
     try:
         os.rename(temporary, path)
     except OSError:
         os.rename(aside, path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
+
+
+def _exchanged(a: Path, b: Path) -> bool:
+    """Whether two names could be exchanged in one step; file systems differ."""
+    exchange = _exchange_function()
+    return exchange is not None and exchange(os.fsencode(a), os.fsencode(b)) == 0
+
+
+@functools.cache
+def _exchange_function() -> Callable[[bytes, bytes], int] | None:
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # another system, or an old one
+        return None
+    return lambda a, b: rename(_HERE, a, _HERE, b, _EXCHANGE)

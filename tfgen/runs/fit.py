@@ -49,6 +49,8 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
 def _train(experiment, workdir, plan, chief):
     model, steps = experiment.model, experiment.steps_per_epoch
     manager = CheckpointManager(workdir.checkpoints)
+    if chief:
+        manager.directory.mkdir(parents=True, exist_ok=True)
     manager.restore(model)
     _check_base(experiment)
     start = int(model.train_steps.numpy())
@@ -78,6 +80,8 @@ def _train(experiment, workdir, plan, chief):
             if model.stop_training:
                 break
         stopping.check()
+        if chief:
+            workdir.check_present()
         guard.check_end(model)
         _check_base(experiment)
         if model.finish():

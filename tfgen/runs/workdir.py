@@ -9,7 +9,9 @@ export/         artefacts
 """
 
 import contextlib
-import json
+import itertools
+import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from tfgen.errors import ConfigError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.files.locking import locked
+from tfgen.files.temporaries import sweep_tree
 from tfgen.runs.config import differences
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
@@ -39,6 +42,7 @@ class Workdir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._holds_run = False
 
     @property
     def config_path(self) -> Path:
@@ -75,7 +79,13 @@ class Workdir:
         """
         if not chief:
             return contextlib.nullcontext()
-        return locked(self.path / ".lock", str(self.path))
+        return self._claimed()
+
+    @contextlib.contextmanager
+    def _claimed(self):
+        with locked(self.path / ".lock", str(self.path)):
+            sweep_tree(self.path)
+            yield
 
     def read_config(self) -> dict[str, Any]:
         """The configuration of the run that lies here.
@@ -91,6 +101,7 @@ class Workdir:
         config = read_json(self.config_path, ConfigError)
         if not isinstance(config.get("model"), dict):
             raise ConfigError(f"{self.config_path} holds no configuration with a model; restore it")
+        self._holds_run = True
         return config
 
     def compare(self, config: Mapping[str, Any]) -> list[str]:
@@ -135,19 +146,70 @@ class Workdir:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
         write_json(self.config_path, config)
+        self._holds_run = True
 
     def read_metrics(self) -> dict[str, Any]:
-        """What was measured so far; empty before any evaluation."""
+        """What was measured so far, by name; empty before any evaluation.
+
+        A file that holds something else is said to, and left alone.
+        """
         try:
-            return json.loads(self.metrics_path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            return self._read_metrics()
+        except ConfigError as error:
+            warnings.warn(str(error), stacklevel=2)
             return {}
 
+    def _read_metrics(self):
+        if not os.path.lexists(self.metrics_path):
+            return {}
+        found = read_json(self.metrics_path, ConfigError, "its numbers are left out")
+        for name, values in found.items():
+            if not isinstance(values, dict):
+                raise ConfigError(
+                    f"{self.metrics_path}: {name!r} is {str(values)[:40]!r}, expected named "
+                    "numbers; its numbers are left out"
+                )
+        return found
+
     def write_metrics(self, name: str, values: Mapping[str, Any]) -> None:
-        """Puts `values` under `name` into metrics.json, beside what is there."""
+        """Puts `values` under `name` into metrics.json, beside what is there.
+
+        A file that holds something else is kept under another name, which is said.
+
+        Raises:
+            ConfigError: the run was removed meanwhile.
+        """
+        self.check_present()
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):  # or two writers would lose one's numbers
-            write_json(self.metrics_path, {**self.read_metrics(), name: values})
+            try:
+                found = self._read_metrics()
+            except ConfigError as error:
+                beside = _free_name(self.metrics_path)
+                os.rename(self.metrics_path, beside)
+                warnings.warn(f"{error}; it is kept as {beside.name}", stacklevel=2)
+                found = {}
+            write_json(self.metrics_path, {**found, name: values})
+
+    def check_present(self) -> None:
+        """Refuses to go on in a folder that held a run when this process began with it.
+
+        Raises:
+            ConfigError: it was removed meanwhile.
+        """
+        if self._holds_run and not self.config_path.is_file():
+            raise ConfigError(
+                f"{self.path} was removed, or emptied, while this program worked with it; restore "
+                "it, or begin again in another folder"
+            )
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside `path` that nothing has, ending in `.damaged`."""
+    for number in itertools.count(1):
+        beside = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        if not os.path.lexists(beside):
+            return beside
 
 
 def _kind(config: Mapping) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import tfgen
 from tfgen.errors import CheckpointError, ConfigError, UserError
 from tfgen.files.json_file import read_json, write_json
-from tfgen.files.replacing import replace_dir
+from tfgen.files.replacing import replace_dir, restored
 from tfgen.systems.registry import arguments_of, find_system, name_of
 from tfgen.training import CheckpointManager, Model, load_weights_only
 
@@ -86,7 +86,7 @@ def find_preset(name_or_path: str | os.PathLike) -> Path:
     Raises:
         UserError: there is none; the message lists those there are.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = restored(Path(name_or_path).expanduser())
     if _holds_model(folder):
         return folder
     if folder.is_dir():
@@ -179,7 +179,7 @@ def make_model(section: Mapping[str, Any], with_variables: bool = True) -> Model
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `CheckpointError` if something lies at `path` and may not be replaced."""
-    if not overwrite and os.path.lexists(path):
+    if not overwrite and os.path.lexists(restored(path)):
         raise CheckpointError(
             f"{path} exists already and was left as it is; choose another place, or replace "
             "it with --overwrite (overwrite=True)"

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfgen.errors import CheckpointError
 from tfgen.files.replacing import replace_file
+from tfgen.files.temporaries import sweep_unowned
 from tfgen.files.tensor_file import CorruptFileError, read_tensors, write_tensors
 from tfgen.training.averages import moving_averages
 from tfgen.training.model import Model
@@ -57,6 +58,7 @@ class CheckpointManager:
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory = Path(directory)
         self.keep = max(int(keep), 1)
+        self._existed = False
 
     def checkpoints(self) -> list[Path]:
         """All finished checkpoints, oldest first."""
@@ -129,6 +131,7 @@ class CheckpointManager:
             CheckpointError: no checkpoint is whole.
         """
         damaged, first = [], None
+        self._existed = self._existed or self.directory.is_dir()
         for path in reversed(self.checkpoints()):
             try:
                 return Found(path, *_read(path), damaged)
@@ -146,7 +149,7 @@ class CheckpointManager:
 
     def _write(self, path, tensors, note):
         try:
-            self._remove_leftovers()
+            self._check_directory()
             with replace_file(path) as temporary:
                 write_tensors(temporary, tensors, note)
         except OSError as error:
@@ -161,13 +164,16 @@ class CheckpointManager:
                 with contextlib.suppress(OSError):
                     old.unlink()
 
-    def _remove_leftovers(self):
-        """Deletes what a killed process had not finished."""
-        if self.directory.is_dir():
-            # Ours, and those of the library that writes tensors.
-            for pattern in (".checkpoint-*.tmp.safetensors", ".tmp??????"):
-                for path in self.directory.glob(pattern):
-                    path.unlink(missing_ok=True)
+    def _check_directory(self):
+        """Refuses to make anew what was there and was removed: the run would be in pieces."""
+        if self._existed and not self.directory.is_dir():
+            raise CheckpointError(
+                f"{self.directory} was removed while training wrote to it, so nothing can be saved "
+                "there. Restore the folder, or begin again in another one."
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._existed = True
+        sweep_unowned(self.directory)
 
     def _set_aside(self, damaged):
         """Renames corrupt files, so that they neither count as kept nor are tried again."""
