@@ -41,7 +41,10 @@ def test_success_is_silent(capfd):
         (DataError("no file\n  a.npz; put it there"), 2, "no file a.npz; put it there"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, "No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "'/x/y': Permission"),
-        (MemoryError(), 2, "out of memory"),
+        (MemoryError(), 2, "out of memory; ask for less at once"),
+        (MemoryError("Unable to allocate 8. GiB"), 2, "memory (Unable to allocate 8. GiB); ask"),
+        (DataError("no file \x1b[2Ja\x9b.npz\u202e"), 2, r"no file \x1b[2Ja\x9b.npz\u202e"),
+        (OSError(errno.ENOSPC, "No space left", "/x/\x1b]0;y"), 2, r"'/x/\x1b]0;y': No space"),
         (KeyboardInterrupt(), 130, "run the same command again to continue"),
     ],
 )
@@ -52,6 +55,29 @@ def test_mistakes_get_one_line_and_a_code(error, code, words, capfd):
     assert err.startswith("tfgen-test: ")
     assert err.count("\n") == 1
     assert words in err
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's, by whose name it is known."""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "never"),
+    [
+        ("OOM when allocating tensor with shape[9,9]\nmore", "memory (OOM when allocating", "disk"),
+        ("No space left on device: /x/y.index", "No space left on device: /x/y.index", "memory"),
+    ],
+)
+def test_what_tensorflow_ran_out_of_is_said(text, words, never, capfd):
+    assert run(raising(ResourceExhaustedError(text))) == 2
+    err = capfd.readouterr().err
+    assert words in err
+    assert never not in err
+
+
+def test_printed_names_do_not_steer_the_terminal(capfd):
+    terminal.say("a\x1b[31m.png\nb\r\x07 \N{PLUS-MINUS SIGN}")
+    assert capfd.readouterr().out == "a\\x1b[31m.png\nb\\r\\x07 \N{PLUS-MINUS SIGN}\n"
 
 
 def test_debug_shows_where(capfd):

@@ -111,6 +111,8 @@ def test_dry_run_prints_one_json_object_and_leaves_nothing(cli, tiny, tmp_path):
         ("--config.data.name=digit", ("'digit'", "'digits'")),
         ("--config.model.image_shape=(12, 12, 1)", ("image_shape", "(12, 12, 1)")),
         ("--config.model.num_scales=8", ("must divide",)),
+        ("--config.model.num_groups=10000000", ("cells; expected at most",)),
+        ("--config.model.num_scales=10000000", ("cells; expected at most",)),
         ("--config.model.decoder=gauss", ("'gauss'", "bernoulli")),
         ("--config.optimizer.name=sdg", ("'sdg'", "adamax")),
         ("--config.optimizer.warmup_epochs=50", ("warm",)),

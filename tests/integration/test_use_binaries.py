@@ -11,6 +11,7 @@ from PIL import Image
 
 from tfgen import data, from_preset
 from tfgen.export import FORMATS
+from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.generative import seeds_for
 from tfgen.metrics import Moments, frechet_distance
 
@@ -195,9 +196,15 @@ def test_export_refuses_what_exists_and_replaces_when_told(cli, run_copy):
         ("sample", ["--workdir=nvae_mnist"], "--preset=nvae_mnist"),
         ("sample", ["--workdir={run}", "--num_images=0"], "num_images"),
         ("sample", ["--workdir={run}", "--temperature=-1"], "temperature"),
+        ("sample", ["--workdir={run}", "--temperature=nan"], "expected a finite number"),
+        ("sample", ["--workdir={run}", "--temperature=inf"], "expected a finite number"),
+        ("evaluate", ["--workdir={run}", "--quality_temperature=inf"], "expected a finite number"),
         ("evaluate", ["--workdir={run}", "--temperatures=warm"], "--temperatures"),
         ("evaluate", ["--workdir={run}", "--split=trian"], "trian"),
         ("export", ["--workdir={run}", "--formats=onxx"], "onxx"),
+        ("export", ["--workdir={run}", "--name=../../evil"], "'../../evil'; expected a plain name"),
+        ("export", ["--workdir={run}", "--name=.."], "'..'; expected a plain name"),
+        ("export", ["--workdir={run}", "--name=a\x1b[2J"], r"a\x1b[2J"),
     ],
 )
 def test_mistakes_get_one_line(cli, trained, tmp_path, name, argv, words):
@@ -205,10 +212,38 @@ def test_mistakes_get_one_line(cli, trained, tmp_path, name, argv, words):
     assert words in cli(name, *argv).mistake()
 
 
-def test_a_damaged_run_is_named(cli, trained, tmp_path):
+@pytest.mark.parametrize("name", ["sample", "detect"])
+def test_a_damaged_checkpoint_is_passed_over_and_said(cli, trained, tmp_path, name):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    older, newest = sorted((workdir / "checkpoints").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    result = cli(name, f"--workdir={workdir}", "--num_images=4")
+    assert result.code == 0, result.err
+    assert f"{newest.name} is truncated" in result.err
+    assert newest.exists()
+    older.write_bytes(b"")
+    result = cli(name, f"--workdir={workdir}", "--num_images=4")
+    assert result.code == 2
+    assert "no older checkpoint is whole" in result.err.splitlines()[-1]
+
+
+def test_weights_that_are_not_finite_are_refused(cli, trained, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     newest = sorted((workdir / "checkpoints").glob("*.safetensors"))[-1]
-    newest.write_bytes(newest.read_bytes()[:-100])
-    line = cli("sample", f"--workdir={workdir}").mistake()
-    assert newest.name in line
+    tensors, note = read_tensors(newest)
+    weight = next(name for name in note["averages"].values())
+    tensors[weight] = np.full_like(tensors[weight], np.nan)
+    write_tensors(newest, tensors, note)
+    for name in ("sample", "evaluate", "export", "detect"):
+        assert "not finite, so it cannot be used" in cli(name, f"--workdir={workdir}").mistake()
+    assert not (workdir / "export").exists()
+
+
+def test_fewer_samples_leave_none_of_an_earlier_call(cli, run_copy):
+    for count in (12, 3):
+        result = cli("sample", f"--workdir={run_copy}", f"--num_images={count}", "--individual")
+        assert result.code == 0, result.err
+    folder = run_copy / "samples" / "seed_0_temperature_1"
+    assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png", "2.png"]

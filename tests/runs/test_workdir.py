@@ -114,6 +114,10 @@ def test_what_is_not_finite_is_null_in_valid_json(workdir):
     text = workdir.metrics_path.read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert found == {"test": {"nll": None, "rates": [None, 1.0]}}
+    again = workdir.read_metrics()["test"]
+    assert np.isnan([again["nll"], again["rates"][0]]).all()
+    workdir.write_metrics("train", {})
+    assert json.loads(workdir.metrics_path.read_text())["test"] == found["test"]
 
 
 def test_a_run_that_was_removed_is_not_begun_anew(workdir):

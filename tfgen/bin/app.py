@@ -1,5 +1,6 @@
 """Flags of every program: and one line and exit code 2 for what the user can mend."""
 
+import math
 import os
 import re
 import signal
@@ -86,18 +87,51 @@ def _execute(name, main, argv):
     except UserError as error:
         return _report(name, one_line(error), USER_ERROR)
     except OSError as error:
-        place = f" {error.filename!r}" if error.filename else ""
+        place = f" {_name(error.filename)}" if error.filename else ""
         return _report(name, f"cannot use{place}: {error.strerror or one_line(error)}", USER_ERROR)
-    except MemoryError:
-        return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
+    except MemoryError as error:
+        return _report(name, _memory(error), USER_ERROR)
     except (stopping.Stopped, KeyboardInterrupt) as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
         print(stopping.message(name, number), file=sys.stderr)
         return 128 + number
     except Exception as error:
         if type(error).__name__ == "ResourceExhaustedError":  # tf.errors, not imported here
-            return _report(name, "out of memory; lower --config.data.batch_size", USER_ERROR)
+            return _report(name, _exhausted(error), USER_ERROR)
         raise
+
+
+def _name(path) -> str:
+    from tfgen.files.names import shown
+
+    return repr(path) if isinstance(path, int) else f"'{shown(path)}'"
+
+
+def _memory(error: MemoryError) -> str:
+    """Which of the many numbers of a run was too large cannot be told; what was asked for can."""
+    reason = one_line(error).removeprefix("MemoryError")
+    asked = f" ({reason})" if reason else ""
+    return f"out of memory{asked}; ask for less at once, or use a machine with more"
+
+
+def _exhausted(error: BaseException) -> str:
+    """TensorFlow says so of memory and of disks."""
+    reason = str(error).strip().partition("\n")[0]
+    if "OOM" not in reason and "alloc" not in reason.lower():
+        return one_line(error)
+    found = [f"--{name}" for name in ("batch_size",) if name in flags.FLAGS]
+    if "config" in flags.FLAGS:
+        found.append("--config.data.batch_size")
+    sizes = f" ({' or '.join(found)})" if found else ""
+    return f"out of memory ({reason}); a smaller model, or smaller batches{sizes}, need less"
+
+
+def finite(flag: flags.FlagHolder) -> flags.FlagHolder:
+    """The flag, which from now on takes no NaN and no infinity: both pass any bound."""
+    flags.register_validator(
+        flag.name, lambda value: value is None or math.isfinite(value), "expected a finite number"
+    )
+    return flag
 
 
 def numbers(name: str, words: Sequence[str]) -> list[float]:
@@ -122,7 +156,9 @@ def one_line(error: BaseException) -> str:
         text = f"there is no {error.args[0]}"
     if "Error whilst parsing config file" in text:  # followed by a whole traceback
         text = text.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split()) or type(error).__name__
+    from tfgen.files.names import shown
+
+    return shown(" ".join(text.split())) or type(error).__name__
 
 
 def _check_config_file(argv):

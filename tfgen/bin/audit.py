@@ -51,13 +51,15 @@ def main(argv: Sequence[str]) -> int:
     verbose = int(sys.stdout.isatty())
     with workdir.claimed():
         workdir.write_config(completed)
-        auditing.prepare(verbose=verbose)
-        result = auditing.run(Path(workdir.path), verbose=verbose)
+        auditing.prepare(terminal.say, verbose=verbose)
+        result = auditing.run(Path(workdir.path), terminal.say, verbose=verbose)
         workdir.check_present()
         paths = result.save(workdir.path)
-    print(summary(result))
-    print("report: " + ", ".join(map(str, paths)))
-    print("the page and the arrays hold the audited images: guard them as you guard the data")
+    terminal.say(summary(result))
+    terminal.say("report: " + ", ".join(map(str, paths)))
+    terminal.say(
+        "the page and the arrays hold the audited images: guard them as you guard the data"
+    )
     return LEAKED if FAIL_ON_LEAK.value and result.leaks() else 0
 
 

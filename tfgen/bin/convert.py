@@ -66,7 +66,7 @@ def main(checkpoint: str, output_dir: str) -> None:
         with replace_dir(output) as temporary:
             presets.write_preset(model, temporary, config)
             Workdir(temporary).write_metrics("origin", {"file": Path(checkpoint).name, **origin})
-    print(
+    terminal.say(
         f"{model.num_parameters:,} parameters, {len(model.groups)} latent groups, images "
         f"{'x'.join(map(str, model.image_shape))}: {output}\n"
         f"next: tfgen-sample --workdir={output}"

@@ -48,11 +48,11 @@ def main(argv: Sequence[str]) -> None:
         results[other] = {key: auroc(known[key], unknown[key]) for key in known}
         extents[other] = images.extent
         row = "  ".join(f"{key} {value:.3f}" for key, value in results[other].items())
-        print(f"{name} ({own.extent}) against {other} ({images.extent}): {row}", flush=True)
+        terminal.say(f"{name} ({own.extent}) against {other} ({images.extent}): {row}")
     loaded.workdir.write_metrics(
         "detection", {"data": name, "images": own.extent, "others": extents, "auroc": results}
     )
-    print(f"numbers: {loaded.workdir.metrics_path}")
+    terminal.say(f"numbers: {loaded.workdir.metrics_path}")
 
 
 def run() -> None:

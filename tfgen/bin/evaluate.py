@@ -33,7 +33,9 @@ EXTRACTOR = flags.DEFINE_string(
     None,
     "Of features: inception_v3 (the default), its weights' path, or a .keras file.",
 )
-QUALITY_TEMPERATURE = flags.DEFINE_float("quality_temperature", None, "Of those samples; 1.")
+QUALITY_TEMPERATURE = app.finite(
+    flags.DEFINE_float("quality_temperature", None, "Of those samples; 1.", lower_bound=0.0)
+)
 REFERENCE_SPLIT = flags.DEFINE_string(
     "reference_split", None, "Real images to compare with; default: train."
 )
@@ -62,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     for evaluator in evaluators:
         evaluator.check(subject)
     name, scored = loaded.config["data"]["name"], subject.source()
-    print("\n  ".join((f"scoring {name}: {scored.extent}", *scored.notes)), flush=True)
+    terminal.say("\n  ".join((f"scoring {name}: {scored.extent}", *scored.notes)))
     found = {"data": name, "split": subject.split, "images": scored.extent}
     for evaluator in evaluators:
         measured = evaluator.measure(subject, found)
@@ -71,8 +73,8 @@ def main(argv: Sequence[str]) -> None:
         found |= measured if evaluator.record is None else {evaluator.record: measured}
         # What took an hour is on the disk before the next hour begins.
         loaded.workdir.write_metrics(subject.split, found)
-        print("\n".join(evaluator.lines(measured)), flush=True)
-    print(f"numbers: {loaded.workdir.metrics_path}")
+        terminal.say("\n".join(evaluator.lines(measured)))
+    terminal.say(f"numbers: {loaded.workdir.metrics_path}")
 
 
 def subject_of(loaded: loading.Loaded):

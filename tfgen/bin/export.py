@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
             formats=FORMATS.value,
             overwrite=OVERWRITE.value,
             on_start=lambda format: started(f"{format}: converting, running, comparing"),
-            on_report=lambda report: print(report, flush=True),
+            on_report=terminal.say,
         )
     loaded.workdir.write_metrics("export", {r.target: r.to_dict() for r in reports})
 

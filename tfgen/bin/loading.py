@@ -54,9 +54,9 @@ def load() -> Loaded:
     folder = presets.find_preset(PRESET.value or workdir.path)
     config = presets.read_config(folder)
     generator = presets.from_preset(folder)
-    has_data = "data" in config
+    has_data, name_of = "data" in config, folder.resolve().name  # the folder may be "."
     config = complete(config)
-    return Loaded(generator, config if has_data else {**config, "data": None}, workdir, folder.name)
+    return Loaded(generator, config if has_data else {**config, "data": None}, workdir, name_of)
 
 
 def load_generator() -> Loaded:
@@ -77,4 +77,7 @@ def load_generator() -> Loaded:
 
 def output_or(default: Path) -> Path:
     """The place named by --output, or the default."""
-    return default if OUTPUT.value is None else Path(OUTPUT.value)
+    if OUTPUT.value is None:
+        return default
+    path = Path(OUTPUT.value)
+    return path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own

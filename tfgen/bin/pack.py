@@ -29,7 +29,9 @@ OUTPUT_DIR = flags.DEFINE_string(
 )
 RECIPE = flags.DEFINE_string("recipe", None, "The config it was trained with, for the model card.")
 NOTE = flags.DEFINE_multi_string("note", [], "A sentence for the model card; may be repeated.")
-MAX_MIB = flags.DEFINE_float("max_mib", 25.0, "Refuse a larger preset.", lower_bound=0.0)
+MAX_MIB = app.finite(
+    flags.DEFINE_float("max_mib", 25.0, "Refuse a larger preset.", lower_bound=0.0)
+)
 SERVED_WEIGHTS = flags.DEFINE_enum(
     "served_weights",
     "auto",
@@ -41,8 +43,9 @@ SERVED_WEIGHTS = flags.DEFINE_enum(
 
 def main(workdir: str, name: str) -> None:
     """What the binary does, in order."""
-    if Path(name).name != name:
-        raise UserError(f"the preset's name is {name!r}; expected a name, not a path")
+    from tfgen.files.names import plain_name
+
+    plain_name(name, "the preset")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.replacing import replace_dir
         from tfgen.runs import model_card
@@ -63,10 +66,9 @@ def main(workdir: str, name: str) -> None:
         presets.write_preset(model, temporary, config)
         _size_in_bounds(temporary, target)  # the weights alone may be too much
         report = _export(model, temporary, name, _served_weights(model))
-        print(
+        terminal.say(
             f"SavedModel: weights in {report['weights']}, {report['size_bytes'] / 2**20:.1f} MiB, "
             f"largest difference {report['max_difference']:.1e}",
-            flush=True,
         )
         numbers = {key: value for key, value in trained.read_metrics().items() if "split" in value}
         packed = Workdir(temporary)
@@ -76,8 +78,10 @@ def main(workdir: str, name: str) -> None:
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = _size_in_bounds(temporary, target)
     if not numbers:
-        print(f"the model card has no numbers: run tfgen-evaluate --workdir={workdir} and repeat")
-    print(f"{size:.1f} MiB in {target}")
+        terminal.say(
+            f"the model card has no numbers: run tfgen-evaluate --workdir={workdir} and repeat"
+        )
+    terminal.say(f"{size:.1f} MiB in {target}")
 
 
 def _export(model, folder: Path, name: str, storage: str) -> dict:

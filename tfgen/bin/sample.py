@@ -11,8 +11,10 @@ from absl import flags
 from tfgen.bin import app, loading, terminal
 from tfgen.bin.drawing import BATCH_SIZE, NUM_IMAGES, SEED
 
-TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "Scale on the prior's standard deviation.", lower_bound=0.0
+TEMPERATURE = app.finite(
+    flags.DEFINE_float(
+        "temperature", 1.0, "Scale on the prior's standard deviation.", lower_bound=0.0
+    )
 )
 INDIVIDUAL = flags.DEFINE_bool("individual", False, "One PNG per image instead of one grid.")
 COLUMNS = flags.DEFINE_integer(
@@ -24,27 +26,36 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.files import save_grid
-        from tfgen.runs.pictures import save_pixels
+        from tfgen.files.images import grid_of_batches, save_picture
+        from tfgen.runs.pictures import save_individually
 
         loaded = loading.load_generator()
-    images = loaded.generator.frozen().sample(
-        NUM_IMAGES.value or 64,
+    count = NUM_IMAGES.value or 64
+    default = loaded.workdir.samples / f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
+    output = loading.output_or(default)
+    with terminal.progress("sampling", count) as advance:
+        batches = _batches(loaded.generator, count, advance)
+        if INDIVIDUAL.value:
+            save_individually(batches, count, output, ours=output == default)
+        else:
+            output = output if output.suffix == ".png" else output.with_name(output.name + ".png")
+            save_picture(grid_of_batches(batches, count, COLUMNS.value), output)
+    terminal.say(f"{count} images in {output}")
+
+
+def _batches(generator, count, advance):
+    """Batches of samples, with the bar moved after each."""
+    batches = generator.frozen().sample_batches(
+        count,
         temperature=TEMPERATURE.value,
         seed=SEED.value,
         batch_size=BATCH_SIZE.value or 64,
     )
-    name = f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
-    output = loading.output_or(loaded.workdir.samples / name)
-    if INDIVIDUAL.value:
-        width = len(str(len(images) - 1))
-        for index, image in enumerate(images):
-            save_pixels(image, output / f"{index:0{width}d}.png")
-        print(f"{len(images)} images in {output}")
-        return
-    path = output if output.suffix == ".png" else output.with_name(output.name + ".png")
-    save_grid(images, path, COLUMNS.value)
-    print(f"{len(images)} images in {path}")
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        advance(done)
 
 
 def run() -> None:

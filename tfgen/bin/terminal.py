@@ -53,6 +53,13 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
             os.close(saved)
 
 
+def say(text: object) -> None:
+    """Prints lines for a person, with what would steer a terminal as escapes."""
+    from tfgen.files.names import printable
+
+    print(printable(str(text)), flush=True)
+
+
 class _Outlasting:
     """A stream that is written to as long as somebody reads, and to nowhere from then on."""
 
@@ -137,7 +144,7 @@ def waiting() -> Iterator[Callable[[str], None]]:
 
         def said(title):
             stopping.check()
-            print(f"{title} ...", flush=True)
+            say(f"{title} ...")
 
         yield said
         return

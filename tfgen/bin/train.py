@@ -58,12 +58,12 @@ def main(argv: Sequence[str]) -> None:
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
     resolved = complete(resolve(config))
     if note := foreign_data(resolved):
-        print(note)
+        terminal.say(note)
     for change in workdir.compare(resolved):
-        print(f"changed since this run began: {change}")
+        terminal.say(f"changed since this run began: {change}")
     experiment = build_experiment(config, **options)
     fit.train(experiment, workdir, plan.describe(experiment, STRATEGY.value, PRECISION.value))
-    print(f"next: tfgen-evaluate --workdir={workdir.path}")
+    terminal.say(f"next: tfgen-evaluate --workdir={workdir.path}")
 
 
 def run() -> None:

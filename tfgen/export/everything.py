@@ -10,6 +10,7 @@ from tfgen.export.litert import export_litert
 from tfgen.export.onnx import export_onnx
 from tfgen.export.saved_model import export_saved_model
 from tfgen.export.subject import Subject
+from tfgen.files.names import plain_name
 from tfgen.serving import as_servable
 
 FORMATS = ("saved_model", "litert_float32", "litert_float16", "litert_int8", "onnx")
@@ -37,6 +38,7 @@ def artefact_path(directory: str, name: str, format: str, version: int = 1) -> s
     Raises:
         ExportError: there is no such format.
     """
+    plain_name(name, "the served model", ExportError)
     if format not in FORMATS:
         raise ExportError(f"Unknown export format {format!r}; expected {', '.join(FORMATS)}.")
     if format == "saved_model":

@@ -1,6 +1,7 @@
 """Many images in one picture."""
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -26,16 +27,40 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     Raises:
         ValueError: there is no image, or the array has another rank.
     """
-    images = _pixels(images)
-    count, height, width, _ = images.shape
-    columns = columns or int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    picture = np.full(
-        (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), _GROUND, np.uint8
-    )
-    for index, image in enumerate(images):
-        top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
-        picture[top : top + height, left : left + width] = image
+    return grid_of_batches([images], len(np.asarray(images)), columns)
+
+
+def grid_of_batches(
+    batches: Iterable[np.ndarray], num_images: int, columns: int | None = None
+) -> np.ndarray:
+    """As `grid`, of images that come in batches, none of which is kept.
+
+    Args:
+        batches: arrays `[B, H, W, C]` of one image size.
+        num_images: integer, how many they hold in all.
+        columns: integer, images in a row; by default as many as make the grid about square.
+
+    Returns:
+        uint8 `[height, width, 3]`.
+
+    Raises:
+        ValueError: there is no image, or an array has another rank.
+    """
+    columns = columns or int(np.ceil(np.sqrt(num_images)))
+    picture, index = None, 0
+    for batch in batches:
+        images = _pixels(batch)
+        _, height, width, _ = images.shape
+        if picture is None:
+            rows = -(-num_images // columns)
+            shape = (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3)
+            picture = np.full(shape, _GROUND, np.uint8)
+        for image in images:
+            top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
+            picture[top : top + height, left : left + width] = image
+            index += 1
+    if picture is None:
+        raise ValueError("Expected at least one batch of images; got none.")
     return picture
 
 
@@ -45,8 +70,17 @@ def save_grid(images: np.ndarray, path: str | os.PathLike, columns: int | None =
     Raises:
         OSError: the folder cannot be written.
     """
+    save_picture(grid(images, columns), path)
+
+
+def save_picture(picture: np.ndarray, path: str | os.PathLike) -> None:
+    """Writes uint8 `[H, W, 3]` as what the suffix says, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     with replace_file(path) as temporary:
-        Image.fromarray(grid(images, columns)).save(temporary)
+        Image.fromarray(picture).save(temporary)
 
 
 def _pixels(images):

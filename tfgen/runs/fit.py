@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, plain_user_errors
+from tfgen.files.names import printable
 from tfgen.generative import Generator
 from tfgen.runs import plan as plans
 from tfgen.runs.base_model import check_unchanged
@@ -56,10 +57,10 @@ def _train(experiment, workdir, plan, chief):
     start = int(model.train_steps.numpy())
     check_executions(model, -start % steps, "the epoch that was begun lacks")
     if chief:
-        print(plans.announce(plan, str(workdir.path), start), flush=True)
+        _say(plans.announce(plan, str(workdir.path), start))
         record = DataRecord(workdir.path)
         if start and (change := record.change(experiment.source)):
-            print(change, flush=True)
+            _say(change)
         workdir.write_config(experiment.config)
         record.write(experiment.source)
 
@@ -91,6 +92,10 @@ def _train(experiment, workdir, plan, chief):
         skipped = model.counters()["skipped_steps"]
         but = f"; {skipped:,} of their updates were skipped, being not finite" if skipped else ""
         print(f"trained {done:,} of {steps * experiment.epochs:,} steps{but}", flush=True)
+
+
+def _say(text):
+    print(printable(text), flush=True)
 
 
 @contextlib.contextmanager

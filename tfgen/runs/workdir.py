@@ -10,6 +10,7 @@ export/         artefacts
 
 import contextlib
 import itertools
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -151,10 +152,11 @@ class Workdir:
     def read_metrics(self) -> dict[str, Any]:
         """What was measured so far, by name; empty before any evaluation.
 
-        A file that holds something else is said to, and left alone.
+        JSON has no NaN: what was written as `null` comes back as it. A file that holds something
+        else is said to, and left alone.
         """
         try:
-            return self._read_metrics()
+            return _with_nan(self._read_metrics())
         except ConfigError as error:
             warnings.warn(str(error), stacklevel=2)
             return {}
@@ -202,6 +204,14 @@ class Workdir:
                 f"{self.path} was removed, or emptied, while this program worked with it; restore "
                 "it, or begin again in another folder"
             )
+
+
+def _with_nan(value):
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    return math.nan if value is None else value
 
 
 def _free_name(path: Path) -> Path:

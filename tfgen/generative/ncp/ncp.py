@@ -18,6 +18,8 @@ from tfgen.generative.ncp.training import NCPTraining
 from tfgen.generative.over_vae import OverVAEModel
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
 
+_MOST_CELLS = 1_000  # of one classifier; the largest recipe has 3
+
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
@@ -117,6 +119,10 @@ class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
                 raise ConfigError(
                     f"{name} is {value!r}; expected a whole number of at least {least}"
                 )
+        if self._options["num_cells"] > _MOST_CELLS:
+            raise ConfigError(
+                f"num_cells is {self._options['num_cells']:,}; expected at most {_MOST_CELLS:,}"
+            )
         if not 1 <= self.num_refined_groups <= len(self.vae.groups):
             raise ConfigError(
                 f"refined_groups is {self._options['refined_groups']!r}; expected None or a number "

@@ -67,22 +67,43 @@ _LEAST = {
 }
 
 
+# The largest recipe has 566; the mere list of ten million takes gigabytes.
+_MOST_CELLS = 20_000
+
+
 def check_options(options: dict) -> None:
     """Refuses constructor arguments of `NVAE` that no network can be made of.
 
     Raises:
-        ConfigError: one is too small, or they do not fit together.
+        ConfigError: one is too small, they do not fit together, or too many cells would be made.
     """
     for name, least in _LEAST.items():
         value = options[name]
         if value is not None and value < least:
             raise ConfigError(f"{name} is {value}; expected at least {least}")
+    cells = _num_cells(options)
+    if cells > _MOST_CELLS:
+        raise ConfigError(
+            f"num_scales, num_groups, blocks, cells and num_flows make {cells:,} cells; expected "
+            f"at most {_MOST_CELLS:,}"
+        )
     down, up = options["preprocess_blocks"], options["postprocess_blocks"]
     if down != up:
         raise ConfigError(
             f"preprocess_blocks is {down} and postprocess_blocks {up}; images come out as large as "
             "they went in only if both are the same"
         )
+
+
+def _num_cells(options) -> int:
+    """Cells of a network, or somewhat more, by multiplication alone."""
+    groups = options["num_scales"] * max(options["num_groups"], options["min_groups"])
+    cells = groups * (
+        1 + options["encoder_cells"] + options["decoder_cells"] + options["num_flows"]
+    )
+    for part in ("preprocess", "postprocess"):
+        cells += options[f"{part}_blocks"] * options[f"{part}_cells"] + options[f"{part}_blocks"]
+    return cells
 
 
 def groups_per_scale(
