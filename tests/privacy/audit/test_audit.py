@@ -68,6 +68,44 @@ class TestFindings:
     def test_labels_survive_pruning(self, result):
         assert self.cell(result, "pruning")["label_accuracy"] == 1.0
 
+    def test_a_failed_attack_is_no_safety(self):
+        # Every label is restored, and the images stay noise.
+        short = {"short": {**PLAIN, "num_steps": 5, "learning_rate": 1e-6}}
+        audit = audit_of(attacks=short, batch_sizes=[4])
+        result = audit.run(*digits(), report=lambda line: None, verbose=0)
+        bare, noisy = result.cells()
+        assert (bare["finding"], bare["leaked"]) == ("leaks", ("labels",))
+        assert bare["label_accuracy"] == 1.0
+        assert not bare["converged"]
+        assert (noisy["finding"], noisy["confidence"]) == ("inconclusive", None)
+        assert "showed no images of the bare gradient" in noisy["reason"]
+        known = audit_of(
+            attacks=short, batch_sizes=[4], threat_model=threat_model(labels="known")
+        ).run(*digits(), report=lambda line: None, verbose=0)
+        assert known.cells()[0]["finding"] == "inconclusive"
+        assert known.verdict().confidence is None
+
+    def test_safety_needs_the_bare_gradient_beside_it(self):
+        options = dict(batch_sizes=[8], seed=1)
+        beside = audit_of(defences=[NoDefence(), DPSGD(1.0, 5.0)], **options)
+        bare, noisy = beside.run(*digits(), report=lambda line: None, verbose=0).cells()
+        assert (bare["finding"], bare["leaked"]) == ("leaks", ("images", "labels"))
+        assert noisy["finding"] == "no leak found"
+        assert 0.9 < noisy["confidence"] <= 1 - 0.5**8
+        alone = audit_of(defences=[DPSGD(1.0, 5.0)], **options)
+        (cell,) = alone.run(*digits(), report=lambda line: None, verbose=0).cells()
+        assert (cell["finding"], cell["confidence"]) == ("inconclusive", None)
+
+    @pytest.mark.parametrize("num_images", [12, 1797])
+    def test_one_image_restored_exactly(self, num_images):
+        audit = audit_of(defences=[NoDefence()], batch_sizes=[1])
+        images, labels = (x[:num_images] for x in digits())
+        (cell,) = audit.run(images, labels, report=lambda line: None, verbose=0).cells()
+        assert cell["psnr_db"] > 60
+        assert (cell["finding"], cell["leaked"]) == ("leaks", ("images",))
+        np.testing.assert_allclose(cell["confidence"], 1 - 1 / num_images, atol=0.003)
+        assert cell["pool_size"] == min(64, num_images)
+
     def test_controls_are_there(self, result):
         for pictures in result.pictures.values():
             assert {*pictures.controls} == {PRIOR_ONLY, UNRELATED}

@@ -5,7 +5,7 @@ import pytest
 from tiny import digits
 
 from tfgen.privacy.audit.batches import Protocol
-from tfgen.privacy.audit.chance import Comparison, Pool, p_values
+from tfgen.privacy.audit.chance import Comparison, Gallery, Pool, p_values
 
 
 def protocol(unique=True, seed=0):
@@ -63,13 +63,31 @@ class TestPool:
         assert sorted(found) == list(range(12))
 
 
+class TestGallery:
+    def test_errors_and_correlations(self):
+        images, vectors = digits()[0][:30], digits()[0][30:34].reshape(4, -1).astype(np.float64)
+        errors, similarity = Gallery(images).compare(vectors)
+        flat = images.reshape(30, -1).astype(np.float64)
+        np.testing.assert_allclose(errors, np.mean((vectors[:, None] - flat) ** 2, axis=2))
+        want = np.corrcoef(vectors, flat)[:4, 4:]
+        np.testing.assert_allclose(similarity, want, atol=1e-12)
+
+    def test_constants_have_no_direction(self):
+        images = np.concatenate([digits()[0][:3], np.full((1, 8, 8, 1), np.float32(0.1))])
+        noise = np.random.default_rng(0).random((2, 64))
+        for value in (0.0, 0.1, 0.5, 1.0):
+            grey = np.full((1, 64), np.float32(value), np.float64)
+            np.testing.assert_array_equal(Gallery(images).compare(grey)[1], 0)
+        np.testing.assert_array_equal(Gallery(images).compare(noise)[1][:, 3], 0)
+
+
 class TestComparison:
     def test_scores_of_the_originals(self):
         images, labels = digits()
         batch = protocol().draw(images, labels, 4, 0)
         others = protocol().other_batches(labels, batch, 99)
         shuffled = batch.images[[2, 0, 3, 1]]
-        comparison = Comparison(shuffled, images, 4)
+        comparison = Comparison(shuffled, Gallery(images), 4)
         scores = comparison.scores(batch.indices, others, Pool(np.arange(len(images)), 256))
         np.testing.assert_allclose(scores.pixels[0], 4 * 120)
         assert scores.identified[0] == 4
@@ -81,14 +99,14 @@ class TestComparison:
         images = digits()[0]
         indices = np.arange(3)
         restored = np.concatenate([images[:1], images[1:3]])
-        comparison = Comparison(restored, images, num_restored=1)
+        comparison = Comparison(restored, Gallery(images), num_restored=1)
         scores = comparison.scores(indices, np.zeros((0, 3), int), Pool(np.arange(100), 50))
         assert scores.identified[0] == 1
         assert comparison.copies(indices) == 1
 
     def test_twins_are_no_copies(self):
         images = np.concatenate([digits()[0][:20], digits()[0][:1]])
-        assert Comparison(images[:2], images, 2).copies(np.array([0, 1])) == 1
+        assert Comparison(images[:2], Gallery(images), 2).copies(np.array([0, 1])) == 1
 
 
 class TestPValues:

@@ -14,7 +14,8 @@ from tfgen.errors import UserError
 
 # So many different batches with the classes of the client's make it worth while to keep to them.
 _ENOUGH = 200
-_ROWS = 2_000  # drawn at once
+_ROWS = 2_000  # label counts drawn at once
+_NUMBERS = 1 << 22  # random numbers drawn at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,5 +156,8 @@ class Protocol:
 
 def _choose(rng, items, number, count):
     """`count` draws of `number` different items each, `[count, number]`."""
-    keys = rng.random((count, len(items)), np.float32)
-    return items[np.argpartition(keys, number - 1, axis=1)[:, :number]]
+    chosen, rows = [], max(1, _NUMBERS // len(items))
+    for start in range(0, count, rows):
+        keys = rng.random((min(rows, count - start), len(items)), np.float32)
+        chosen.append(np.argpartition(keys, number - 1, axis=1)[:, :number])
+    return items[np.concatenate(chosen)]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.optimize
 
-from tfgen.privacy.audit.leakage import PSNR_CAP_DB, TIE, unit_vectors
+from tfgen.privacy.audit.leakage import CONSTANT, PSNR_CAP_DB, TIE
 
 NUM_BATCHES = 999  # other batches against which images are scored
 NUM_LABEL_BATCHES = 19_999  # the same for labels, which are cheap
@@ -58,26 +58,46 @@ class Pool:
         return np.concatenate([indices, others[: max(0, self.size - len(indices))]])
 
 
+class Gallery:
+    """The audited images as vectors, with what every comparison needs of them.
+
+    Args:
+        images: `[N, H, W, C]`.
+    """
+
+    def __init__(self, images: np.ndarray):
+        self._rows = np.reshape(images, (len(images), -1))
+        self.sums, self.squares = _moments(self._rows)
+
+    def compare(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean squared errors and correlations of vectors `[R, D]` with all images, `[R, N]` each.
+
+        A constant has no direction: its correlations are 0.
+        """
+        size = vectors.shape[1]
+        products = np.concatenate([vectors @ rows.T for rows in _parts(self._rows)], axis=1)
+        sums, squares = _moments(vectors)
+        # The expanded square loses only what lies below the cap of the PSNR.
+        errors = np.maximum(squares[:, None] + self.squares - 2.0 * products, 0.0) / size
+        lengths = _lengths(sums, squares, size)[:, None] * _lengths(self.sums, self.squares, size)
+        covariances = products - sums[:, None] * self.sums / size
+        directed = lengths > 0
+        return errors, np.where(directed, covariances / np.where(directed, lengths, 1.0), 0.0)
+
+
 class Comparison:
     """Reconstructions beside every audited image.
 
     Args:
         reconstructions: `[R, H, W, C]`, R at least the size of the batch.
-        images: all audited ones, `[N, H, W, C]`.
+        gallery: of all audited images.
         num_restored: the first so many are reconstructions; fillers after them identify nothing.
     """
 
-    def __init__(self, reconstructions: np.ndarray, images: np.ndarray, num_restored: int):
+    def __init__(self, reconstructions: np.ndarray, gallery: Gallery, num_restored: int):
         self.num_restored = num_restored
-        flat = np.reshape(reconstructions, (len(reconstructions), -1)).astype(np.float64)
-        errors, similarities = [], []
-        for start in range(0, len(images), _ROWS):
-            rows = np.reshape(images[start : start + _ROWS], (-1, flat.shape[1]))
-            rows = rows.astype(np.float64)
-            errors.append(_mean_squared_errors(flat, rows))
-            similarities.append(unit_vectors(flat) @ unit_vectors(rows).T)
-        self.errors = np.concatenate(errors, axis=1)
-        self.similarity = np.concatenate(similarities, axis=1)
+        vectors = np.reshape(reconstructions, (len(reconstructions), -1)).astype(np.float64)
+        self.errors, self.similarity = gallery.compare(vectors)
 
     def scores(self, batch: np.ndarray, others: np.ndarray, pool: Pool) -> Scores:
         """Scores of the reconstructions against a batch and against others.
@@ -131,7 +151,19 @@ def p_values(scores: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return alone, together
 
 
-def _mean_squared_errors(a, b):
-    """`[len(a), len(b)]`; the expanded square loses only what lies below the cap of the PSNR."""
-    squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1)[None] - 2.0 * (a @ b.T)
-    return np.maximum(squares, 0.0) / a.shape[1]
+def _parts(rows):
+    """Rows as float64, some at a time."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS].astype(np.float64)
+
+
+def _moments(rows):
+    """Sums and sums of squares of every row."""
+    found = [(part.sum(axis=1), np.einsum("nd,nd->n", part, part)) for part in _parts(rows)]
+    return tuple(np.concatenate(column) for column in zip(*found))
+
+
+def _lengths(sums, squares, size):
+    """Of rows without their mean; 0 of constant ones, of which nothing but rounding is left."""
+    left = squares - sums**2 / size
+    return np.where(left > (CONSTANT**2) * squares, np.sqrt(np.maximum(left, 0.0)), 0.0)

@@ -90,6 +90,7 @@ class GradientAudit:
         self.delta, self.seed = delta, seed
         self._pixels = dict(pixel_mean=pixel_mean, pixel_std=pixel_std)
         self._inversions: dict[str, GradientInversion] = {}
+        self._priors: dict[tuple, Inversion] = {}
         # Finds at once whatever does not fit the model.
         self.network = self._inversion(next(iter(self.attacks.values()))).network
         self.features = leakage.FeatureDistance(self.network)
@@ -120,6 +121,7 @@ class GradientAudit:
             UserError: too few images or classes, or images that do not fit the model.
         """
         images, labels = self.check(images, labels)
+        self._priors.clear()
         scorer = Scorer(images, labels, self.protocol, self.pool_size, self.features)
         facts = self._describe_data(images, labels)
         facts["accuracy"] = self._accuracy(images, labels, scorer.pool.order[: self.pool_size])
@@ -224,7 +226,7 @@ class GradientAudit:
         for name, settings in self.attacks.items():
             adapted = defence.adapt(settings)
             found = self._invert(batch, adapted, released, masks, workdir, verbose)
-            prior = self._invert(batch, _without_gradient(adapted), truth, None, workdir, 0)
+            prior = self._prior(batch, adapted, truth, workdir)
             scored = scorer.score(batch, found, prior)
             yardstick = Yardstick(
                 self.network, adapted, released, masks, self._known_statistics(batch)
@@ -237,7 +239,9 @@ class GradientAudit:
                 batch=batch.number,
                 epsilon=defence.epsilon(self.delta),
                 gradient_similarity=similarity,
-                label_accuracy=int(scored.label_overlaps[0]) / len(batch.labels),
+                # Labels beyond the batch's size are wrong ones.
+                label_accuracy=int(scored.label_overlaps[0])
+                / max(len(batch.labels), len(found.labels)),
                 pool_size=len(scorer.pool.around(batch.indices)),
                 gradient_form=yardstick.form,
                 steps=found.num_steps,
@@ -265,6 +269,14 @@ class GradientAudit:
             checkpoint=self._checkpoint(workdir, batch, settings, gradients),
         )
 
+    def _prior(self, batch, settings, truth, workdir) -> Inversion:
+        """The attack without the gradient, which is the same whatever the defence changed of it."""
+        settings = _without_gradient(settings)
+        key = (len(batch.labels), batch.number, _text(settings))
+        if key not in self._priors:
+            self._priors[key] = self._invert(batch, settings, truth, None, workdir, 0)
+        return self._priors[key]
+
     def _known_statistics(self, batch):
         """Batch-norm statistics that the attacker has, or None."""
         kind = self.threat_model.batch_norm_statistics
@@ -275,7 +287,7 @@ class GradientAudit:
         return self.network.statistics(batch.images, batch.labels)
 
     def _inversion(self, settings):
-        key = json.dumps(settings.get_config(), sort_keys=True)
+        key = _text(settings)
         if key not in self._inversions:
             self._inversions[key] = GradientInversion(
                 self.model,
@@ -290,7 +302,7 @@ class GradientAudit:
         """One file for each attack, named by all that decides its course."""
         if workdir is None:
             return None
-        digest = hashlib.sha256(json.dumps(settings.get_config(), sort_keys=True).encode())
+        digest = hashlib.sha256(_text(settings).encode())
         digest.update(batch.images.tobytes())
         for tensor in gradients:
             digest.update(np.ascontiguousarray(tensor).tobytes())
@@ -318,7 +330,14 @@ def _without_gradient(settings):
     """The control of an attack: the same priors and budget, and no gradient."""
     if settings.optimizer == "lbfgs":
         settings = dataclasses.replace(settings, num_steps=1)
-    return dataclasses.replace(settings, gradient_weight=0.0)
+    # What becomes of the gradient makes no difference to it.
+    return dataclasses.replace(
+        settings, gradient_weight=0.0, gradient_form="norm", fit_scale=False, layer_weights=None
+    )
+
+
+def _text(settings):
+    return json.dumps(settings.get_config(), sort_keys=True)
 
 
 def _cosine(a, b):

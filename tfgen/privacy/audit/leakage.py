@@ -16,6 +16,7 @@ from tfgen.privacy.network.shared import SharedNetwork
 
 PSNR_CAP_DB = 120.0
 TIE = 1e-9  # similarities nearer than this are equal
+CONSTANT = 1e-6  # what is left of a vector without its mean, relative to it, below this is rounding
 
 
 def match(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -162,7 +163,7 @@ def source_ranks(reconstructions: np.ndarray, pool: np.ndarray, sources: np.ndar
         identifiability precision. Of a source drawn at random, chance is at most 1/P; an assignment
         of reconstructions to sources raises it, see `chance`.
     """
-    similarity = unit_vectors(reconstructions) @ unit_vectors(pool).T
+    similarity = _unit(reconstructions) @ _unit(pool).T
     own = similarity[np.arange(len(sources)), sources]
     return np.sum(similarity >= own[:, None] - TIE, axis=1) - 1
 
@@ -173,14 +174,13 @@ def _pairwise_errors(a, b):
     return np.stack([np.mean(np.square(b - row), axis=1) for row in a])
 
 
-def unit_vectors(x: np.ndarray) -> np.ndarray:
+def _unit(x):
     """Vectors `[n, D]` without their mean at length one; constant ones, of no direction, at 0."""
     x = _float64(x)
     size = np.linalg.norm(x, axis=1, keepdims=True)
     x = x - x.mean(axis=1, keepdims=True)
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    # What a constant leaves behind its mean is rounding, and would point anywhere.
-    return np.where(length > 1e-6 * size, x / np.maximum(length, 1e-300), 0.0)
+    return np.where(length > CONSTANT * size, x / np.maximum(length, 1e-300), 0.0)
 
 
 def _float64(x):

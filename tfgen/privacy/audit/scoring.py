@@ -59,7 +59,9 @@ class Scorer:
         self.images, self.labels, self.protocol = images, labels, protocol
         order = np.random.default_rng([protocol.seed, 1 << 20]).permutation(len(images))
         self.pool, self.features = chance.Pool(order, pool_size), features
+        self.gallery = chance.Gallery(images)
         self._others: dict[tuple[int, int], np.ndarray] = {}
+        self._priors: dict[int, tuple[Inversion, chance.Scores]] = {}
 
     def score(self, batch: Batch, found: Inversion, prior: Inversion) -> Scored:
         """The scores of one attack.
@@ -71,9 +73,7 @@ class Scorer:
         """
         size = len(batch.indices)
         restored, alone = (_filled(x.images, size) for x in (found, prior))
-        comparison = chance.Comparison(restored, self.images, len(found.images))
-        prior_comparison = chance.Comparison(alone, self.images, len(prior.images))
-        others = self._other_batches(batch)
+        comparison = chance.Comparison(restored, self.gallery, len(found.images))
         overlaps = self.protocol.other_label_overlaps(
             self.labels, batch, found.labels, chance.NUM_LABEL_BATCHES
         )
@@ -88,8 +88,8 @@ class Scorer:
             rows=[{**row, "slot": int(slot)} for row, slot in zip(rows, slots)],
             restored=restored[slots],
             controls=controls,
-            scores=comparison.scores(batch.indices, others, self.pool),
-            prior_scores=prior_comparison.scores(batch.indices, others, self.pool),
+            scores=comparison.scores(batch.indices, self._other_batches(batch), self.pool),
+            prior_scores=self._prior_scores(batch, prior, alone),
             label_overlaps=np.concatenate(
                 [[num_restored_labels(batch.labels, found.labels)], overlaps]
             ),
@@ -122,6 +122,14 @@ class Scorer:
             facts = {"image": int(batch.indices[k]), "label": int(batch.labels[k])}
             rows.append({**facts, **{name: float(v[k]) for name, v in columns.items()}})
         return rows
+
+    def _prior_scores(self, batch, prior, images):
+        """Once for all the defences under which the attack without the gradient is the same."""
+        if id(prior) not in self._priors:
+            comparison = chance.Comparison(images, self.gallery, len(prior.images))
+            scores = comparison.scores(batch.indices, self._other_batches(batch), self.pool)
+            self._priors[id(prior)] = prior, scores  # kept, or another could get its id
+        return self._priors[id(prior)][1]
 
     def _other_batches(self, batch):
         key = (len(batch.indices), batch.number)
