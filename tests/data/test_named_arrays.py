@@ -100,3 +100,27 @@ def test_images_left_as_they_are_become_floats(pictures):
     batch = Pipeline(pictures, 30, transforms=[Flip()]).batch(0)
     assert batch["images"].dtype == tf.float32
     assert float(tf.reduce_max(batch["images"])) == pictures.images.max() / np.float32(255)
+
+
+def test_what_users_bring_is_brought_to_one_form():
+    levels = np.arange(96, dtype=np.uint8).reshape(6, 4, 4) * 2
+    classes = np.array([1, 0, 2, 1, 0, 2])
+    for images in (levels, levels[..., None], levels / 255, levels.astype(np.int64)):
+        for labels in (classes, classes[:, None], np.eye(3)[classes], np.array(list("bacbac"))):
+            source = Source("mine", "train", {"images": images, "labels": labels})
+            assert source.images.dtype == np.uint8
+            np.testing.assert_array_equal(source.images[..., 0], levels)
+            np.testing.assert_array_equal(source.labels, classes)
+    assert source.class_names == ("a", "b", "c")
+    np.testing.assert_array_equal(Source("mine", "train", {"images": levels % 2 == 0}).images, 255)
+    with pytest.raises(DataError, match=r"^'mine' holds floating-point pixels from 0 to 190"):
+        Source("mine", "train", {"images": levels.astype(np.float32)})
+
+
+def test_a_dark_part_stays_dark():
+    # 0 and 1 are black and white in a whole set, and nearly black in a part of one.
+    images = np.zeros((50, 2, 2, 1), np.uint8)
+    images[:49, 0, 0], images[49] = 1, 200
+    source = Source("mine", "train", {"images": images, "labels": np.arange(50)})
+    dark = [part for part in source.split_off(25) if 49 not in part.labels]
+    assert [part.images.max() for part in dark] == [1]

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tfgen.data import ranges
+from tfgen.data.mapped import Mapped
 from tfgen.data.ranges import as_intensities, as_levels, checked_in_dataset
-from tfgen.data.source import Mapped
 from tfgen.errors import DataError, plain_user_errors, user_error_in
 
 LEVELS = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tfgen.data.labels import Labels, as_labels
+from tfgen.data.mapped import MEMORY_LIMIT_BYTES, Array
 from tfgen.data.ranges import as_levels
-from tfgen.data.source import MEMORY_LIMIT_BYTES, Array
 from tfgen.errors import DataError
 from tfgen.files.expansion import check_expansion
 from tfgen.files.names import shown

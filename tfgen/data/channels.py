@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from tfgen.data.source import Mapped, Source, is_in_memory
+from tfgen.data.mapped import Mapped, is_in_memory
+from tfgen.data.source import Source
 
 _CHUNK = 4096  # images
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # 0.299, 0.587, 0.114 in units of 2^-16

@@ -13,7 +13,7 @@ from tfgen.data.folder_splits import Listing, list_images, split_files, split_fo
 from tfgen.data.image_file import Header, decode_image
 from tfgen.data.image_file import read_header as _header
 from tfgen.data.labels import Labels
-from tfgen.data.source import MEMORY_LIMIT_BYTES
+from tfgen.data.mapped import MEMORY_LIMIT_BYTES
 from tfgen.errors import DataError
 from tfgen.files.names import shown
 

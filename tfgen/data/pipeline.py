@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.mapped import is_in_memory
 from tfgen.data.named_options import drawn_once, named_transforms
 from tfgen.data.random_tables import shuffled, stream_key
-from tfgen.data.source import Source, is_in_memory
+from tfgen.data.source import Source
 from tfgen.data.transforms import Batch, Transform, quantize
 from tfgen.errors import ConfigError, DataError
 

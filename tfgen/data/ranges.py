@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgen.data.source import Array, Mapped
+from tfgen.data.mapped import Array, Mapped
 from tfgen.errors import DataError
 
 _ROUNDING = 1e-5  # of what was computed in float32 or half precision to lie in [0, 1]

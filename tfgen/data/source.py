@@ -2,35 +2,23 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
 
 import numpy as np
 
+from tfgen.data.labels import as_labels
+from tfgen.data.mapped import Array, Mapped, is_in_memory
+from tfgen.data.ranges import as_levels
 from tfgen.data.subset import described, shuffled_rows
 from tfgen.errors import DataError
-
-# Arrays above this size stay where they are (on disk, in files); smaller ones live in memory.
-MEMORY_LIMIT_BYTES = 2**30
-
-
-@runtime_checkable
-class Array(Protocol):
-    """What a `Source` asks of its arrays: a NumPy array, a memory map, or files read lazily."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """Examples of one split as named arrays, with what is known about them.
 
-    The names that the library knows: "images" are uint8 `[N, H, W, C]`, "labels" integers `[N]`.
+    The names that the library knows: "images" are uint8 `[N, H, W, C]`, "labels" integers `[N]`;
+    both are brought to that from any form that `tfgen.data.ranges` and `tfgen.data.labels` take.
     Others are as a system defines them: a table, bags of words, captions, features of regions.
 
     Attributes:
@@ -44,7 +32,7 @@ class Source:
         subset: "a random 1,000 of 10,000 test images (seed 0)", or None for all there are.
 
     Raises:
-        DataError: there are no arrays, or their lengths differ.
+        DataError: there are no arrays, or their lengths differ; images or labels that are none.
     """
 
     name: str
@@ -63,6 +51,19 @@ class Source:
                 f"{self.name!r} has arrays of lengths {found or 'none'}; expected at least one "
                 "array, and one row for each example in all of them"
             )
+
+        if self.subset is None:  # a part of what was looked at may be dark, or lack a class
+            self._normalise()
+
+    def _normalise(self) -> None:
+        """Images as uint8 and labels as integers, in whatever form they came."""
+        arrays, where = dict(self.arrays), f"{self.name!r}"
+        if isinstance(arrays.get("images"), np.ndarray):
+            arrays["images"] = as_levels(arrays["images"], where)
+        if "labels" in arrays:
+            arrays["labels"], names = as_labels(arrays["labels"], len(self), where)
+            object.__setattr__(self, "class_names", self.class_names or names)
+        object.__setattr__(self, "arrays", arrays)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -164,42 +165,3 @@ class Source:
         }
         subset = described(len(rows), self.subset or self._size, seed)
         return dataclasses.replace(self, arrays=arrays, subset=subset)
-
-
-class Mapped:
-    """An array that stays where it is, of which rows are picked and changed when they are read.
-
-    Args:
-        array: `[N, ...]`.
-        rows: `[M]`, which of its rows there are, in which order. Default: all.
-        change: from a batch of rows to what is seen of it. Default: nothing changes.
-        row_shape: of one row after the change. Default: as before.
-        dtype: after the change. Default: as before.
-    """
-
-    def __init__(
-        self,
-        array: Array,
-        rows: np.ndarray | None = None,
-        change: Callable[[np.ndarray], np.ndarray] | None = None,
-        row_shape: tuple[int, ...] | None = None,
-        dtype: np.dtype | None = None,
-    ):
-        self._array, self._rows, self._change = array, rows, change
-        length = len(array) if rows is None else len(rows)
-        self.shape = (length, *(array.shape[1:] if row_shape is None else row_shape))
-        self.dtype = np.dtype(array.dtype if dtype is None else dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, indices) -> np.ndarray:
-        rows = indices if self._rows is None else self._rows[indices]
-        found = np.asarray(self._array[rows])
-        return found if self._change is None else self._change(found)
-
-
-def is_in_memory(images: Array) -> bool:
-    """Whether images are a plain array of at most `MEMORY_LIMIT_BYTES`."""
-    plain = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
-    return plain and images.nbytes <= MEMORY_LIMIT_BYTES
