@@ -50,6 +50,7 @@ def mean_of_pairs(images: np.ndarray, seed: int = 0) -> np.ndarray:
 def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) -> dict:
     """What a generator says of images, `[N]` each; larger is further from its data."""
     has_energy = hasattr(generator, "energy_of")
+    images = generator.as_images(images)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def batch_scores(images, seeds):

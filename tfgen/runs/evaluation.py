@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
+from tfgen.data.elements import images_of
 from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
@@ -72,7 +73,7 @@ def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> 
         if done >= num_images:
             break
         stopping.check()
-        images = batch["images"][: num_images - done]
+        images = generator.as_images(images_of(batch))[: num_images - done]
         found.append(batch_bounds(images, tf.constant(seeds[done : done + len(images)])).numpy())
         done += len(images)
     before, after = np.concatenate(found, axis=1).astype(np.float64)
@@ -97,7 +98,7 @@ def rates(generator, dataset, num_images: int, seed: int = 0) -> dict[str, Any]:
         if done >= num_images:
             break
         stopping.check()
-        images = batch["images"][: num_images - done]
+        images = generator.as_images(images_of(batch))[: num_images - done]
         count = len(images)
         group, channel = batch_rates(images, tf.constant(seeds[done : done + count]))
         per_group += tf.reduce_sum(group, axis=0).numpy().astype(np.float64)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.data import Pipeline
+from tfgen.data.elements import images_of
 from tfgen.errors import DataError, reason_of
 from tfgen.files.regular import regular_file
 from tfgen.generative import seeds_for
@@ -108,7 +109,7 @@ def measure_quality(
     def counted(batches):
         nonlocal done
         for batch in batches:
-            images = batch["images"] if isinstance(batch, dict) else batch
+            images = images_of(batch)
             yield np.asarray(images)
             done += len(images)
             if report is not None:

@@ -207,7 +207,7 @@ class TestMistakes:
         audit = audit_of()
         with pytest.raises(UserError, match="the model takes"):
             audit.run(images[:, :4], labels)
-        with pytest.raises(UserError, match=r"in \[0, 1\]"):
+        with pytest.raises(UserError, match=r"from 0 to 2; expected \[0, 1\]"):
             audit.run(images * 2, labels)
         with pytest.raises(UserError, match="labels came for"):
             audit.run(images, labels[:-1])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import digits, relu_net
 
+from tfgen.errors import DataError
 from tfgen.privacy import SharedNetwork
 from tfgen.privacy.audit import leakage
 
@@ -38,7 +39,7 @@ def test_fourier_distance():
     rolled = np.roll(IMAGES, (2, -3), (1, 2))
     np.testing.assert_allclose(leakage.fourier_distance(IMAGES, rolled), 0, atol=1e-12)
     # A constant added changes one of 144 entries, by its size times the root of 144.
-    found = leakage.fourier_distance(IMAGES, IMAGES + 0.5)
+    found = leakage.fourier_distance(0.5 * IMAGES, 0.5 * IMAGES + 0.5)
     np.testing.assert_allclose(found, 0.5 * 12 / 144, rtol=1e-6)
 
 
@@ -49,6 +50,26 @@ def test_relative_leakage():
     before = leakage.structural_similarity(images, grey)
     want = (1 - before) / np.maximum(np.abs(before), 1e-3)
     np.testing.assert_allclose(leakage.relative_leakage(images, images, grey), want, rtol=1e-4)
+
+
+SCORES = {
+    "psnr_db": leakage.psnr_db,
+    "registered_psnr_db": leakage.registered_psnr_db,
+    "structural_similarity": leakage.structural_similarity,
+    "fourier_distance": leakage.fourier_distance,
+    "relative_leakage": lambda a, b: leakage.relative_leakage(a, b, b[::-1]),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_scale_or_refuse_pixels(name):
+    levels, others = (RNG.integers(0, 256, (3, 12, 12, 3)).astype(np.uint8) for _ in range(2))
+    expected = SCORES[name](levels / 255, others / 255)
+    np.testing.assert_allclose(SCORES[name](levels, others), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(DataError, match="divide by 255"):
+        SCORES[name](levels, others.astype(np.float32))
+    with pytest.raises(DataError, match=r"\(x \+ 1\) / 2"):
+        SCORES[name](levels / 127.5 - 1, others)
 
 
 class TestIdentification:
@@ -96,8 +117,10 @@ class TestFeatureDistance:
         images = digits()[0][:6]
         noise = RNG.standard_normal(images.shape)
         np.testing.assert_array_equal(features.distance(images, images), 0)
-        near = features.distance(images, images + 0.05 * noise)
-        far = features.distance(images, images + 0.5 * noise)
+        near, far = (
+            features.distance(images, np.clip(images + scale * noise, 0, 1))
+            for scale in (0.05, 0.5)
+        )
         assert np.all(near < far)
         assert features.embed(images).shape == (6, 4 * 4 * 32)
         assert all("call" not in vars(layer) for layer in network.model.layers)

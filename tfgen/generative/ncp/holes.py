@@ -86,7 +86,7 @@ def _log_ratios(model, dataset, num_images, num_proposals, seed):
 
     seeds, done, rows = seeds_for(num_images or 10**6, seed), 0, []
     for batch in part_of(dataset, num_images, seed).images:
-        images = images_of(batch)
+        images = model.as_images(images_of(batch))
         rows.append([x.numpy() for x in ask(images, tf.constant(seeds[done : done + len(images)]))])
         done += len(images)
     if not done:

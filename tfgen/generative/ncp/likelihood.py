@@ -32,7 +32,8 @@ def evaluate_refined_likelihood(
 
     Args:
         model: an `NCPVAE` or its frozen form.
-        dataset: iterable of batches `{"images": [B, H, W, C]}`.
+        dataset: iterable of batches `[B, H, W, C]`, of dicts with "images", or of tuples that begin
+            with them.
         num_importance_samples: integer K, posterior samples of every image.
         num_proposals: integer M, prior draws for every Z_k(z_<k).
         num_images: integer, only so many, drawn at random by `seed`; None takes all.
@@ -53,7 +54,7 @@ def evaluate_refined_likelihood(
     done, gap = 0, 0.0
     seeds = seeds_for(num_images or 10**6, seed)
     for batch in part_of(dataset, num_images, seed).images:
-        images = images_of(batch)
+        images = frozen.as_images(images_of(batch))
         own = seeds[done : done + len(images)]
         rows = [
             score(images, tf.constant(own ^ (k * SAMPLE_STRIDE)))

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.training.averages import averaged_weights
+from tfgen.training.given import checked
 
 
 class HeldOutSelection(keras.callbacks.Callback):
@@ -55,8 +56,11 @@ class HeldOutSelection(keras.callbacks.Callback):
         """Means of `evaluation_logs` over the held-out images."""
         if self._step is None:
             self._step = tf.function(
-                self.model.evaluation_logs, reduce_retracing=True, autograph=False
+                lambda batch: self.model.evaluation_logs(self.model.batch_of(batch)),
+                reduce_retracing=True,
+                autograph=False,
             )
+            self.dataset = checked(self.dataset, self.model.as_images)
         sums, done = {}, 0
         for batch in self.dataset:
             logs = self._step(batch)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfgen.data.doors import as_images, takes_images
+from tfgen.data.doors import takes_images
+from tfgen.data.ranges import as_intensities
 from tfgen.distributions import ClampedNormal, ResidualNormal
 from tfgen.generative.base import NoiseSpec, batch_size_of
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
@@ -57,7 +58,7 @@ class NVAEInference(LatentGenerator):
 
     def as_images(self, images, where="the array of images"):
         """Images as float32 in [0, 1], padded or not; see `tfgen.data.doors`."""
-        images = as_images(images, where=where)
+        images = as_intensities(images, where)
         self.image_decoder.check(images)
         return images
 

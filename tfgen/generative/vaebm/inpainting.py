@@ -36,19 +36,12 @@ def inpaint(
         `[B, H, W, C]`: seen pixels as given, hidden ones from the decoder's mean.
 
     Raises:
-        DataError: the shapes do not fit.
+        DataError: the shapes do not fit, or seen pixels are out of range.
     """
-    images = tf.cast(images, tf.float32)
-    mask = tf.cast(mask, tf.float32)
-    shape = tuple(model.image_shape)
-    if tuple(images.shape[1:]) != shape:
-        raise DataError(f"images have shape {tuple(images.shape)}; expected [batch, *{shape}]")
-    try:
-        mask = tf.broadcast_to(mask, tf.shape(images))
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise DataError(
-            f"the mask has shape {tuple(mask.shape)}, the images {tuple(images.shape)}"
-        ) from error
+    images = tf.convert_to_tensor(images)
+    mask = _broadcast(mask, images)
+    # Hidden pixels may be anything.
+    images = model.as_images(tf.where(mask != 0.0, images, tf.zeros_like(images)))
     ready = model.ready()
     space = NoiseSpace(ready.vae, smoothing=model.smoothing)
 
@@ -66,3 +59,14 @@ def inpaint(
         num_adaptation_steps=num_steps // 2,
     ).state
     return mask * images + (1.0 - mask) * space.mean(end)
+
+
+def _broadcast(mask, images) -> tf.Tensor:
+    """The mask as float32, shaped like the images."""
+    try:
+        return tf.broadcast_to(tf.cast(mask, tf.float32), tf.shape(images))
+    except (tf.errors.InvalidArgumentError, ValueError) as error:
+        raise DataError(
+            f"the mask has shape {tuple(tf.shape(mask))}; expected what broadcasts to the images' "
+            f"{tuple(images.shape)}"
+        ) from error

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfgen
+from tfgen.data.doors import as_images
 from tfgen.errors import UserError
 from tfgen.privacy.attack.inversion import GradientInversion, Inversion
 from tfgen.privacy.attack.settings import attack_settings
@@ -309,17 +310,12 @@ class GradientAudit:
         return Path(workdir) / f"{digest.hexdigest()[:16]}.safetensors"
 
     def _checked(self, images, labels):
-        images, labels = np.asarray(images), np.asarray(labels)
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
-        images = images.astype(np.float32)
+        images, labels = as_images(images).numpy(), np.asarray(labels)
         if images.shape[1:] != self.network.image_shape:
             raise UserError(
                 f"the images have shape {images.shape[1:]}; the model takes "
                 f"{self.network.image_shape}"
             )
-        if not np.all(np.isfinite(images)) or images.min() < 0 or images.max() > 1:
-            raise UserError("the images are not all finite and in [0, 1]; scale them first")
         if labels.shape != images.shape[:1]:
             raise UserError(f"{labels.shape} labels came for {len(images)} images")
         self.network.one_hot(labels)

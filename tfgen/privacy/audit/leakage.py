@@ -9,6 +9,7 @@ import numpy as np
 import scipy.optimize
 import tensorflow as tf
 
+from tfgen.data.doors import as_images
 from tfgen.metrics import ssim
 from tfgen.privacy.attack.registration import register
 from tfgen.privacy.network.forward import layers_of, replaced_calls
@@ -35,21 +36,19 @@ def match(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 
 def psnr_db(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio, `[K]` in decibel, at most 120: means stay finite."""
-    error = np.mean(np.square(_float64(originals) - _float64(reconstructions)), axis=(1, 2, 3))
+    error = np.mean(np.square(_pixels(originals) - _pixels(reconstructions)), axis=(1, 2, 3))
     return np.minimum(PSNR_CAP_DB, -10.0 * np.log10(np.maximum(error, 1e-300)))
 
 
 def registered_psnr_db(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """PSNR after shifting, and if need be mirroring, each reconstruction to its original."""
-    moved = register(
-        tf.constant(reconstructions, tf.float32), tf.constant(originals, tf.float32)
-    ).numpy()
+    moved = register(as_images(reconstructions), as_images(originals)).numpy()
     return psnr_db(originals, moved)
 
 
 def structural_similarity(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """SSIM, `[K]`; 1 is equal."""
-    return ssim(tf.constant(originals), tf.constant(reconstructions)).numpy().astype(np.float64)
+    return ssim(originals, reconstructions).numpy().astype(np.float64)
 
 
 def fourier_distance(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -58,7 +57,7 @@ def fourier_distance(originals: np.ndarray, reconstructions: np.ndarray) -> np.n
     Blind to cyclic shifts. (The paper's FFT_2D is not defined in public; this is our definition.)
     """
     spectra = [
-        np.abs(np.fft.fft2(_float64(x), axes=(1, 2), norm="ortho"))
+        np.abs(np.fft.fft2(_pixels(x), axes=(1, 2), norm="ortho"))
         for x in (originals, reconstructions)
     ]
     return np.mean(np.abs(spectra[0] - spectra[1]), axis=(1, 2, 3))
@@ -128,7 +127,7 @@ class FeatureDistance:
         return np.concatenate(pooled).astype(np.float64)
 
     def _maps(self, images):
-        found = self._compiled(tf.constant(images, tf.float32))
+        found = self._compiled(as_images(images))
         return [x.numpy().astype(np.float64) for x in found]
 
     def _activations(self, images):
@@ -181,6 +180,10 @@ def _unit(x):
     x = x - x.mean(axis=1, keepdims=True)
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return np.where(length > CONSTANT * size, x / np.maximum(length, 1e-300), 0.0)
+
+
+def _pixels(images) -> np.ndarray:
+    return as_images(images).numpy().astype(np.float64)
 
 
 def _float64(x):

@@ -72,7 +72,7 @@ class Scorer:
             prior: what it restores without the gradient.
         """
         size = len(batch.indices)
-        restored, alone = (_filled(x.images, size) for x in (found, prior))
+        restored, alone = (_filled(_shown(x.images), size) for x in (found, prior))
         comparison = chance.Comparison(restored, self.gallery, len(found.images))
         overlaps = self.protocol.other_label_overlaps(
             self.labels, batch, found.labels, chance.NUM_LABEL_BATCHES
@@ -136,6 +136,11 @@ class Scorer:
         if key not in self._others:
             self._others[key] = self.protocol.other_batches(self.labels, batch, chance.NUM_BATCHES)
         return self._others[key]
+
+
+def _shown(images: np.ndarray) -> np.ndarray:
+    """Images as anybody would show them: an attack may leave [0, 1], which only does it harm."""
+    return np.clip(images, 0.0, 1.0)
 
 
 def num_restored_labels(labels: np.ndarray, restored: np.ndarray) -> int:
