@@ -93,8 +93,7 @@ class CheckpointManager:
             return path
         variables = _variables(model)
         tensors = {name: np.asarray(variable.numpy()) for name, variable in variables.items()}
-        weights = {name: tensors[name] for name in _weights(model)}
-        _refuse_non_finite(path, weights, "nothing was saved")
+        _refuse_non_finite(path, _model_part(tensors), _weights(model), "nothing was saved")
         self._write(path, tensors, {"extra": dict(extra or {}), "averages": _averages(model)})
         return path
 
@@ -243,10 +242,18 @@ def _reason(path, error) -> str:
     return str(error)
 
 
-def _refuse_non_finite(path, tensors, outcome="it cannot be used"):
-    """Training that went beyond repair is not kept, nor taken up as if it were a model."""
+def _model_part(tensors):
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("training/")}
+
+
+def _refuse_non_finite(path, tensors, trained, outcome="it cannot be used"):
+    """Training that went beyond repair is not kept, nor taken up as if it were a model.
+
+    What is not trained may hold an infinity, such as a mask's, but nothing may be NaN.
+    """
     for name, tensor in tensors.items():
-        if not np.all(np.isfinite(tensor)):
+        bad = ~np.isfinite(tensor) if name in trained else np.isnan(tensor)
+        if np.any(bad):
             raise CheckpointError(
                 f"{path}: {name.partition('/')[2]} is not finite, so {outcome}. Lower the learning "
                 "rate, and start again from an earlier checkpoint or from scratch."
@@ -269,7 +276,8 @@ def _assign(path, variables, tensors, finite):
         raise CheckpointError(
             f"{path} belongs to another model: {'; '.join(differences[:2])}{more}."
         )
-    _refuse_non_finite(path, {name: tensors[partners[name]] for name in finite})
+    present = {name: tensors[partners[name]] for name in variables}
+    _refuse_non_finite(path, _model_part(present), finite)
     for name, variable in variables.items():
         variable.assign(tensors[partners[name]])
 
