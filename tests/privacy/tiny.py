@@ -1,5 +1,6 @@
 """A network of a few hundred weights and the digits that tests invert."""
 
+import contextlib
 import functools
 
 import keras
@@ -49,6 +50,18 @@ def smooth_batch_norm_net(seed: int = 0) -> keras.Model:
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv_{filters}")(x)
         x = layers.Activation("softplus")(layers.BatchNormalization(momentum=0.9)(x))
     return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
+
+
+@contextlib.contextmanager
+def float64():
+    """Within, layers and losses of Keras are float64."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 def threat_model(**changes) -> ThreatModel:

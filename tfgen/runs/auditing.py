@@ -190,7 +190,8 @@ class Auditing:
             raise DataError(f"{section['name']!r} has no labels, which gradients of a loss need")
         # Pictures without labels: any will do for a network with random weights.
         rng = np.random.default_rng(self.config["audit"]["seed"])
-        return images, rng.permutation(section["num_classes"])[np.arange(len(images))]
+        classes = rng.permutation(section["num_classes"])
+        return images, np.resize(classes, len(images))  # again from the first, where they run out
 
     def _model(self):
         section = self.config["model"]

@@ -6,7 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import PLAIN, digits, distinct_batch, relu_net, smooth_batch_norm_net, threat_model
+from tiny import (
+    PLAIN,
+    digits,
+    distinct_batch,
+    float64,
+    relu_net,
+    smooth_batch_norm_net,
+    threat_model,
+)
 
 from tfgen.errors import CheckpointError, ConfigError, UserError
 from tfgen.files.tensor_file import read_tensors, write_tensors
@@ -17,7 +25,7 @@ from tfgen.privacy import (
     SharedNetwork,
     build_classifier,
 )
-from tfgen.privacy.attack.inversion import _stride
+from tfgen.privacy.attack.descent import _stride
 from tfgen.privacy.attack.learning_rate import learning_rate_of
 from tfgen.privacy.attack.optimization import Optimization
 from tfgen.privacy.attack.resumption import save_state
@@ -91,17 +99,13 @@ class TestObjective:
 
     @pytest.mark.parametrize("mode", ["eval", "train"])
     def test_derivative_is_that_of_central_differences(self, mode):
-        # float64 throughout: a network of that dtype, and L_grad by hand.
+        # float64 throughout: of the network, and of Keras' losses.
         images, labels = distinct_batch(2)
-        keras.config.set_dtype_policy("float64")
-        try:
+        with float64():
             model = smooth_batch_norm_net()
-        finally:
-            keras.config.set_dtype_policy("float32")
-        variables = [v.value for v in model.trainable_variables]
-        # Keras' losses compute in float32.
-        loss = tf.nn.softmax_cross_entropy_with_logits
-        network = SharedNetwork(model, loss, batch_norm_mode=mode)
+            variables = [v.value for v in model.trainable_variables]
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+            network = SharedNetwork(model, loss, batch_norm_mode=mode)
         one_hot = tf.one_hot(labels, 10, dtype=tf.float64)
 
         def gradients(x):
@@ -450,7 +454,8 @@ class TestMistakes:
 
     def test_a_loss_that_cannot_be_differentiated(self):
         def opaque(labels, outputs):
-            return tf.numpy_function(lambda x: x.max(axis=1), [outputs], tf.float32)
+            largest = tf.numpy_function(lambda x: x.max(axis=1), [outputs], tf.float32)
+            return tf.ensure_shape(largest, outputs.shape[:1])
 
         attack = GradientInversion(relu_net(), opaque, threat_model=threat_model(), **SHORT)
         with pytest.raises(UserError, match="cannot be differentiated by any weight"):

@@ -10,11 +10,11 @@ that class n is in the batch (Yin et al., 2021, arXiv:2104.07586, section 3.2). 
 features x classes. Everything here is float64 NumPy: the arrays are small and signs matter.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tfgen.errors import UserError
+from tfgen.privacy.attack.separation import separable_classes
+from tfgen.privacy.network.residual import sigmoid, softmax
 
 # Of the assumption that a network's mean output is uniform, beside one equation of the counts.
 _PRIOR_WEIGHT = 0.6
@@ -28,6 +28,8 @@ def restore_labels(
     *,
     kernel: np.ndarray | None = None,
     bias: np.ndarray | None = None,
+    signed_features: bool = False,
+    link: str = "softmax",
 ) -> np.ndarray:
     """The labels of a batch of known size, in ascending order.
 
@@ -44,6 +46,9 @@ def restore_labels(
       class c; the head turns them into outputs, with which the same identity becomes a linear
       system for the counts. Needs `kernel`, and `bias` if the head has one.
 
+    Where features have both signs, negative entries of G prove nothing. Then the signs of b do, and
+    "min" and "sum" go by b; without b they begin with `separable_classes`.
+
     Args:
         kernel_gradient: G, `[M, N]`: features x classes.
         bias_gradient: b, `[N]`; None where the head has no bias, which leaves "min" and "sum".
@@ -51,6 +56,8 @@ def restore_labels(
         method: one of `LABEL_METHODS`.
         kernel: values of the head's kernel, `[M, N]`.
         bias: values of the head's bias, `[N]`.
+        signed_features: whether features can be negative.
+        link: "softmax", or "sigmoid" for heads trained class by class.
 
     Returns:
         int64 `[K]`, ascending: the order of images in a batch leaves no trace in a mean gradient.
@@ -73,6 +80,8 @@ def restore_labels(
                 f"for and there are {num_classes} classes; use 'instance', 'bias' or 'uniform'"
             )
         score = gradient.min(axis=0) if method == "min" else gradient.sum(axis=0)
+        if signed_features:
+            score = _score_of_signed(gradient, bias_gradient, score)
         return np.sort(np.argsort(score, kind="stable")[:batch_size])
     if bias_gradient is None:
         raise UserError(
@@ -86,14 +95,23 @@ def restore_labels(
                 f"{None if kernel is None else np.shape(kernel)}"
             )
         bias = np.zeros(num_classes) if bias is None else np.asarray(bias, np.float64)
-        counts = _instance_counts(gradient, bias_gradient, batch_size, kernel, bias)
+        present = present_classes(gradient, bias_gradient, signed_features=signed_features)
+        counts = _instance_counts(gradient, bias_gradient, batch_size, kernel, bias, present, link)
+    elif method == "bias":
+        counts = _bias_counts(bias_gradient, batch_size)
     else:
-        counts = _COUNTING[method](bias_gradient, batch_size)
+        counts = round_to_total(
+            batch_size * (_usual(link, num_classes) - bias_gradient), batch_size
+        )
     return np.repeat(np.arange(num_classes), counts)
 
 
 def present_classes(
-    kernel_gradient: np.ndarray, bias_gradient: np.ndarray | None = None, tolerance: float = 0.0
+    kernel_gradient: np.ndarray,
+    bias_gradient: np.ndarray | None = None,
+    tolerance: float = 0.0,
+    *,
+    signed_features: bool = False,
 ) -> np.ndarray:
     """Classes that the gradient proves to be in the batch, ascending.
 
@@ -101,11 +119,17 @@ def present_classes(
     repeats and no image hides another.
 
     Args:
-        kernel_gradient: `[M, N]`; features must not be negative.
+        kernel_gradient: `[M, N]`.
         bias_gradient: `[N]`, or None.
         tolerance: how far below zero counts, relative to the largest magnitude.
+        signed_features: whether features can be negative: then only b proves a class by its sign,
+            and without b it takes `separable_classes`.
     """
     gradient, bias_gradient = _checked(kernel_gradient, bias_gradient)
+    if signed_features:
+        if bias_gradient is None:
+            return separable_classes(gradient)
+        return np.flatnonzero(bias_gradient < -tolerance * np.abs(bias_gradient).max())
     found = gradient.min(axis=0) < -tolerance * np.abs(gradient).max()
     if bias_gradient is not None:
         found |= bias_gradient < -tolerance * np.abs(bias_gradient).max()
@@ -135,13 +159,22 @@ def _bias_counts(b, batch_size):
     return counts
 
 
-def _uniform_counts(b, batch_size):
-    return round_to_total(batch_size * (1.0 / len(b) - b), batch_size)
+def _score_of_signed(gradient, b, score):
+    """What ranks classes by evidence where features have both signs; smallest first."""
+    if b is not None:
+        return b
+    score = score / (np.abs(score).max() or 1.0)
+    score[separable_classes(gradient)] -= 2.0
+    return score
 
 
-def _instance_counts(gradient, b, batch_size, kernel, bias):
+def _usual(link, num_classes):
+    """The mean output of a network that knows nothing."""
+    return 0.5 if link == "sigmoid" else 1.0 / num_classes
+
+
+def _instance_counts(gradient, b, batch_size, kernel, bias, present, link):
     """iLRG: outputs at the features each present class shows, then least squares for counts."""
-    present = present_classes(gradient, b)
     if not len(present) or not np.any(b):
         return _bias_counts(b, batch_size)
     # G[:, c] / b[c] shows the features of class c, unless the images of other classes cancel its
@@ -149,10 +182,11 @@ def _instance_counts(gradient, b, batch_size, kernel, bias):
     common = gradient @ b / (b @ b)
     doubt = (0.3 / batch_size) ** 2
     features = (gradient * b + doubt * common[:, None]) / (b * b + doubt)
-    outputs = _softmax(features[:, present].T @ kernel + bias)
+    outputs = (sigmoid if link == "sigmoid" else softmax)(features[:, present].T @ kernel + bias)
     # sum_j p_j[i] n_j - n_i = K b_i for every class i, and sum_j n_j = K. The surer the network,
-    # the nearer this comes to 0 = 0; what it leaves open is decided by mean p = 1/N.
-    rows, prior = np.arange(len(present)), batch_size * np.maximum(1.0 / len(b) - b, 0.0)
+    # the nearer this comes to 0 = 0; what it leaves open is decided by a mean p of ignorance.
+    usual = _usual(link, len(b))
+    rows, prior = np.arange(len(present)), batch_size * np.maximum(usual - b, 0.0)
     system = outputs.T.copy()
     system[present, rows] -= 1.0
     system = np.vstack([system, np.ones(len(present)), _PRIOR_WEIGHT * np.eye(len(present))])
@@ -183,11 +217,6 @@ def round_to_total(values: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
-def _softmax(x):
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
 def _checked(kernel_gradient, bias_gradient):
     gradient = np.asarray(kernel_gradient, np.float64)
     if gradient.ndim != 2:
@@ -207,5 +236,4 @@ def _checked(kernel_gradient, bias_gradient):
     return gradient, bias_gradient
 
 
-_COUNTING: dict[str, Callable] = {"bias": _bias_counts, "uniform": _uniform_counts}
 LABEL_METHODS = ("min", "sum", "bias", "uniform", "instance")

@@ -48,13 +48,14 @@ class Optimization:
         """Noise, the same for a seed whichever others run beside it."""
         s = self.settings
         batch_size, shape = evidence.labels.shape[0], self.network.image_shape
-        noise = _normal(evidence.seeds, _INITIAL, 0, [batch_size, *shape])
+        dtype = self.network.dtype
+        noise = _normal(evidence.seeds, _INITIAL, 0, [batch_size, *shape], dtype)
         images = self.network.normalize(s.initial_mean + s.initial_std * noise)
         values = [self._clip(images) if s.clip else images]
         if self.optimize_labels:
-            values.append(_normal(evidence.seeds, _INITIAL, 1, evidence.labels.shape))
+            values.append(_normal(evidence.seeds, _INITIAL, 1, evidence.labels.shape, dtype))
         zeros = [tf.zeros_like(v) for v in values]
-        terms = tf.zeros([len(TERMS), evidence.seeds.shape[0]])
+        terms = tf.zeros([len(TERMS), evidence.seeds.shape[0]], dtype)
         return State(tf.constant(0), values, zeros, zeros, tf.zeros_like(values[0][0]), terms)
 
     def _run(self, state: State, evidence: Evidence, until: tf.Tensor) -> State:
@@ -70,7 +71,8 @@ class Optimization:
         """The terms of every seed, `[len(TERMS), G]`, without random augmentation."""
         columns = []
         for g in range(evidence.seeds.shape[0]):
-            terms = self._objective([v[g] for v in state.values], evidence, state)
+            values = [v[g] for v in state.values]
+            terms = self._objective(values, evidence, state, evidence.seeds[g])
             columns.append(tf.stack([terms[name] for name in TERMS]))
         return tf.stack(columns, axis=1)
 
@@ -78,13 +80,13 @@ class Optimization:
         """Objective of one seed's values, and its gradient, for optimisers outside."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            total = self._objective(values, evidence, state)["total"]
+            total = self._objective(values, evidence, state, evidence.seeds[0])["total"]
         gradients = _gradient(tape, total, values)
         return total, [tf.zeros_like(v) if d is None else d for d, v in zip(gradients, values)]
 
     def _step(self, state: State, evidence: Evidence) -> State:
         gradients, terms = self._derivative(state, evidence)
-        rate = self.learning_rate(state.step)
+        rate = tf.cast(self.learning_rate(state.step), self.network.dtype)
         values, means, squares = [], [], []
         for value, mean, square, gradient in zip(
             state.values, state.means, state.squares, gradients
@@ -100,16 +102,16 @@ class Optimization:
 
     def _adam(self, step, rate, value, mean, square, gradient):
         """Kingma & Ba, 2015, algorithm 1."""
-        s, t = self.settings, tf.cast(step + 1, tf.float32)
+        s, t = self.settings, tf.cast(step + 1, value.dtype)
         mean = s.beta_1 * mean + (1 - s.beta_1) * gradient
         square = s.beta_2 * square + (1 - s.beta_2) * tf.square(gradient)
-        root = tf.sqrt(square / (1 - tf.pow(s.beta_2, t))) + s.epsilon
-        return value - rate / (1 - tf.pow(s.beta_1, t)) * mean / root, mean, square
+        root = tf.sqrt(square / (1 - s.beta_2**t)) + s.epsilon
+        return value - rate / (1 - s.beta_1**t) * mean / root, mean, square
 
     def _perturb_and_clip(self, images, seeds, step, rate):
         """Langevin noise on the pixels themselves, in units of the learning rate; then the box."""
         if self.settings.noise:
-            eta = _normal(seeds, _NOISE, step, images.shape[1:])
+            eta = _normal(seeds, _NOISE, step, images.shape[1:], images.dtype)
             images += rate * self.settings.noise * eta
         return self._clip(images) if self.settings.clip else images
 
@@ -128,7 +130,7 @@ class Optimization:
             augmentation = self._augmentation(evidence.seeds[g], state.step)
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(values)
-                terms = self._objective(values, evidence, state, augmentation)
+                terms = self._objective(values, evidence, state, evidence.seeds[g], augmentation)
             if g == 0 and self.settings.gradient_weight:
                 # Only while tracing: what is not used is not computed.
                 _check_connected(_gradient(tape, terms["gradient"], values))
@@ -137,14 +139,18 @@ class Optimization:
             columns.append(tf.stack([terms[name] for name in TERMS]))
         return [tf.stack(seeds) for seeds in zip(*found)], tf.stack(columns, axis=1)
 
-    def _objective(self, values, evidence, state, augment=lambda x: x):
+    def _objective(self, values, evidence, state, seed, augment=lambda x: x):
         """All terms of one seed by name; "total" is their weighted sum."""
         s, images = self.settings, values[0]
         labels = tf.nn.softmax(values[1]) if self.optimize_labels else evidence.labels
-        zero = tf.constant(0.0)
+        # The client's dropout masks are not known: the candidates have others in every step.
+        masks = tf.stack([3 * seed + _JITTER, state.step]) + tf.constant([0, 1 << 25])
+        zero = tf.zeros([], images.dtype)
         terms = dict.fromkeys(TERMS[1:], zero)
         if s.gradient_weight:
-            loss, gradients, statistics = self.network.compute(augment(images), labels)
+            loss, gradients, statistics = self.network.compute(
+                augment(images), labels, masks, evidence.sample_weight
+            )
             terms["gradient"] = gradient_distance(
                 gradients,
                 evidence.gradients,
@@ -154,19 +160,21 @@ class Optimization:
                 s.fit_scale,
             )
         elif s.label_weight or evidence.statistics:
-            loss, statistics = self.network.forward(augment(images), labels)
+            loss, statistics = self.network.forward(
+                augment(images), labels, masks, evidence.sample_weight
+            )
         if s.batch_norm_weight and evidence.statistics:
             terms["batch_norm"] = image_priors.batch_norm_distance(
                 statistics, evidence.statistics, s.first_batch_norm_weight
             )
         if s.label_weight:
-            terms["label"] = loss
+            terms["label"] = tf.cast(loss, images.dtype)
         if s.tv_weight:
             terms["tv"] = image_priors.total_variation(images)
         if s.l2_weight:
             terms["l2"] = image_priors.mean_norm(images)
         if s.group != "none":
-            started = tf.cast(state.step >= s.group_start, tf.float32)
+            started = tf.cast(state.step >= s.group_start, images.dtype)
             terms["group"] = started * image_priors.group_distance(images, state.consensus)
         weights = {name: getattr(s, f"{name}_weight") for name in terms}
         total = tf.add_n([weights[name] * value for name, value in terms.items()])
@@ -220,10 +228,10 @@ def _layer_weights(network, by_path):
     return [float(by_path.get(path, 1.0)) for path in paths]
 
 
-def _normal(seeds, stream, step, shape):
+def _normal(seeds, stream, step, shape, dtype):
     """Standard normal `[G, *shape]`: of every seed its own, whatever the others."""
     draws = [
-        tf.random.stateless_normal(shape, tf.stack([3 * seed + stream, step]))
+        tf.random.stateless_normal(shape, tf.stack([3 * seed + stream, step]), dtype=dtype)
         for seed in tf.unstack(seeds)
     ]
     return tf.stack(draws)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,9 +95,12 @@ class AttackSettings:
             value, expected = getattr(self, field), ", ".join(map(repr, allowed))
             if value not in allowed:
                 raise ConfigError(f"{field} is {value!r}; expected one of {expected}")
-        for field in ("num_steps", "num_seeds", "group_period"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 1")
+        for field, least in _WHOLE.items():
+            value = getattr(self, field)
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise ConfigError(
+                    f"{field} is {value!r}; expected a whole number of at least {least}"
+                )
         for field in _NOT_NEGATIVE:
             if not 0 <= getattr(self, field) < float("inf"):
                 raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 0")
@@ -132,6 +136,8 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "label_method": LABEL_METHODS,
 }
+# Whole numbers, and the smallest that each may be.
+_WHOLE = dict(num_steps=1, num_seeds=1, group_period=1, group_start=0, warmup_steps=0, jitter=0)
 _NOT_NEGATIVE = (
     "gradient_weight",
     "tv_weight",
@@ -140,10 +146,7 @@ _NOT_NEGATIVE = (
     "first_batch_norm_weight",
     "label_weight",
     "group_weight",
-    "group_start",
-    "warmup_steps",
     "noise",
-    "jitter",
     "initial_std",
 )
 

@@ -20,6 +20,7 @@ class Evidence(NamedTuple):
         statistics: known batch-norm statistics, or empty.
         masks: where the gradient says something, or empty: everywhere.
         seeds: int32 `[G]`.
+        sample_weight: `[K]`, the client's factors on the loss of each image, or None.
     """
 
     gradients: Sequence[tf.Tensor]
@@ -27,6 +28,7 @@ class Evidence(NamedTuple):
     statistics: Sequence[Statistics]
     masks: Sequence[tf.Tensor]
     seeds: tf.Tensor
+    sample_weight: tf.Tensor | None = None
 
 
 class State(NamedTuple):

@@ -18,6 +18,8 @@ class ThreatModel:
     Attributes:
         batch_norm_mode: how the client normalised: "eval" with moving averages, so that the images
             of a batch do not meet before the loss, or "train" with the statistics of its batch.
+            Dropout and other layers that draw at random do so in "train" alone; the attacker never
+            knows what the client drew, and draws anew in every step.
         batch_norm_statistics: which statistics the attacker matches: "none"; "moving", the averages
             in the network it was sent; "batch", those of the client's own batch, as synchronised
             batch norm or uploaded moving averages give away.
@@ -46,17 +48,19 @@ class ThreatModel:
         """The fields, as keyword arguments."""
         return dataclasses.asdict(self)
 
-    def describe(self, batch_norm: bool = True) -> list[str]:
+    def describe(self, batch_norm: bool = True, dropout: bool = True) -> list[str]:
         """One sentence for each assumption.
 
         Args:
             batch_norm: whether the network has batch-norm layers to assume anything of.
+            dropout: whether it has layers that draw at random in training.
         """
-        return [
+        sentences = [
             _SENTENCES[field][getattr(self, field)]
             for field in _ALLOWED
             if batch_norm or not field.startswith("batch_norm")
         ]
+        return [*sentences, _DROPOUT[self.batch_norm_mode]] if dropout else sentences
 
 
 _ALLOWED = {
@@ -64,6 +68,13 @@ _ALLOWED = {
     "batch_norm_statistics": BATCH_NORM_STATISTICS,
     "labels": LABELS,
     "batch_size": BATCH_SIZES,
+}
+_DROPOUT = {
+    "eval": "Dropout, where the network has any, was off.",
+    "train": (
+        "Dropout, where the network has any, drew masks at the client that the attacker does not "
+        "know."
+    ),
 }
 _SENTENCES = {
     "batch_norm_mode": {

@@ -220,8 +220,8 @@ class GradientAudit:
 
     def _attack_batch(self, batch, size, defence, scorer, workdir, verbose):
         """Every attack on one released gradient, as they end."""
-        truth = self.network.gradients(batch.images, batch.labels)
         seed = int(np.random.default_rng([self.seed, size, batch.number]).integers(2**31))
+        truth = self.network.gradients(batch.images, batch.labels, seed)
         released = defence.release(self.network, batch.images, batch.labels, seed)
         masks, similarity = defence.masks(released), _cosine(truth, released)
         for name, settings in self.attacks.items():

@@ -97,9 +97,9 @@ class FeatureDistance:
 
     def __init__(self, network: SharedNetwork, num_layers: int = 5):
         self.network = network
-        convolutions = [
-            layer for layer in layers_of(network.model) if isinstance(layer, keras.layers.Conv2D)
-        ]
+        convolutions = network.ordered(
+            [x for x in layers_of(network.model) if isinstance(x, keras.layers.Conv2D)]
+        )
         chosen = np.unique(np.linspace(0, len(convolutions) - 1, num_layers).round().astype(int))
         self._layers = [convolutions[i] for i in chosen] if convolutions else []
         self.name = f"activations of {network.model.name}: " + (

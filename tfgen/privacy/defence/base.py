@@ -46,14 +46,14 @@ class NoDefence:
 
         Args:
             network: whose gradient.
-            images: `[K, H, W, C]` in [0, 1].
-            labels: `[K]`.
-            seed: of the defence's noise.
+            images: `[K, H, W, C]`, float in [0, 1] or uint8.
+            labels: class indices `[K]` or `[K, 1]`, or rows `[K, N]`.
+            seed: of the defence's noise, and of the client's dropout masks.
 
         Returns:
             One tensor for each trainable variable.
         """
-        return self.transform(network.gradients(images, labels), seed)
+        return self.transform(network.gradients(images, labels, seed), seed)
 
     def transform(self, gradients: Sequence[tf.Tensor], seed: int = 0) -> list[tf.Tensor]:
         """The defence of an already averaged gradient."""

@@ -37,7 +37,7 @@ class TopKPruning(NoDefence):
         return f"Of every tensor the largest {self.keep_fraction:.3g} of the entries are shared."
 
     def masks(self, released):
-        return [tf.cast(g != 0, tf.float32) for g in released]
+        return [tf.cast(g != 0, g.dtype) for g in released]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Quantization(NoDefence):
         for index, gradient in enumerate(gradients):
             step = tf.reduce_max(tf.abs(gradient)) / levels
             step = tf.where(step > 0, step, 1.0)
-            dither = tf.random.stateless_uniform(gradient.shape, [seed, index])
+            dither = tf.random.stateless_uniform(
+                gradient.shape, [seed, index], dtype=gradient.dtype
+            )
             result.append(tf.floor(gradient / step + dither) * step)
         return result

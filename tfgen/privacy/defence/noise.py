@@ -95,7 +95,8 @@ class DPSGD(NoDefence):
 
     def release(self, network, images, labels, seed=0):
         self.check(network)
-        clipped = [self.clip(example) for example in network.per_example_gradients(images, labels)]
+        examples = network.per_example_gradients(images, labels, seed)
+        clipped = [self.clip(example) for example in examples]
         total = [tf.add_n(parts) for parts in zip(*clipped)]
         noisy = _add_noise(total, self.noise_multiplier * self.clip_norm, seed)
         return [g / len(images) for g in noisy]
@@ -124,6 +125,6 @@ def _global_norm(gradients):
 
 def _add_noise(gradients, std, seed):
     return [
-        g + std * tf.random.stateless_normal(g.shape, [seed, index])
+        g + std * tf.random.stateless_normal(g.shape, [seed, index], dtype=g.dtype)
         for index, g in enumerate(gradients)
     ]

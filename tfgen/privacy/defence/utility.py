@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.privacy.defence.base import NoDefence
+from tfgen.privacy.network.inputs import as_images
+from tfgen.privacy.network.labels import likeliest
 from tfgen.privacy.network.shared import SharedNetwork
 
 
@@ -22,16 +24,17 @@ def trained_accuracy(
     learning_rate: float = 0.05,
     seed: int = 0,
 ) -> float:
-    """Trains a copy of the network with plain SGD on defended gradients; returns its accuracy.
+    """Trains the network with plain SGD on defended gradients; returns its accuracy.
 
-    Every defence sees the same batches. Batch norm keeps its moving averages, as federated clients
-    that freeze it do: the comparison is between defences, not with the best training there is.
+    Afterwards its weights are what they were. Every defence sees the same batches. Batch norm keeps
+    its moving averages and nothing is dropped, as with federated clients that freeze both: the
+    comparison is between defences, not with the best training there is.
 
     Args:
-        network: whose model is copied, weights included.
+        network: whose model is trained from its present weights.
         defence: what gradients pass through.
-        images: to train on, `[N, H, W, C]` in [0, 1].
-        labels: `[N]`.
+        images: to train on, `[N, H, W, C]`, float in [0, 1] or uint8.
+        labels: class indices `[N]` or `[N, 1]`, or rows `[N, C]`.
         test_images: to count right answers on.
         test_labels: theirs.
         batch_size: of every step, times the defence's own factor.
@@ -41,26 +44,32 @@ def trained_accuracy(
 
     Returns:
         Share of the test images that are classified right.
+
+    Raises:
+        UserError: images or labels that do not fit the network or each other.
     """
-    model = keras.models.clone_model(network.model)
-    model.set_weights(network.model.get_weights())
-    copy = SharedNetwork(
-        model,
-        network.loss,
-        batch_norm_mode="eval",
-        pixel_mean=network.pixel_mean,
-        pixel_std=network.pixel_std,
+    network = network.in_mode("eval")
+    images, test_images = (as_images(x, network.image_shape) for x in (images, test_images))
+    targets = network.one_hot(labels, len(images)).numpy()
+    classes = likeliest(network.one_hot(test_labels, len(test_images)))
+    variables, optimizer = network.variables, keras.optimizers.SGD(learning_rate)
+    rng, before = np.random.default_rng(seed), [v.numpy() for v in variables]
+    try:
+        for step in range(num_steps):
+            stopping.check()
+            chosen = rng.integers(0, len(images), batch_size * defence.batch_factor)
+            released = defence.release(network, images[chosen], targets[chosen], seed=seed + step)
+            optimizer.apply(released, variables)
+        return float(np.mean(_predicted(network, test_images) == classes))
+    finally:
+        for variable, value in zip(variables, before):
+            variable.assign(value)
+
+
+def _predicted(network, images):
+    """The class of every image; of one output, whether it is above one half."""
+    predict = tf.function(
+        lambda x: network.model(network.normalize(x), training=False), autograph=False
     )
-    optimizer = keras.optimizers.SGD(learning_rate)
-    rng = np.random.default_rng(seed)
-    for step in range(num_steps):
-        stopping.check()
-        chosen = rng.integers(0, len(images), batch_size * defence.batch_factor)
-        released = defence.release(copy, images[chosen], labels[chosen], seed=seed + step)
-        optimizer.apply(released, model.trainable_variables)
-    right = []
-    predict = tf.function(lambda x: model(copy.normalize(x), training=False), autograph=False)
-    for start in range(0, len(test_images), 250):
-        outputs = predict(tf.constant(test_images[start : start + 250], tf.float32))
-        right.append(np.argmax(outputs, axis=1) == test_labels[start : start + 250])
-    return float(np.mean(np.concatenate(right)))
+    outputs = np.concatenate([predict(images[i : i + 250]) for i in range(0, len(images), 250)])
+    return likeliest(outputs) if network.num_classes > 1 else outputs[:, 0] > 0.5

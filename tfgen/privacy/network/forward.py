@@ -34,11 +34,53 @@ def replaced_calls(calls: Mapping[keras.Layer, Callable]) -> Iterator[None]:
             del layer.call  # on the instance; its class has one as before
 
 
+@contextlib.contextmanager
+def exact_moments() -> Iterator[None]:
+    """Lets every layer that asks TensorFlow for moments get those that differentiate twice.
+
+    Layer, group and instance normalisation, of Keras or of one's own, all call `tf.nn.moments`. It
+    is replaced while a pass is traced, for the whole process: do not trace in two threads.
+    """
+    original = tf.nn.moments
+
+    def replacement(x, axes, shift=None, keepdims=False, name=None):
+        del shift, name
+        x = tf.convert_to_tensor(x)
+        found = moments(at_least_float32(x), axes, keepdims)
+        return tuple(tf.cast(value, x.dtype) for value in found)
+
+    tf.nn.moments = replacement
+    try:
+        yield
+    finally:
+        tf.nn.moments = original
+
+
+def random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states of all generators that layers draw from, dropout above all; `[2]` each."""
+    return [
+        generator.state
+        for layer in [model, *layers_of(model)]
+        for generator in layer._seed_generators
+    ]
+
+
+def redrawn(states: Sequence[keras.Variable], seed: tf.Tensor) -> list[tuple]:
+    """Other values for random states, as `keras.StatelessScope` takes them.
+
+    Args:
+        states: of `random_states`.
+        seed: integers `[2]`; from equal ones come equal values.
+    """
+    shape = [len(states), 2]
+    drawn = tf.random.stateless_uniform(shape, seed, 0, 2**31 - 1, tf.int64)
+    return [(state, tf.cast(row, state.dtype)) for state, row in zip(states, tf.unstack(drawn))]
+
+
 def pure_batch_norms(
     layers: Sequence[keras.Layer],
     training: bool,
     statistics: list[Statistics],
-    met: list | None = None,
 ) -> contextlib.AbstractContextManager:
     """Lets batch-norm layers note the statistics of their input, and write nothing.
 
@@ -48,7 +90,6 @@ def pure_batch_norms(
         layers: the batch-norm layers of a model.
         training: whether layers that are not frozen normalise with the statistics of the batch.
         statistics: takes mean and biased variance of each layer's input, as they are met.
-        met: takes the layers themselves.
     """
 
     def replacement(layer):
@@ -59,8 +100,6 @@ def pure_batch_norms(
             others = [i for i in range(x.shape.rank) if i != axis]
             mean, variance = moments(x, others)
             statistics.append((mean, variance))
-            if met is not None:
-                met.append(layer)
             if not (batch_mode and layer.trainable):
                 mean, variance = (
                     tf.cast(v, x.dtype) for v in (layer.moving_mean, layer.moving_variance)
@@ -76,15 +115,40 @@ def pure_batch_norms(
     return replaced_calls({layer: replacement(layer) for layer in layers})
 
 
-def moments(x: tf.Tensor, axes: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+def ordered(
+    model: keras.Model, layers: Sequence[keras.Layer], inputs: tf.TensorSpec
+) -> list[keras.Layer]:
+    """Layers of a model as its forward pass meets them, which need not be their order in lists.
+
+    Args:
+        model: whose layers.
+        layers: to order; those that are not met are left out.
+        inputs: shape and type of a batch.
+    """
+    met: dict[keras.Layer, None] = {}
+
+    def noting(layer, original):
+        def call(*arguments, **options):
+            met.setdefault(layer)
+            return original(*arguments, **options)
+
+        return call
+
+    with replaced_calls({x: noting(x, x.call) for x in layers}), keras.StatelessScope():
+        call = tf.function(lambda x: model(x, training=False), autograph=False)
+        call.get_concrete_function(inputs)
+    return list(met)
+
+
+def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> Statistics:
     """Mean and biased variance over some axes, differentiable any number of times.
 
     `tf.nn.moments` stops the gradient at the mean inside its variance. The first derivative does
     not notice; the second, which matching gradients needs, is wrong.
     """
     mean = tf.reduce_mean(x, axes, keepdims=True)
-    variance = tf.reduce_mean(tf.square(x - mean), axes)
-    return tf.squeeze(mean, axes), variance
+    variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=keepdims)
+    return mean if keepdims else tf.squeeze(mean, axes), variance
 
 
 def _affine(layer, mean, variance):

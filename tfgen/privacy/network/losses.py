@@ -1,77 +1,211 @@
-"""Cross-entropy whose gradient can itself be differentiated, by images and by labels.
+"""The loss of a client's training step, asked of Keras itself.
 
-`tf.nn.softmax_cross_entropy_with_logits` forgets the labels in its second derivative: attacks that
-optimise labels with it never move them. Keras' own cross-entropies are built on it, so they are
-replaced here by the same values from simpler operations.
+What a client differentiates is `compute_loss` of its model: the loss it was compiled with, reduced
+and weighted as Keras does it, label smoothing, ignored classes, regularisers and whatever layers
+added. Labels go in as the loss takes them, one-hot rows or class indices.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from tfgen.errors import UserError
-from tfgen.privacy.network.forward import layers_of
+from tfgen.privacy.network.cross_entropy import differentiable
+from tfgen.privacy.network.head import Ending
+from tfgen.privacy.network.outputs import LOGITS, PROBABILITIES
 
 
-def cross_entropy(
-    labels: tf.Tensor, outputs: tf.Tensor, from_logits: bool = True, label_smoothing: float = 0.0
-) -> tf.Tensor:
-    """Cross-entropy of each example.
+def loss_of(model: keras.Model, ending: Ending, num_classes: int) -> keras.losses.Loss | None:
+    """The loss of a client that names none.
 
     Args:
-        labels: `[K, N]`, one-hot or soft.
-        outputs: `[K, N]`, logits or probabilities.
-        from_logits: which of the two.
-        label_smoothing: share of each label that is spread over all classes.
+        model: the client's.
+        ending: what stands at the end of the model.
+        num_classes: numbers it returns for an image.
 
     Returns:
-        `[K]`, in nats.
-    """
-    labels = tf.cast(labels, outputs.dtype)
-    labels = labels * (1.0 - label_smoothing) + label_smoothing / outputs.shape[-1]
-    if from_logits:
-        log_probabilities = tf.nn.log_softmax(outputs)
-    else:
-        log_probabilities = tf.math.log(tf.maximum(outputs, keras.config.epsilon()))
-    return -tf.reduce_sum(labels * log_probabilities, axis=-1)
-
-
-def loss_function(
-    loss: keras.losses.Loss | str | Callable | None, model: keras.Model
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss as a function of labels `[K, N]` and outputs `[K, N]`.
-
-    Args:
-        loss: see `SharedNetwork`.
-        model: whose last layer says whether it returns probabilities.
+        None where the model is compiled with one, or computes one itself; else cross-entropy.
 
     Raises:
-        UserError: no loss.
+        UserError: none can be told for sure.
     """
-    if loss is None:
-        last = layers_of(model)[-1]
-        activation = getattr(last, "activation", None)
-        probabilities = (
-            isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax
+    if overrides(model, "compute_loss"):
+        return None
+    if model.compiled and model.loss is not None:
+        if not overrides(model, "train_step"):
+            return None
+        raise UserError(
+            "the model has a train_step of its own, which need not use the loss it is compiled "
+            "with; give the loss that the client trains with"
         )
-        return functools.partial(cross_entropy, from_logits=not probabilities)
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    crossed = keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy
-    if isinstance(loss, crossed):
-        options = loss.get_config()
-        return functools.partial(
-            cross_entropy,
-            from_logits=options["from_logits"],
-            label_smoothing=options.get("label_smoothing", 0.0),
+    if ending.kind not in (LOGITS, PROBABILITIES) or num_classes == 1:
+        raise UserError(
+            "the model is not compiled with a loss, and none can be told from its outputs, which "
+            f"are of kind {ending.kind!r} (operation {ending.outputs.source}); give the loss that "
+            "the client trains with"
         )
-    if loss in (
-        keras.losses.sparse_categorical_crossentropy,
-        keras.losses.categorical_crossentropy,
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=ending.kind == LOGITS)
+
+
+class ClientLoss:
+    """The loss of one step as a function of targets and outputs.
+
+    Args:
+        model: the client's.
+        loss: what it trains with: see `SharedNetwork`; None: what the model is compiled with.
+        num_classes: N, numbers the model returns for an image.
+        image_shape: `(H, W, C)`.
+        class_weight: factors by class index, as `fit` takes them.
+        differentiable_labels: whether its derivative has to know the labels.
+
+    Raises:
+        UserError: no loss, or one that takes neither one-hot labels nor indices.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: keras.losses.Loss | str | Callable | None,
+        num_classes: int,
+        image_shape: tuple[int, ...],
+        class_weight: Mapping[int, float] | None = None,
+        differentiable_labels: bool = False,
     ):
-        return functools.partial(cross_entropy, from_logits=False)
-    if not callable(loss):
-        raise UserError(f"loss is {loss!r}; expected a Keras loss or a function of labels, outputs")
+        self.num_classes = num_classes
+        self.name, asked = _named(loss), loss
+        if loss is None:
+            self.name = _named(model.loss)
+            asked = None if overrides(model, "compute_loss") else model.loss
+        self.ignored = next(filter(None.__ne__, map(_ignored, keras.tree.flatten(asked))), None)
+        self._class_weight = _class_weights(class_weight, num_classes)
+        if asked is None:
+            self._trained = model
+        else:
+            weights = None if loss is not None else model.get_compile_config().get("loss_weights")
+            if differentiable_labels:
+                asked = keras.tree.map_structure(differentiable, asked)
+            self._trained = _Client(model, asked, weights)
+        self.takes_indices = False
+        self._settle_labels(image_shape, differentiable_labels)
+
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+        outputs: tf.Tensor,
+        training: bool,
+        sample_weight: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """What the client differentiates; a scalar unless the loss is not reduced.
+
+        Args:
+            inputs: `[K, H, W, C]`, as the network takes them.
+            targets: `[K, N]`.
+            outputs: what the network returned, `[K, N]`.
+            training: whether it was called for training.
+            sample_weight: `[K]`, or None.
+        """
+        if self._class_weight is not None:
+            weight = tf.gather(self._class_weight, self._classes(targets))
+            sample_weight = weight if sample_weight is None else weight * sample_weight
+        y = self._indices(targets) if self.takes_indices else targets
+        return self._trained.compute_loss(
+            x=inputs, y=y, y_pred=outputs, sample_weight=sample_weight, training=training
+        )
+
+    def _classes(self, targets):
+        """`[K]`, the likeliest class; of one output, 0 or 1."""
+        if self.num_classes == 1:
+            return tf.cast(targets[:, 0] > 0.5, tf.int64)
+        return tf.argmax(targets, axis=-1)
+
+    def _indices(self, targets):
+        indices = self._classes(targets)
+        if self.ignored is None:
+            return indices
+        empty = tf.reduce_sum(targets, axis=-1) == 0
+        return tf.where(empty, tf.constant(self.ignored, indices.dtype), indices)
+
+    def _settle_labels(self, image_shape, differentiable):
+        """Finds out which labels the loss takes, by giving it some."""
+        inputs, first = tf.zeros([2, *image_shape]), None
+        outputs = tf.fill([2, self.num_classes], 1.0 / self.num_classes)
+        targets = tf.one_hot([0, 0], self.num_classes)
+        values = [(v, v.value) for v in self._trained.trainable_variables]
+        for self.takes_indices in (False, True):
+            try:
+                with keras.StatelessScope(values, collect_losses=True):
+                    self(inputs, targets, outputs, False)
+            except Exception as error:  # a loss of the user's may raise anything
+                first = first or error
+                continue
+            if self.takes_indices and differentiable:
+                raise UserError(
+                    f"labels cannot be optimised through the loss {self.name}, which takes class "
+                    "indices; give one that takes one-hot labels"
+                )
+            return
+        raise UserError(
+            f"the loss {self.name} takes neither one-hot labels nor indices of {self.num_classes} "
+            f"classes ({str(first).strip().splitlines()[0]}); give one that does"
+        )
+
+
+class _Client(keras.Model):
+    """A model compiled with a loss, while the model itself stays as it is."""
+
+    def __init__(self, model, loss, loss_weights):
+        super().__init__()
+        self.inner = model
+        if hasattr(model, "output_names"):
+            self.output_names = model.output_names
+        self.compile(loss=loss, loss_weights=loss_weights, jit_compile=False)
+
+
+def overrides(model: keras.Model, method: str) -> bool:
+    """Whether the class of a model replaces a method of `keras.Model`."""
+    return getattr(type(model), method) is not getattr(keras.Model, method)
+
+
+def check_loss(loss):
+    """The loss, or why it can be none.
+
+    Raises:
+        UserError: neither a name nor a function, nor lists or mappings of such.
+    """
+    for leaf in keras.tree.flatten(loss):
+        if not isinstance(leaf, str) and not callable(leaf):
+            raise UserError(
+                f"loss is {loss!r}; expected a Keras loss, its name, or a function of labels and "
+                "outputs"
+            )
     return loss
+
+
+def _ignored(loss):
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return loss.get_config()["ignore_class"]
+    return None
+
+
+def _named(loss) -> str:
+    """A loss in words that tell it from others."""
+    if isinstance(loss, keras.losses.Loss):
+        return f"{type(loss).__name__}({loss.get_config()})"
+    if isinstance(loss, list | tuple | dict):
+        return str(keras.tree.map_structure(_named, loss))
+    return loss if isinstance(loss, str) else getattr(loss, "__qualname__", str(loss))
+
+
+def _class_weights(weights, num_classes):
+    if weights is None:
+        return None
+    classes = range(max(num_classes, 2))
+    for name in weights:
+        if name not in classes:
+            raise UserError(
+                f"class_weight names class {name!r}; expected 0..{classes[-1]}, the classes of "
+                "the network"
+            )
+    return tf.constant([weights.get(c, 1.0) for c in classes], tf.float32)

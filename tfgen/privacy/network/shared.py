@@ -5,51 +5,55 @@ writing to it: not to weights, not to moving averages, not to random states. The
 itself be differentiated by the images.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import contextlib
+import copy
+import functools
+import random
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
-from tfgen.ops.precision import at_least_float32
-from tfgen.privacy.network.forward import Statistics, layers_of, pure_batch_norms
-from tfgen.privacy.network.losses import loss_function
+from tfgen.privacy.network.forward import (
+    Statistics,
+    exact_moments,
+    layers_of,
+    ordered,
+    pure_batch_norms,
+    random_states,
+    redrawn,
+)
+from tfgen.privacy.network.head import Ending, Head, find_head
+from tfgen.privacy.network.inputs import as_images, shapes_of
+from tfgen.privacy.network.labels import as_targets
+from tfgen.privacy.network.losses import ClientLoss, check_loss, loss_of
 from tfgen.privacy.network.self_check import check_kernel_gradients
-
-
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """The last dense layer of a classifier.
-
-    Attributes:
-        layer: the layer.
-        kernel_index: where its kernel `[features, classes]` is among the trainable variables.
-        bias_index: likewise of its bias `[classes]`, or None.
-    """
-
-    layer: keras.Layer
-    kernel_index: int
-    bias_index: int | None
 
 
 class SharedNetwork:
     """The network, loss and mode of batch norm that client and attacker share.
 
     Args:
-        model: a built Keras model from images `[K, H, W, C]` to logits or probabilities `[K, N]`.
+        model: a built Keras model from images `[K, H, W, C]` to one vector `[K, N]` an image.
         loss: a Keras loss or its name, or any function of one-hot labels `[K, N]` and outputs;
-            sparse Keras losses are fine. None: cross-entropy, of probabilities if the model ends
-            in a softmax, else of logits.
+            sparse Keras losses are fine. None: what the model is compiled with, else
+            cross-entropy, of probabilities if the model ends in a softmax, of logits if in a linear
+            layer. Regularisers and losses of layers are part of it, as in training.
         batch_norm_mode: "eval" or "train"; see `ThreatModel`. Frozen batch-norm layers always
             normalise with moving averages, as in Keras.
         pixel_mean: what the client subtracts from images in [0, 1], one number or one a channel.
         pixel_std: what it divides them by afterwards.
+        class_weight: factors on the loss of images by class index, as the client's `fit` takes
+            them; None: all one.
+        differentiable_labels: whether derivatives of the gradient by labels are wanted, for
+            attacks that optimise them.
 
     Raises:
-        UserError: the model has no weights yet, no fixed image shape, or is no classifier; or this
-            machine differentiates it wrongly (`check_kernel_gradients`).
+        UserError: the model has no weights yet, no fixed image shape, or is no classifier; no loss
+            was given and none can be told; or this machine differentiates it wrongly
+            (`check_kernel_gradients`).
     """
 
     def __init__(
@@ -60,69 +64,121 @@ class SharedNetwork:
         batch_norm_mode: str = "eval",
         pixel_mean: float | Sequence[float] = 0.0,
         pixel_std: float | Sequence[float] = 1.0,
+        class_weight: Mapping[int, float] | None = None,
+        differentiable_labels: bool = False,
     ):
         self.model = model
         self.training = batch_norm_mode == "train"
-        self.image_shape, self.num_classes = _shapes(model)
+        self.image_shape, self.num_classes = shapes_of(model)
         self.variables = list(model.trainable_variables)
         if not self.variables:
             raise UserError("the model has no trainable variables; a gradient of it says nothing")
-        self.pixel_mean = tf.constant(pixel_mean, tf.float32)
-        self.pixel_std = tf.constant(pixel_std, tf.float32)
+        double = any(v.dtype == "float64" for v in self.variables)
+        self.dtype = tf.float64 if double else tf.float32
+        self.pixel_mean = tf.constant(pixel_mean, self.dtype)
+        self.pixel_std = tf.constant(pixel_std, self.dtype)
         if not np.all(np.asarray(pixel_std) > 0):
             raise UserError(f"pixel_std is {pixel_std!r}; expected numbers above 0")
         check_kernel_gradients(model)
-        self.loss = loss_function(loss, model)
         self.batch_norms = [
             layer
             for layer in layers_of(model)
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self.head = _find_head(model, self.variables, self.num_classes)
+        self.loss = ClientLoss(
+            model,
+            loss_of(model, self._ending, self.num_classes) if loss is None else check_loss(loss),
+            self.num_classes,
+            self.image_shape,
+            class_weight,
+            differentiable_labels,
+        )
+        self._random_states = random_states(model)
         self._gradients = tf.function(self.compute, autograph=False, reduce_retracing=True)
+
+    @property
+    def draws_at_random(self) -> bool:
+        """Whether a step of training draws at random, as dropout does."""
+        return self.training and bool(self._random_states)
+
+    def in_mode(self, batch_norm_mode: str) -> "SharedNetwork":
+        """The same network and loss in "eval" or "train" mode."""
+        other = copy.copy(self)
+        other.training = batch_norm_mode == "train"
+        other._gradients = tf.function(other.compute, autograph=False, reduce_retracing=True)
+        return other
+
+    @functools.cached_property
+    def head(self) -> Head | None:
+        """The dense layer that computes the classes; None: labels cannot be restored."""
+        return find_head(self._ending, self.variables)
+
+    @property
+    def kind(self) -> str:
+        """Whether the outputs are logits, probabilities, sigmoids or unknown; see `Outputs`."""
+        return self._ending.kind
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
         """Images in [0, 1] as the network takes them."""
-        return (tf.convert_to_tensor(images, tf.float32) - self.pixel_mean) / self.pixel_std
+        images = tf.cast(tf.convert_to_tensor(images), self.dtype)
+        return (images - self.pixel_mean) / self.pixel_std
 
     def denormalize(self, inputs: tf.Tensor) -> tf.Tensor:
         """What the network takes as images in [0, 1]."""
         return inputs * self.pixel_std + self.pixel_mean
 
-    def one_hot(self, labels: np.ndarray) -> tf.Tensor:
-        """Integer labels `[K]` as `[K, N]`; soft labels of that shape stay.
+    def one_hot(self, labels: np.ndarray, num_images: int | None = None) -> tf.Tensor:
+        """Labels in any form as targets `[K, N]`; see `as_targets`.
 
         Raises:
-            UserError: a label that is none of the network's classes.
+            UserError: labels that are none of the network's classes, or not one an image.
         """
-        labels = np.asarray(labels)
-        if labels.ndim == 2:
-            return tf.constant(labels, tf.float32)
-        if labels.size and (labels.min() < 0 or labels.max() >= self.num_classes):
-            wrong = labels[(labels < 0) | (labels >= self.num_classes)][0]
+        targets = as_targets(labels, self.num_classes, num_images, self.loss.ignored)
+        return tf.constant(targets, self.dtype)
+
+    def checked_weights(
+        self, sample_weight: np.ndarray | None, num_images: int
+    ) -> tf.Tensor | None:
+        """Factors on the loss of each image as a tensor `[K]`, or None.
+
+        Raises:
+            UserError: not one number an image.
+        """
+        if sample_weight is None:
+            return None
+        sample_weight = tf.constant(sample_weight, self.dtype)
+        if sample_weight.shape != [num_images]:
             raise UserError(
-                f"label {wrong} is outside 0..{self.num_classes - 1}, the classes of the network; "
-                "give class indices from 0 on"
+                f"sample_weight has shape {tuple(sample_weight.shape)}; expected one number for "
+                f"each of {num_images} images"
             )
-        return tf.one_hot(labels, self.num_classes)
+        return sample_weight
 
     def compute(
-        self, inputs: tf.Tensor, labels: tf.Tensor
+        self,
+        inputs: tf.Tensor,
+        labels: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        sample_weight: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor], list[Statistics]]:
         """One step of a client, as a pure and differentiable function.
 
         Args:
             inputs: `[K, H, W, C]`, normalised.
             labels: `[K, N]`, one-hot or soft.
+            seed: integers `[2]`, of dropout masks in train mode. None: those that the states of
+                the model's generators give, the same in every call.
+            sample_weight: factors on the loss of each image, `[K]`; None: all one.
 
         Returns:
-            The mean loss; its gradient by every trainable variable, float32; the mean and biased
-            variance of the input of every batch-norm layer, in the order of the forward pass.
+            The loss; its gradient by every trainable variable, float32 (float64 of a float64
+            network); the mean and biased variance of the input of every batch-norm layer, in the
+            order of the forward pass.
         """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             weights = [v.value for v in self.variables]
             tape.watch(weights)
-            loss, statistics = self.forward(inputs, labels)
+            loss, statistics = self.forward(inputs, labels, seed, sample_weight)
         gradients = tape.gradient(loss, weights)
         if all(g is None for g in gradients):
             raise UserError(
@@ -131,85 +187,106 @@ class SharedNetwork:
             )
         # A weight that the loss does not reach is shared as zeros.
         gradients = [tf.zeros(v.shape) if g is None else g for g, v in zip(gradients, weights)]
-        return loss, [at_least_float32(g) for g in gradients], statistics
+        return loss, [tf.cast(g, self.dtype) for g in gradients], statistics
 
-    def forward(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, list[Statistics]]:
-        """Mean loss and batch-norm statistics of a batch; see `compute`."""
+    def forward(
+        self,
+        inputs: tf.Tensor,
+        labels: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        sample_weight: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, list[Statistics]]:
+        """Loss and batch-norm statistics of a batch; see `compute`."""
         statistics: list[Statistics] = []
-        with keras.StatelessScope(), pure_batch_norms(self.batch_norms, self.training, statistics):
+        with self._pure(statistics, seed):
             outputs = self.model(inputs, training=self.training)
-        return tf.reduce_mean(self.loss(labels, at_least_float32(outputs))), statistics
+            loss = self.loss(inputs, labels, outputs, self.training, sample_weight)
+        return tf.reduce_sum(loss), statistics  # without a reduction Keras differentiates the sum
 
-    def gradients(self, images: np.ndarray, labels: np.ndarray) -> list[tf.Tensor]:
-        """What a client without a defence shares: the gradient of its mean loss.
+    def loss_of_outputs(
+        self, inputs: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor
+    ) -> tf.Tensor:
+        """The loss that outputs would have, without a forward pass; see `compute`."""
+        with self._pure([]):
+            return tf.reduce_sum(self.loss(inputs, labels, outputs, self.training))
+
+    def gradients(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        seed: int | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> list[tf.Tensor]:
+        """What a client without a defence shares: the gradient of its loss.
 
         Args:
-            images: `[K, H, W, C]` in [0, 1].
-            labels: `[K]` class indices, or `[K, N]`.
+            images: `[K, H, W, C]`, float in [0, 1] or uint8.
+            labels: class indices `[K]` or `[K, 1]`, or rows `[K, N]`.
+            seed: of dropout masks in train mode. None: new ones in every call, from Python's
+                generator, which `keras.utils.set_random_seed` sets.
+            sample_weight: factors on the loss of each image, `[K]`; None: all one.
 
         Returns:
             One tensor for each trainable variable.
-        """
-        return self._gradients(self.normalize(images), self.one_hot(labels))[1]
 
-    def statistics(self, images: np.ndarray, labels: np.ndarray) -> list[Statistics]:
-        """Batch-norm statistics of a client's batch, in the mode in which it normalises."""
-        return self._gradients(self.normalize(images), self.one_hot(labels))[2]
+        Raises:
+            UserError: images or labels that do not fit the network or each other.
+        """
+        return self._step(images, labels, seed, sample_weight)[1]
+
+    def statistics(
+        self, images: np.ndarray, labels: np.ndarray, seed: int | None = None
+    ) -> list[Statistics]:
+        """Batch-norm statistics of a client's batch, in the mode in which it normalises.
+
+        With dropout before a batch norm they belong to the gradient of the same `seed`.
+        """
+        return self._step(images, labels, seed, None)[2]
+
+    def ordered(self, layers: Sequence[keras.Layer]) -> list[keras.Layer]:
+        """Layers of the model as its forward pass meets them; see `forward.ordered`."""
+        return ordered(self.model, layers, tf.TensorSpec((1, *self.image_shape), self.dtype))
 
     def moving_statistics(self) -> list[Statistics]:
         """The moving averages of every batch-norm layer, in the order of the forward pass."""
         return [
             (tf.convert_to_tensor(norm.moving_mean), tf.convert_to_tensor(norm.moving_variance))
-            for norm in self._ordered_batch_norms()
+            for norm in self.ordered(self.batch_norms)
         ]
 
-    def per_example_gradients(self, images: np.ndarray, labels: np.ndarray) -> list[list]:
+    def per_example_gradients(
+        self, images: np.ndarray, labels: np.ndarray, seed: int | None = None
+    ) -> list[list]:
         """The gradient of every example alone: K lists, as `gradients` returns them."""
+        labels, seeds = np.asarray(labels), np.random.SeedSequence(seed).generate_state(len(images))
         return [
-            self.gradients(images[k : k + 1], np.asarray(labels)[k : k + 1])
+            self.gradients(images[k : k + 1], labels[k : k + 1], None if seed is None else seeds[k])
             for k in range(len(images))
         ]
 
-    def _ordered_batch_norms(self):
-        """Batch-norm layers as the forward pass meets them, which may be in another order."""
-        met: list = []
-        with keras.StatelessScope(), pure_batch_norms(self.batch_norms, False, [], met):
-            call = tf.function(lambda x: self.model(x, training=False), autograph=False)
-            call.get_concrete_function(tf.TensorSpec((1, *self.image_shape), tf.float32))
-        return met
+    def _step(self, images, labels, seed, sample_weight):
+        images = as_images(images, self.image_shape)
+        targets = self.one_hot(labels, len(images))
+        if seed is None:
+            seed = random.randrange(2**31)
+        sample_weight = self.checked_weights(sample_weight, len(images))
+        key = tf.constant([int(seed) % 2**31, 1 << 26], tf.int64)
+        return self._gradients(self.normalize(images), targets, key, sample_weight)
 
+    @contextlib.contextmanager
+    def _pure(self, statistics, seed=None):
+        """Within, a call of the model writes nothing, and notes what batch norms see."""
+        # Regularisers see nothing but variables whose values the scope is told.
+        values = [(variable, variable.value) for variable in self.variables]
+        if self.draws_at_random and seed is not None:
+            values += redrawn(self._random_states, seed)
+        with (
+            keras.StatelessScope(values, collect_losses=True),
+            pure_batch_norms(self.batch_norms, self.training, statistics),
+            exact_moments(),
+        ):
+            yield
 
-def _shapes(model):
-    # Functional models know their input; subclassed ones what they were built with.
-    shape = getattr(model, "input_shape", None) if model.built else None
-    if model.built and shape is None:
-        shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
-        raise UserError("the model is not built; call it on a batch of images, or build(), first")
-    if isinstance(shape, list | dict) or len(shape) != 4:
-        raise UserError(
-            f"the model takes inputs of shape {shape}; expected one batch of images "
-            "[None, height, width, channels]"
-        )
-    if None in shape[1:]:
-        raise UserError(f"the model takes images of any size ({shape}); build it with a fixed one")
-    outputs = model.compute_output_spec(keras.KerasTensor((1, *shape[1:])))
-    outputs = getattr(outputs, "shape", outputs)
-    if not isinstance(outputs, tuple) or len(outputs) != 2:
-        raise UserError(f"the model returns {outputs}; expected one vector of classes an image")
-    return tuple(shape[1:]), int(outputs[-1])
-
-
-def _find_head(model, variables, num_classes):
-    """The last dense layer with one unit a class, or None: then labels cannot be restored."""
-    dense = [
-        layer
-        for layer in layers_of(model)
-        if isinstance(layer, keras.layers.Dense) and layer.units == num_classes
-    ]
-    position = {id(variable): index for index, variable in enumerate(variables)}
-    for layer in reversed(dense):
-        if id(layer.kernel) in position:
-            bias = position.get(id(layer.bias)) if layer.use_bias else None
-            return Head(layer, position[id(layer.kernel)], bias)
-    return None
+    @functools.cached_property
+    def _ending(self):
+        return Ending(self.model, self.normalize, self.image_shape, self.dtype)
