@@ -77,7 +77,7 @@ class ClientLoss:
         if loss is None:
             self.name = _named(model.loss)
             asked = None if overrides(model, "compute_loss") else model.loss
-        self.ignored = next(filter(None.__ne__, map(_ignored, keras.tree.flatten(asked))), None)
+        self.ignored = _ignored(asked)
         self._class_weight = _class_weights(class_weight, num_classes)
         if asked is None:
             self._trained = model
@@ -184,8 +184,10 @@ def check_loss(loss):
 
 
 def _ignored(loss):
-    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        return loss.get_config()["ignore_class"]
+    """The class that one of some losses ignores, or None."""
+    for leaf in keras.tree.flatten(loss):
+        if isinstance(leaf, keras.losses.SparseCategoricalCrossentropy):
+            return leaf.get_config()["ignore_class"]
     return None
 
 
