@@ -25,6 +25,7 @@ from tfgen.privacy import (
     SharedNetwork,
     build_classifier,
 )
+from tfgen.privacy.attack import resumption
 from tfgen.privacy.attack.descent import _stride
 from tfgen.privacy.attack.learning_rate import learning_rate_of
 from tfgen.privacy.attack.optimization import Optimization
@@ -210,6 +211,51 @@ class TestRecovery:
         assert psnr(found.images, images[4:]).mean() > 60
         assert found.terms["gradient"][0] < 1e-5
 
+    def test_labels_in_any_form(self):
+        images, labels = distinct_batch(3)
+        attack = GradientInversion(relu_net(), threat_model=threat_model(labels="known"), **SHORT)
+        gradients = attack.network.gradients(images, labels)
+        want = attack.run(gradients, labels=labels, verbose=0)
+        for form in (labels[:, None], np.eye(10)[labels]):
+            found = attack.run(gradients, labels=form, verbose=0)
+            np.testing.assert_array_equal(found.images, want.images)
+            np.testing.assert_array_equal(found.labels, labels)
+
+    def test_soft_labels(self):
+        images, labels = distinct_batch(2)
+        soft = 0.6 * np.eye(10)[labels] + 0.04
+        settings = {**PLAIN, "num_steps": 800}
+        attack = GradientInversion(
+            relu_net(), threat_model=threat_model(labels="known"), **settings
+        )
+        gradients = attack.network.gradients(images, soft)
+        found = attack.run(gradients, labels=soft, verbose=0)
+        np.testing.assert_array_equal(found.labels, labels)
+        assert psnr(found.images, images).mean() > 40
+
+    @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+    def test_float64(self, optimizer):
+        images, labels = distinct_batch(3)
+        with float64():
+            attack = GradientInversion(
+                smooth_batch_norm_net(),
+                threat_model=threat_model(batch_norm_mode="train", batch_norm_statistics="batch"),
+                optimizer=optimizer,
+                num_steps=3,
+                **PLAIN,
+            )
+            gradients = attack.network.gradients(images, labels)
+            found = attack.run(
+                gradients,
+                batch_size=3,
+                batch_norm_statistics=attack.network.statistics(images, labels),
+                verbose=0,
+            )
+        assert gradients[0].dtype == tf.float64
+        assert found.terms["gradient"].dtype == np.float64
+        assert found.images.dtype == np.float32
+        np.testing.assert_array_equal(found.labels, labels)
+
     def test_unknown_batch_size(self):
         images, labels = distinct_batch(5)
         attack = GradientInversion(
@@ -246,6 +292,14 @@ def attack_of(**changes):
         threat_model=threat_model(batch_norm_mode="train", batch_norm_statistics="batch"),
         **{**SHORT, "noise": 0.2, "group": "registered", "group_start": 4, "group_period": 3}
         | changes,
+    )
+
+
+@functools.cache
+def lbfgs_attack():
+    settings = {**ATTACKS["dlg"], "num_steps": 8, "num_seeds": 2}
+    return GradientInversion(
+        build_classifier("lenet", (8, 8, 1), 10), threat_model=threat_model(), **settings
     )
 
 
@@ -333,6 +387,66 @@ class TestRuns:
             run(attack_of(noise=0.1), checkpoint=path)
         with pytest.raises(CheckpointError, match="other seeds"):
             run(attack_of(), checkpoint=path, seed=9)
+        with pytest.raises(CheckpointError, match="other sample_weight;"):
+            run(attack_of(), checkpoint=path, sample_weight=[1.0, 2.0, 1.0])
+        masks = [tf.ones(v.shape) for v in attack_of().network.variables]
+        with pytest.raises(CheckpointError, match="other masks;"):
+            run(attack_of(), checkpoint=path, masks=masks)
+
+    def test_so_is_one_of_other_labels_statistics_or_weights(self, tmp_path):
+        images, labels = distinct_batch(3)
+        known = threat_model(batch_norm_mode="train", batch_norm_statistics="batch", labels="known")
+
+        def invert(labels, seed=0, shift=0.0):
+            attack = GradientInversion(
+                smooth_batch_norm_net(seed), threat_model=known, num_steps=1, **PLAIN
+            )
+            statistics = [(mean + shift, v) for mean, v in network.statistics(images, labels)]
+            return attack.run(
+                gradients,
+                labels=labels,
+                batch_norm_statistics=statistics,
+                checkpoint=tmp_path / "attack.safetensors",
+                verbose=0,
+            )
+
+        network = SharedNetwork(smooth_batch_norm_net(), batch_norm_mode="train")
+        gradients = network.gradients(images, labels)
+        invert(labels)
+        with pytest.raises(CheckpointError, match="other labels;"):
+            invert(labels[::-1])
+        with pytest.raises(CheckpointError, match="other batch_norm_statistics;"):
+            invert(labels, shift=1.0)
+        with pytest.raises(CheckpointError, match="other weights;"):
+            invert(labels, seed=1)
+
+    @pytest.mark.parametrize("seen", [1, 9, 14])
+    def test_a_resumed_lbfgs_is_the_run(self, tmp_path, monkeypatch, seen):
+        monkeypatch.setattr(resumption, "_SECONDS_BETWEEN_SAVES", -1.0)
+        attack, path = lbfgs_attack(), tmp_path / "attack.safetensors"
+        images, labels = distinct_batch(1)
+        gradients = attack.network.gradients(images, labels)
+        arguments = dict(batch_size=1, verbose=0)
+        whole, ask, asked = attack.run(gradients, **arguments), attack._optimization, []
+
+        class Stop(Exception):
+            pass
+
+        def counting(*arguments, original=ask.value_and_gradient):
+            asked.append(None)
+            if len(asked) == seen + 1:
+                raise Stop
+            return original(*arguments)
+
+        monkeypatch.setattr(ask, "value_and_gradient", counting)
+        with pytest.raises(Stop):
+            attack.run(gradients, checkpoint=path, **arguments)
+        resumed = attack.run(gradients, checkpoint=path, **arguments)
+        np.testing.assert_array_equal(resumed.seeds, whole.seeds)
+        needed = len(asked) - 1  # nothing is computed twice but what was stopped
+        finished = attack.run(gradients, checkpoint=path, **arguments)
+        np.testing.assert_array_equal(finished.seeds, whole.seeds)
+        assert len(asked) - 1 == needed > 14
 
     @pytest.mark.parametrize("damage", [{"seconds": None}, {"0": None}, {"0": np.zeros(3)}])
     def test_a_checkpoint_without_its_state_is_refused(self, tmp_path, damage):
@@ -422,6 +536,12 @@ class TestMistakes:
             attack.run([*gradients[:-1], tf.zeros([3])], batch_size=2)
         with pytest.raises(UserError, match="NaN or infinity"):
             attack.run([*gradients[:-1], gradients[-1] * np.nan], batch_size=2)
+        with pytest.raises(UserError, match="is None; give zeros"):
+            attack.run([*gradients[:-1], None], batch_size=2)
+        with pytest.raises(UserError, match="masks do not have the shapes"):
+            attack.run(gradients, batch_size=2, masks=gradients[:-1])
+        with pytest.raises(UserError, match=r"sample_weight has shape \(3,\)"):
+            attack.run(gradients, batch_size=2, sample_weight=[1.0, 1.0, 1.0])
 
     def test_knowledge_that_is_missing(self):
         gradients = self.gradients()
@@ -447,6 +567,9 @@ class TestMistakes:
             GradientInversion(relu_net(), threat_model=threat_model(), num_seed=2)
         with pytest.raises(ConfigError, match="gradient_form"):
             GradientInversion(relu_net(), threat_model=threat_model(), gradient_form="l1")
+        for field in ("num_steps", "num_seeds", "group_start", "jitter"):
+            with pytest.raises(ConfigError, match=f"{field} is 2.5; expected a whole number"):
+                AttackSettings(**{field: 2.5})
         with pytest.raises(ConfigError, match="noise is -1"):
             AttackSettings(noise=-1.0)
         settings = AttackSettings.from_config(ATTACKS["inverting_gradients"])

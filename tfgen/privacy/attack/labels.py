@@ -96,7 +96,10 @@ def restore_labels(
             )
         bias = np.zeros(num_classes) if bias is None else np.asarray(bias, np.float64)
         present = present_classes(gradient, bias_gradient, signed_features=signed_features)
-        counts = _instance_counts(gradient, bias_gradient, batch_size, kernel, bias, present, link)
+        if link == "sigmoid":
+            counts = _sigmoid_counts(gradient, bias_gradient, batch_size, kernel, bias)
+        else:
+            counts = _instance_counts(gradient, bias_gradient, batch_size, kernel, bias, present)
     elif method == "bias":
         counts = _bias_counts(bias_gradient, batch_size)
     else:
@@ -173,7 +176,13 @@ def _usual(link, num_classes):
     return 0.5 if link == "sigmoid" else 1.0 / num_classes
 
 
-def _instance_counts(gradient, b, batch_size, kernel, bias, present, link):
+def _sigmoid_counts(gradient, b, batch_size, kernel, bias):
+    """The identity of counts, with outputs at the mean features: sigmoids hide what signs prove."""
+    common = gradient @ b / max(b @ b, 1e-300)
+    return round_to_total(batch_size * (sigmoid(common @ kernel + bias) - b), batch_size)
+
+
+def _instance_counts(gradient, b, batch_size, kernel, bias, present):
     """iLRG: outputs at the features each present class shows, then least squares for counts."""
     if not len(present) or not np.any(b):
         return _bias_counts(b, batch_size)
@@ -182,11 +191,10 @@ def _instance_counts(gradient, b, batch_size, kernel, bias, present, link):
     common = gradient @ b / (b @ b)
     doubt = (0.3 / batch_size) ** 2
     features = (gradient * b + doubt * common[:, None]) / (b * b + doubt)
-    outputs = (sigmoid if link == "sigmoid" else softmax)(features[:, present].T @ kernel + bias)
+    outputs = softmax(features[:, present].T @ kernel + bias)
     # sum_j p_j[i] n_j - n_i = K b_i for every class i, and sum_j n_j = K. The surer the network,
-    # the nearer this comes to 0 = 0; what it leaves open is decided by a mean p of ignorance.
-    usual = _usual(link, len(b))
-    rows, prior = np.arange(len(present)), batch_size * np.maximum(usual - b, 0.0)
+    # the nearer this comes to 0 = 0; what it leaves open is decided by mean p = 1/N.
+    rows, prior = np.arange(len(present)), batch_size * np.maximum(1.0 / len(b) - b, 0.0)
     system = outputs.T.copy()
     system[present, rows] -= 1.0
     system = np.vstack([system, np.ones(len(present)), _PRIOR_WEIGHT * np.eye(len(present))])
