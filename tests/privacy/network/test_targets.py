@@ -71,7 +71,7 @@ def test_images():
     with pytest.raises(UserError, match=r"the model takes \(8, 8, 1\)"):
         as_images(images, (8, 8, 1))
     for wrong in (255 * images, 2 * images - 1, images * np.nan):
-        with pytest.raises(UserError, match=r"in \[0, 1\]"):
+        with pytest.raises(UserError, match=r"the batch of images (holds|has)"):
             as_images(wrong, (1, 2, 1))
 
 

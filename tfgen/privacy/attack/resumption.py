@@ -95,15 +95,19 @@ def load_state(path: str | os.PathLike, like: Any, identity: Mapping) -> tuple[A
             f"{path} belongs to an attack with other {' and '.join(different)}; continue with the "
             "same, or remove the file"
         )
-    expected = {str(i): tf.TensorSpec(t.shape, t.dtype) for i, t in enumerate(tf.nest.flatten(like))}
-    expected["seconds"] = tf.TensorSpec([1], tf.float64)
-    if {*expected} != {*arrays} or not all(
-        spec.is_compatible_with(arrays[name]) for name, spec in expected.items()
-    ):
+    forms = {str(i): t for i, t in enumerate(tf.nest.flatten(like))}
+    forms["seconds"] = tf.TensorSpec([1], tf.float64)
+    if {*forms} != {*arrays} or not all(_fits(arrays[name], forms[name]) for name in forms):
         raise CheckpointError(f"{path} does not hold the state of this attack; remove the file")
     seconds = float(arrays.pop("seconds")[0])
     tensors = [tf.constant(arrays[str(i)]) for i in range(len(arrays))]
     return tf.nest.pack_sequence_as(like, tensors), seconds
+
+
+def _fits(array, form) -> bool:
+    return tf.TensorSpec(form.shape, form.dtype).is_compatible_with(
+        tf.TensorSpec(array.shape, array.dtype)
+    )
 
 
 def fingerprint(tensors: Iterable[tf.Tensor]) -> str:

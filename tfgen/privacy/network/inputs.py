@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tfgen.data.ranges import as_intensities
 from tfgen.errors import UserError
 
 
@@ -38,22 +39,16 @@ def shapes_of(model: keras.Model) -> tuple[tuple[int, ...], int]:
 
 
 def as_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """A batch of images as float in [0, 1].
+    """A batch of images as float32 in [0, 1].
 
     Args:
-        images: `[K, H, W, C]`, float in [0, 1] or uint8.
+        images: `[K, H, W, C]`, in any form that `tfgen.data.ranges` takes.
         image_shape: `(H, W, C)`.
 
     Raises:
         UserError: another shape or range.
     """
-    images = np.asarray(images)
-    if images.shape[1:] != tuple(image_shape):
-        raise UserError(
-            f"the images have shape {images.shape[1:]}; the model takes {tuple(image_shape)}"
-        )
-    if images.dtype == np.uint8:
-        return images / np.float32(255)
-    if not np.all(np.isfinite(images)) or images.min(initial=0) < 0 or images.max(initial=0) > 1:
-        raise UserError("the images are not all finite and in [0, 1]; scale them first")
-    return images
+    shape = tuple(np.shape(images))
+    if shape[1:] != tuple(image_shape):
+        raise UserError(f"the images have shape {shape[1:]}; the model takes {tuple(image_shape)}")
+    return as_intensities(images, "the batch of images").numpy()
