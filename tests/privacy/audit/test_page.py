@@ -133,7 +133,7 @@ class TestSentences:
             result.description["created"],
             "Steps",
             "ε at δ = 1e-05",
-            *threat_model().describe(batch_norm=False),
+            *threat_model().describe(batch_norm=False, dropout=False),
         ):
             assert wanted in text, wanted
 

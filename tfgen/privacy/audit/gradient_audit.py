@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfgen
-from tfgen.data.doors import as_images
+from tfgen.data.labels import as_labels
 from tfgen.errors import UserError
 from tfgen.privacy.attack.inversion import GradientInversion, Inversion
 from tfgen.privacy.attack.settings import attack_settings
@@ -32,6 +32,7 @@ from tfgen.privacy.audit.convergence import Distances, Yardstick
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.audit.scoring import PRIOR_ONLY, UNRELATED, Scorer
 from tfgen.privacy.defence.base import NoDefence
+from tfgen.privacy.network.inputs import as_images
 from tfgen.training.allocator import peak_memory_gib
 
 __all__ = ["PRIOR_ONLY", "UNRELATED", "GradientAudit"]
@@ -112,7 +113,7 @@ class GradientAudit:
 
         Args:
             images: `[N, H, W, C]`, float in [0, 1] or uint8: the client's.
-            labels: `[N]`.
+            labels: class indices `[N]` or `[N, 1]`, or one-hot `[N, C]`.
             data: what the report is to say of the images, `name` and `split`.
             workdir: folder for the states of attacks, from which an interrupted audit goes on.
             report: called with a line of text about every attack.
@@ -161,7 +162,7 @@ class GradientAudit:
             "image_shape": list(self.network.image_shape),
             "num_classes": self.network.num_classes,
             "threat_model": self.threat_model.get_config(),
-            "assumptions": self.threat_model.describe(batch_norm=bool(self.network.batch_norms)),
+            "assumptions": self._assumptions(),
             "attacks": {name: s.get_config() for name, s in self.attacks.items()},
             "defences": [d.get_config() for d in self.defences],
             "defence_sentences": {d.describe(): d.explain() for d in self.defences},
@@ -182,6 +183,10 @@ class GradientAudit:
                 "python": platform.python_version(),
             },
         }
+
+    def _assumptions(self):
+        network = self.network
+        return self.threat_model.describe(bool(network.batch_norms), bool(network.random_states))
 
     def _accuracy(self, images, labels, chosen):
         """How many of some images the network classifies rightly: how far it is trained."""
@@ -224,14 +229,13 @@ class GradientAudit:
         truth = self.network.gradients(batch.images, batch.labels, seed)
         released = defence.release(self.network, batch.images, batch.labels, seed)
         masks, similarity = defence.masks(released), _cosine(truth, released)
+        statistics = self._known_statistics(batch, seed)
         for name, settings in self.attacks.items():
             adapted = defence.adapt(settings)
-            found = self._invert(batch, adapted, released, masks, workdir, verbose)
-            prior = self._prior(batch, adapted, truth, workdir)
+            found = self._invert(batch, adapted, released, statistics, masks, workdir, verbose)
+            prior = self._prior(batch, adapted, truth, statistics, workdir)
             scored = scorer.score(batch, found, prior)
-            yardstick = Yardstick(
-                self.network, adapted, released, masks, self._known_statistics(batch)
-            )
+            yardstick = Yardstick(self.network, adapted, released, masks, statistics)
             facts = dict(
                 batch_size=size,
                 effective_batch_size=len(batch.images),
@@ -253,11 +257,8 @@ class GradientAudit:
             bare = type(defence) is NoDefence
             yield Attacked(facts, scored, gradient, batch_norm, bare)
 
-    def _invert(self, batch, settings, gradients, masks, workdir, verbose) -> Inversion:
+    def _invert(self, batch, settings, gradients, statistics, masks, workdir, verbose) -> Inversion:
         inversion = self._inversion(settings)
-        statistics = None
-        if self.threat_model.batch_norm_statistics == "batch":
-            statistics = self._known_statistics(batch)
         known = self.threat_model.batch_size == "known"
         return inversion.run(
             gradients,
@@ -270,22 +271,22 @@ class GradientAudit:
             checkpoint=self._checkpoint(workdir, batch, settings, gradients),
         )
 
-    def _prior(self, batch, settings, truth, workdir) -> Inversion:
+    def _prior(self, batch, settings, truth, statistics, workdir) -> Inversion:
         """The attack without the gradient, which is the same whatever the defence changed of it."""
         settings = _without_gradient(settings)
         key = (len(batch.labels), batch.number, _text(settings))
         if key not in self._priors:
-            self._priors[key] = self._invert(batch, settings, truth, None, workdir, 0)
+            self._priors[key] = self._invert(batch, settings, truth, statistics, None, workdir, 0)
         return self._priors[key]
 
-    def _known_statistics(self, batch):
-        """Batch-norm statistics that the attacker has, or None."""
+    def _known_statistics(self, batch, seed):
+        """Batch-norm statistics that the attacker has, or None; those of the step of a seed."""
         kind = self.threat_model.batch_norm_statistics
         if kind == "none":
             return None
         if kind == "moving":
             return self.network.moving_statistics()
-        return self.network.statistics(batch.images, batch.labels)
+        return self.network.statistics(batch.images, batch.labels, seed)
 
     def _inversion(self, settings):
         key = _text(settings)
@@ -310,14 +311,8 @@ class GradientAudit:
         return Path(workdir) / f"{digest.hexdigest()[:16]}.safetensors"
 
     def _checked(self, images, labels):
-        images, labels = as_images(images).numpy(), np.asarray(labels)
-        if images.shape[1:] != self.network.image_shape:
-            raise UserError(
-                f"the images have shape {images.shape[1:]}; the model takes "
-                f"{self.network.image_shape}"
-            )
-        if labels.shape != images.shape[:1]:
-            raise UserError(f"{labels.shape} labels came for {len(images)} images")
+        images = as_images(images, self.network.image_shape).astype(np.float32)
+        labels = as_labels(labels, len(images), "the audit").numbers
         self.network.one_hot(labels)
         return images, labels
 

@@ -39,7 +39,7 @@ def shapes_of(model: keras.Model) -> tuple[tuple[int, ...], int]:
 
 
 def as_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """A batch of images as float32 in [0, 1].
+    """A batch of images as float32 (or float64, if they came so) in [0, 1].
 
     Args:
         images: `[K, H, W, C]`, in any form that `tfgen.data.ranges` takes.
@@ -51,4 +51,5 @@ def as_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     shape = tuple(np.shape(images))
     if shape[1:] != tuple(image_shape):
         raise UserError(f"the images have shape {shape[1:]}; the model takes {tuple(image_shape)}")
-    return as_intensities(images, "the batch of images").numpy()
+    intensities = as_intensities(images, "the batch of images").numpy()
+    return images if getattr(images, "dtype", None) == np.float64 else intensities

@@ -93,13 +93,13 @@ class SharedNetwork:
             class_weight,
             differentiable_labels,
         )
-        self._random_states = random_states(model)
+        self.random_states = random_states(model)
         self._gradients = tf.function(self.compute, autograph=False, reduce_retracing=True)
 
     @property
     def draws_at_random(self) -> bool:
         """Whether a step of training draws at random, as dropout does."""
-        return self.training and bool(self._random_states)
+        return self.training and bool(self.random_states)
 
     def in_mode(self, batch_norm_mode: str) -> "SharedNetwork":
         """The same network and loss in "eval" or "train" mode."""
@@ -279,7 +279,7 @@ class SharedNetwork:
         # Regularisers see nothing but variables whose values the scope is told.
         values = [(variable, variable.value) for variable in self.variables]
         if self.draws_at_random and seed is not None:
-            values += redrawn(self._random_states, seed)
+            values += redrawn(self.random_states, seed)
         with (
             keras.StatelessScope(values, collect_losses=True),
             pure_batch_norms(self.batch_norms, self.training, statistics),
