@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import PLAIN, distinct_batch, float64, relu_net, threat_model
+from tiny import PLAIN, distinct_batch, float64, relu_net, smooth_batch_norm_net, threat_model
 
 from tfgen.privacy import DPSGD, AttackSettings, NoDefence, SharedNetwork
 from tfgen.privacy.attack.gradient_distance import gradient_distance
@@ -56,6 +56,20 @@ def test_second_derivatives_are_those_of_central_differences(make):
     want = float(distance(x + 1e-5 * direction) - distance(x - 1e-5 * direction)) / 2e-5
     np.testing.assert_allclose(found, want, rtol=1e-5)
     assert tf.nn.moments.__module__.startswith("tensorflow")  # as it was
+
+
+def test_in_float64_the_gradient_is_that_of_keras_to_the_last_digits():
+    # In float32 networks with small batch variances, MobileNets above all, amplify rounding.
+    images, labels = distinct_batch(2)
+    with float64():
+        model = smooth_batch_norm_net()
+        found = SharedNetwork(model, batch_norm_mode="train").gradients(images, labels)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        with tf.GradientTape() as tape:
+            value = loss(labels, model(tf.constant(images, tf.float64), training=True))
+        want = tape.gradient(value, [v.value for v in model.trainable_variables])
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)
 
 
 def dropout_net():

@@ -5,7 +5,6 @@ writing to it: not to weights, not to moving averages, not to random states. The
 itself be differentiated by the images.
 """
 
-import contextlib
 import copy
 import functools
 import random
@@ -16,24 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
-from tfgen.privacy.network.forward import (
-    Statistics,
-    exact_moments,
-    layers_of,
-    ordered,
-    pure_batch_norms,
-    random_states,
-    redrawn,
-)
+from tfgen.privacy.network.forward import Statistics, ordered
 from tfgen.privacy.network.head import Ending, Head, find_head
 from tfgen.privacy.network.inputs import as_images, shapes_of
 from tfgen.privacy.network.labels import as_targets
 from tfgen.privacy.network.losses import ClientLoss, check_loss, loss_of
 from tfgen.privacy.network.self_check import check_kernel_gradients
+from tfgen.privacy.network.step import PureStep
 
 
-class SharedNetwork:
+class SharedNetwork(PureStep):
     """The network, loss and mode of batch norm that client and attacker share.
+
+    Its steps are those of `PureStep`; what a client does with its images is here.
 
     Args:
         model: a built Keras model from images `[K, H, W, C]` to one vector `[K, N]` an image.
@@ -67,24 +61,13 @@ class SharedNetwork:
         class_weight: Mapping[int, float] | None = None,
         differentiable_labels: bool = False,
     ):
-        self.model = model
-        self.training = batch_norm_mode == "train"
         self.image_shape, self.num_classes = shapes_of(model)
-        self.variables = list(model.trainable_variables)
-        if not self.variables:
-            raise UserError("the model has no trainable variables; a gradient of it says nothing")
-        double = any(v.dtype == "float64" for v in self.variables)
-        self.dtype = tf.float64 if double else tf.float32
+        super().__init__(model, batch_norm_mode == "train")
         self.pixel_mean = tf.constant(pixel_mean, self.dtype)
         self.pixel_std = tf.constant(pixel_std, self.dtype)
         if not np.all(np.asarray(pixel_std) > 0):
             raise UserError(f"pixel_std is {pixel_std!r}; expected numbers above 0")
         check_kernel_gradients(model)
-        self.batch_norms = [
-            layer
-            for layer in layers_of(model)
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
         self.loss = ClientLoss(
             model,
             loss_of(model, self._ending, self.num_classes) if loss is None else check_loss(loss),
@@ -93,13 +76,7 @@ class SharedNetwork:
             class_weight,
             differentiable_labels,
         )
-        self.random_states = random_states(model)
         self._gradients = tf.function(self.compute, autograph=False, reduce_retracing=True)
-
-    @property
-    def draws_at_random(self) -> bool:
-        """Whether a step of training draws at random, as dropout does."""
-        return self.training and bool(self.random_states)
 
     def in_mode(self, batch_norm_mode: str) -> "SharedNetwork":
         """The same network and loss in "eval" or "train" mode."""
@@ -153,62 +130,6 @@ class SharedNetwork:
                 f"each of {num_images} images"
             )
         return sample_weight
-
-    def compute(
-        self,
-        inputs: tf.Tensor,
-        labels: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        sample_weight: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, list[tf.Tensor], list[Statistics]]:
-        """One step of a client, as a pure and differentiable function.
-
-        Args:
-            inputs: `[K, H, W, C]`, normalised.
-            labels: `[K, N]`, one-hot or soft.
-            seed: integers `[2]`, of dropout masks in train mode. None: those that the states of
-                the model's generators give, the same in every call.
-            sample_weight: factors on the loss of each image, `[K]`; None: all one.
-
-        Returns:
-            The loss; its gradient by every trainable variable, float32 (float64 of a float64
-            network); the mean and biased variance of the input of every batch-norm layer, in the
-            order of the forward pass.
-        """
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            weights = [v.value for v in self.variables]
-            tape.watch(weights)
-            loss, statistics = self.forward(inputs, labels, seed, sample_weight)
-        gradients = tape.gradient(loss, weights)
-        if all(g is None for g in gradients):
-            raise UserError(
-                "the loss cannot be differentiated by any weight of the model; give a function "
-                "made of TensorFlow or Keras operations"
-            )
-        # A weight that the loss does not reach is shared as zeros.
-        gradients = [tf.zeros(v.shape) if g is None else g for g, v in zip(gradients, weights)]
-        return loss, [tf.cast(g, self.dtype) for g in gradients], statistics
-
-    def forward(
-        self,
-        inputs: tf.Tensor,
-        labels: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        sample_weight: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, list[Statistics]]:
-        """Loss and batch-norm statistics of a batch; see `compute`."""
-        statistics: list[Statistics] = []
-        with self._pure(statistics, seed):
-            outputs = self.model(inputs, training=self.training)
-            loss = self.loss(inputs, labels, outputs, self.training, sample_weight)
-        return tf.reduce_sum(loss), statistics  # without a reduction Keras differentiates the sum
-
-    def loss_of_outputs(
-        self, inputs: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor
-    ) -> tf.Tensor:
-        """The loss that outputs would have, without a forward pass; see `compute`."""
-        with self._pure([]):
-            return tf.reduce_sum(self.loss(inputs, labels, outputs, self.training))
 
     def gradients(
         self,
@@ -272,20 +193,6 @@ class SharedNetwork:
         sample_weight = self.checked_weights(sample_weight, len(images))
         key = tf.constant([int(seed) % 2**31, 1 << 26], tf.int64)
         return self._gradients(self.normalize(images), targets, key, sample_weight)
-
-    @contextlib.contextmanager
-    def _pure(self, statistics, seed=None):
-        """Within, a call of the model writes nothing, and notes what batch norms see."""
-        # Regularisers see nothing but variables whose values the scope is told.
-        values = [(variable, variable.value) for variable in self.variables]
-        if self.draws_at_random and seed is not None:
-            values += redrawn(self.random_states, seed)
-        with (
-            keras.StatelessScope(values, collect_losses=True),
-            pure_batch_norms(self.batch_norms, self.training, statistics),
-            exact_moments(),
-        ):
-            yield
 
     @functools.cached_property
     def _ending(self):
