@@ -88,7 +88,8 @@ class Model(KerasMethods):
         """The loss of one batch and what to report about it.
 
         Args:
-            data: one batch as the data set yields it.
+            data: arrays of one batch by name, such as `data["images"]`, whatever form the data
+                set has them in; see `tfgen.data.elements`.
 
         Returns:
             A `StepOutput`; a plain tuple of loss and logs will do where there is no more.
@@ -102,7 +103,8 @@ class Model(KerasMethods):
         differentiated in the variables that are to follow it. Nothing is assigned here.
 
         Args:
-            data: one batch as the data set yields it.
+            data: arrays of one batch by name, such as `data["images"]`, whatever form the data
+                set has them in; see `tfgen.data.elements`.
 
         Returns:
             The output, and the gradients of the scaled losses in the order of
@@ -138,10 +140,12 @@ class Model(KerasMethods):
         """Values of each example of one batch, which `evaluate` averages over the data set.
 
         Args:
-            data: one batch as the data set yields it.
+            data: arrays of one batch by name, such as `data["images"]`, whatever form the data
+                set has them in; see `tfgen.data.elements`.
 
         Returns:
-            A dict of `[B]` (shown) or `[B, N]` (kept for `vector_logs(training=False)`).
+            A dict of `[B]` (shown) or `[B, N]` (kept for `vector_logs(training=False)`). What is
+            called `loss` is what Keras's callbacks watch by default, as `val_loss`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define evaluation_logs(data).")
 
