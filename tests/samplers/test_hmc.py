@@ -92,3 +92,15 @@ def test_diagnostics():
     size = samplers.effective_sample_size(np.array(values[1:]))
     np.testing.assert_allclose(size, 2000 * 50 * 0.1 / 1.9, rtol=0.15)
     assert samplers.summary(trace)["acceptance"] == 1.0
+
+
+def test_a_start_of_infinite_energy_is_left():
+    def half_normal(x):
+        return tf.where(x[:, 0] < 0, np.float32(np.inf), 0.5 * x[:, 0] ** 2)
+
+    chain = samplers.hmc(half_normal, tf.constant([[-0.3], [0.3]]), 100, 0.5, seed=(1, 2))
+    assert np.all(chain.state.numpy() > 0)
+    energies = chain.trace.energy.numpy()
+    assert np.isinf(energies[0, 0])
+    assert np.all(np.isfinite(energies[50:]))  # and nothing goes back
+    assert np.all(np.isfinite(chain.trace.acceptance))

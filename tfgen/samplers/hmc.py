@@ -67,7 +67,8 @@ def hmc(
         unroll: writes the steps out one by one.
 
     Returns:
-        The last state and the trace. A proposal whose energy is not finite is rejected.
+        The last state and the trace. A proposal whose energy is not finite is rejected; a chain
+        that starts at an infinite energy leaves it with the first proposal of a finite one.
     """
     state = states.prepare(state)
     num_steps = whole_number("num_steps", num_steps, 1)
@@ -132,7 +133,9 @@ def hamiltonian_step(
         p = states.combine((1.0, p), ((-0.5 if last else -1.0) * h, gradient))
     kinetic = 0.5 * (states.dot(momentum, momentum) - states.dot(p, p))
     log_ratio = position.energy - energies + kinetic
-    log_ratio = tf.where(tf.math.is_finite(log_ratio), log_ratio, -float("inf"))
+    # From where the energy is infinite, every move to where it is not is accepted.
+    usable = tf.math.is_finite(energies) & ~tf.math.is_nan(log_ratio)
+    log_ratio = tf.where(usable, log_ratio, -float("inf"))
     accept = tf.math.log(uniform) < log_ratio
     return states.where(accept, Position(x, energies, gradient), position), log_ratio
 
