@@ -202,6 +202,11 @@ class TestMistakes:
         with pytest.raises(UserError, match="at least one attack"):
             audit_of(attacks={})
 
+    def test_labels_in_any_form(self):
+        images, labels = digits()
+        for form in (labels[:, None], np.eye(10)[labels]):
+            np.testing.assert_array_equal(audit_of().check(images, form)[1], labels)
+
     def test_images(self):
         images, labels = digits()
         audit = audit_of()
@@ -209,7 +214,7 @@ class TestMistakes:
             audit.run(images[:, :4], labels)
         with pytest.raises(UserError, match=r"from 0 to 2; expected \[0, 1\]"):
             audit.run(images * 2, labels)
-        with pytest.raises(UserError, match="labels came for"):
+        with pytest.raises(UserError, match="expected 1797 integers, one for each image"):
             audit.run(images, labels[:-1])
         with pytest.raises(UserError, match="outside 0"):
             audit.run(images, labels + 5)

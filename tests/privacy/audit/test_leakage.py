@@ -1,5 +1,6 @@
 """Scores of reconstructions, and what may be concluded from them."""
 
+import keras
 import numpy as np
 import pytest
 from tiny import digits, relu_net
@@ -10,6 +11,28 @@ from tfgen.privacy.audit import leakage
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((5, 12, 12, 3)).astype(np.float32)
+
+
+class Backwards(keras.Model):
+    """Makes its layers in another order than it calls them in."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.inner = keras.layers.Conv2D(2, 3, name="last"), relu_net()
+        self.first = keras.layers.Conv2D(1, 3, padding="same", name="first")
+
+    def call(self, inputs):
+        x = self.first(inputs)
+        return self.inner(x) + keras.ops.mean(self.last(x), axis=(1, 2, 3))[:, None]
+
+
+def test_features_are_those_of_the_last_convolution_that_is_called():
+    model = Backwards()
+    model(digits()[0][:1])
+    found = leakage.FeatureDistance(SharedNetwork(model, "mse"))
+    names = found.name.partition(": ")[2].split(", ")
+    assert (names[0], names[-1]) == ("first", "last")
+    assert len(names) == 4
 
 
 def test_psnr():

@@ -211,7 +211,8 @@ class GradientInversion:
     def _identity(self, evidence):
         """What has to be equal for a run to be the same run."""
         network = self.network
-        weights = evidence.sample_weight
+        weights = evidence.sample_weight, network.loss.class_weight
+        sample_weight, class_weight = ([] if w is None else [w] for w in weights)
         return {
             "settings": self.settings.get_config(),
             "threat_model": self.threat_model.get_config(),
@@ -223,5 +224,6 @@ class GradientInversion:
             "labels": fingerprint([evidence.labels]),
             "batch_norm_statistics": fingerprint(tf.nest.flatten(evidence.statistics)),
             "masks": fingerprint(evidence.masks),
-            "sample_weight": fingerprint([] if weights is None else [weights]),
+            "sample_weight": fingerprint(sample_weight),
+            "class_weight": fingerprint(class_weight),
         }

@@ -57,6 +57,7 @@ class GradientAudit:
         threshold_db: margin over the controls from which on a gradient is said to leak.
         pixel_mean: of the client's normalisation, see `SharedNetwork`.
         pixel_std: likewise.
+        class_weight: see `SharedNetwork`.
         delta: at which epsilon is stated.
         seed: of batches, defences and attacks.
 
@@ -79,6 +80,7 @@ class GradientAudit:
         threshold_db: float = 1.0,
         pixel_mean: float | Sequence[float] = 0.0,
         pixel_std: float | Sequence[float] = 1.0,
+        class_weight: Mapping[int, float] | None = None,
         delta: float = 1e-5,
         seed: int = 0,
     ):
@@ -90,7 +92,7 @@ class GradientAudit:
         self.num_batches, self.protocol = num_batches, Protocol(unique_labels, seed)
         self.pool_size, self.threshold_db = pool_size, threshold_db
         self.delta, self.seed = delta, seed
-        self._pixels = dict(pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self._client = dict(pixel_mean=pixel_mean, pixel_std=pixel_std, class_weight=class_weight)
         self._inversions: dict[str, GradientInversion] = {}
         self._priors: dict[tuple, Inversion] = {}
         # Finds at once whatever does not fit the model.
@@ -225,17 +227,18 @@ class GradientAudit:
 
     def _attack_batch(self, batch, size, defence, scorer, workdir, verbose):
         """Every attack on one released gradient, as they end."""
-        seed = int(np.random.default_rng([self.seed, size, batch.number]).integers(2**31))
+        seed = self._seed(batch)
         truth = self.network.gradients(batch.images, batch.labels, seed)
         released = defence.release(self.network, batch.images, batch.labels, seed)
         masks, similarity = defence.masks(released), _cosine(truth, released)
-        statistics = self._known_statistics(batch, seed)
         for name, settings in self.attacks.items():
             adapted = defence.adapt(settings)
-            found = self._invert(batch, adapted, released, statistics, masks, workdir, verbose)
-            prior = self._prior(batch, adapted, truth, statistics, workdir)
+            found = self._invert(batch, adapted, released, masks, workdir, verbose)
+            prior = self._prior(batch, adapted, truth, workdir)
             scored = scorer.score(batch, found, prior)
-            yardstick = Yardstick(self.network, adapted, released, masks, statistics)
+            yardstick = Yardstick(
+                self.network, adapted, released, masks, self._known_statistics(batch)
+            )
             facts = dict(
                 batch_size=size,
                 effective_batch_size=len(batch.images),
@@ -257,8 +260,11 @@ class GradientAudit:
             bare = type(defence) is NoDefence
             yield Attacked(facts, scored, gradient, batch_norm, bare)
 
-    def _invert(self, batch, settings, gradients, statistics, masks, workdir, verbose) -> Inversion:
+    def _invert(self, batch, settings, gradients, masks, workdir, verbose) -> Inversion:
         inversion = self._inversion(settings)
+        statistics = None
+        if self.threat_model.batch_norm_statistics == "batch":
+            statistics = self._known_statistics(batch)
         known = self.threat_model.batch_size == "known"
         return inversion.run(
             gradients,
@@ -271,22 +277,28 @@ class GradientAudit:
             checkpoint=self._checkpoint(workdir, batch, settings, gradients),
         )
 
-    def _prior(self, batch, settings, truth, statistics, workdir) -> Inversion:
+    def _prior(self, batch, settings, truth, workdir) -> Inversion:
         """The attack without the gradient, which is the same whatever the defence changed of it."""
         settings = _without_gradient(settings)
         key = (len(batch.labels), batch.number, _text(settings))
         if key not in self._priors:
-            self._priors[key] = self._invert(batch, settings, truth, statistics, None, workdir, 0)
+            self._priors[key] = self._invert(batch, settings, truth, None, workdir, 0)
         return self._priors[key]
 
-    def _known_statistics(self, batch, seed):
-        """Batch-norm statistics that the attacker has, or None; those of the step of a seed."""
+    def _seed(self, batch):
+        """Of the noise of defences and the client's dropout masks in the step of a batch."""
+        return int(
+            np.random.default_rng([self.seed, len(batch.labels), batch.number]).integers(2**31)
+        )
+
+    def _known_statistics(self, batch):
+        """Batch-norm statistics that the attacker has, or None."""
         kind = self.threat_model.batch_norm_statistics
         if kind == "none":
             return None
         if kind == "moving":
             return self.network.moving_statistics()
-        return self.network.statistics(batch.images, batch.labels, seed)
+        return self.network.statistics(batch.images, batch.labels, self._seed(batch))
 
     def _inversion(self, settings):
         key = _text(settings)
@@ -295,7 +307,7 @@ class GradientAudit:
                 self.model,
                 self.loss,
                 threat_model=self.threat_model,
-                **self._pixels,
+                **self._client,
                 **settings.get_config(),
             )
         return self._inversions[key]

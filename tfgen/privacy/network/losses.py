@@ -78,7 +78,7 @@ class ClientLoss:
             self.name = _named(model.loss)
             asked = None if overrides(model, "compute_loss") else model.loss
         self.ignored = _ignored(asked)
-        self._class_weight = _class_weights(class_weight, num_classes)
+        self.class_weight = _class_weights(class_weight, num_classes)
         if asked is None:
             self._trained = model
         else:
@@ -106,8 +106,8 @@ class ClientLoss:
             training: whether it was called for training.
             sample_weight: `[K]`, or None.
         """
-        if self._class_weight is not None:
-            weight = tf.gather(self._class_weight, self._classes(targets))
+        if self.class_weight is not None:
+            weight = tf.gather(self.class_weight, self._classes(targets))
             sample_weight = weight if sample_weight is None else weight * sample_weight
         y = self._indices(targets) if self.takes_indices else targets
         return self._trained.compute_loss(
