@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +41,10 @@ class _Watch:
         self.arrived: int | None = None
         self.patient = 0
         self._reading, self._writing = os.pipe()
+        try:
+            self._terminal = os.dup(2)  # as it is now: loading libraries are kept off it
+        except OSError:
+            self._terminal = os.open(os.devnull, os.O_WRONLY)
         os.set_blocking(self._writing, False)
         self._previous: dict[int, object] = {}
         self._thread = threading.Thread(target=self._listen, daemon=True, name="signals")
@@ -60,8 +63,8 @@ class _Watch:
         signal.set_wakeup_fd(self._previous_wakeup)
         os.write(self._writing, b"\0")
         self._thread.join()
-        os.close(self._reading)
-        os.close(self._writing)
+        for descriptor in (self._reading, self._writing, self._terminal):
+            os.close(descriptor)
 
     def _note(self, number, frame):
         del frame
@@ -89,9 +92,9 @@ class _Watch:
                 self._give_up(first)
 
     def _give_up(self, number: int) -> None:
-        cursor = "\x1b[?25h" if sys.__stderr__ is not None and os.isatty(2) else ""
+        cursor = "\x1b[?25h" if os.isatty(self._terminal) else ""
         with contextlib.suppress(OSError):
-            os.write(2, f"{cursor}{message(self.name, number)}\n".encode())
+            os.write(self._terminal, f"{cursor}{message(self.name, number)}\n".encode())
         os._exit(128 + number)
 
 

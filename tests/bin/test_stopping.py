@@ -15,11 +15,12 @@ from tfgen.bin import app, terminal
 
 # Says when it works; looks at the signals or not, and counts what it had done when it was stopped.
 PROGRAM = """
-import sys, time
+import os, sys, time
 from absl import flags
 from tfgen import stopping
 from tfgen.bin import app
 stopping.PATIENCE = 1.0
+nowhere = os.open(os.devnull, os.O_WRONLY)
 
 def main(argv):
     print("working", flush=True)
@@ -56,7 +57,7 @@ def start(body="stopping.check()", **options):
         (signal.SIGHUP, 129, "hung up"),
     ],
 )
-@pytest.mark.parametrize("body", ["stopping.check()", "pass"])
+@pytest.mark.parametrize("body", ["stopping.check()", "pass", "os.dup2(nowhere, 2)"])
 def test_a_signal_ends_a_program_whether_it_looks_or_not(number, code, word, body):
     process = start(body)
     process.send_signal(number)

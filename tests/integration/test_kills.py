@@ -1,0 +1,157 @@
+"""SIGKILL at any moment of any program: the same command again leaves what an undisturbed one does.
+
+Moments are drawn in the time that the undisturbed program took.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+KILLS = 3
+# What no two runs share: clocks, and what is only there to be held or watched.
+_CLOCKS = ("seconds", "latency", "milliseconds", "peak_memory", "_ms")
+_UNCOMPARED = (".lock", "events.out.tfevents", "fingerprint.pb", "audit.html", "/attacks/")
+
+pytestmark = pytest.mark.slow
+
+
+def command(name, *argv):
+    return [sys.executable, "-m", f"tfgen.bin.{name}", *map(str, argv)]
+
+
+def finish(root, argv):
+    begun = time.monotonic()
+    done = subprocess.run(argv, cwd=root, text=True, capture_output=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - begun
+
+
+def kill(root, argv, moment):
+    process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(timeout=moment)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def content(path):
+    """What a file says, without what no two runs share."""
+    if path.suffix == ".json":
+        return _timeless(json.loads(path.read_text()))
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {name: arrays[name].tobytes() for name in arrays}
+    if path.suffix == ".md":
+        return [line for line in path.read_text().splitlines() if " ms" not in line]
+    return path.read_bytes()
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {
+            key: _timeless(item)
+            for key, item in value.items()
+            if not any(word in key for word in _CLOCKS)
+        }
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(word in str(path) for word in _UNCOMPARED)
+    }
+
+
+def same_after_kills(root, tmp_path, argv, seed, prepared=None):
+    """Runs `argv(folder)` undisturbed and again and again killed, and compares what is left.
+
+    Args:
+        argv: of a folder, the command that works in it.
+        prepared: a folder to begin with a copy of.
+    """
+    whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    for folder in (whole, killed):
+        folder.parent.mkdir()
+        if prepared is not None:
+            shutil.copytree(prepared, folder)
+    took = finish(root, argv(whole))
+    for fraction in np.random.default_rng(seed).uniform(0.3, 1.0, KILLS):
+        kill(root, argv(killed), fraction * took)
+    finish(root, argv(killed))
+    expected, found = contents(whole.parent), contents(killed.parent)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert _relative(found[name], "killed") == _relative(value, "whole"), name
+
+
+def _relative(value, folder):
+    """Paths that a file holds, without the folder they lie in."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=repr).replace(f"/{folder}/", "/")
+    return value
+
+
+def test_train(root, tiny, tmp_path):
+    argv = [*tiny, "--config.training.epochs=20", "--config.training.report_steps=3"]
+    same_after_kills(
+        root, tmp_path, lambda folder: command("train", *argv, f"--workdir={folder}"), seed=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("evaluate", ["--num_importance_samples=20"]),
+        ("sample", ["--individual", "--num_images=300", "--batch_size=32"]),
+        ("sample", ["--num_images=100"]),
+        ("detect", ["--num_images=64"]),
+    ],
+)
+def test_use(root, trained, tmp_path, name, flags):
+    same_after_kills(
+        root,
+        tmp_path,
+        lambda folder: command(name, f"--workdir={folder}", *flags),
+        seed=2,
+        prepared=trained,
+    )
+
+
+def test_export(root, trained, tmp_path):
+    flags = ["--formats=saved_model,litert_float32", "--name=digits", "--overwrite"]
+    same_after_kills(
+        root,
+        tmp_path,
+        lambda folder: command("export", f"--workdir={folder}", *flags),
+        seed=3,
+        prepared=trained,
+    )
+
+
+def test_pack(root, trained, tmp_path):
+    def argv(folder):
+        flags = [f"--output_dir={folder.parent / 'presets'}", "--overwrite"]
+        return command("pack", trained, "digits", *flags)
+
+    same_after_kills(root, tmp_path, argv, seed=4)
+
+
+def test_audit(root, tmp_path):
+    flags = [
+        f"--config={root / 'configs/gradinversion/digits.py'}:runlocal",
+        "--config.attacks.gradinversion.num_steps=40",
+        "--config.model.options.width=4",
+        "--config.audit.pool_size=16",
+    ]
+    same_after_kills(
+        root, tmp_path, lambda folder: command("audit", *flags, f"--workdir={folder}"), seed=5
+    )
