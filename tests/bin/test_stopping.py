@@ -37,16 +37,27 @@ def _fresh_flags():
     app.flags.FLAGS(["test"])
 
 
-def start(body="stopping.check()", **options):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body=body)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-    assert process.stdout.readline() == "working\n"
-    return process
+@pytest.fixture
+def start():
+    """`start(body)` runs `PROGRAM` with that line in its loop; it does not outlive the test."""
+    begun = []
+
+    def run(body="stopping.check()", **options):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM.format(body=body)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        begun.append(process)
+        assert process.stdout.readline() == "working\n"
+        return process
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -58,31 +69,31 @@ def start(body="stopping.check()", **options):
     ],
 )
 @pytest.mark.parametrize("body", ["stopping.check()", "pass", "os.dup2(nowhere, 2)"])
-def test_a_signal_ends_a_program_whether_it_looks_or_not(number, code, word, body):
+def test_a_signal_ends_a_program_whether_it_looks_or_not(start, number, code, word, body):
     process = start(body)
     process.send_signal(number)
-    out, err = process.communicate(timeout=8)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert (out, err) == ("", f"tfgen-test: {word}; run the same command again to continue\n")
 
 
-def test_ignored_signals_stay_ignored():
+def test_ignored_signals_stay_ignored(start):
     process = start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=8)
+    process.communicate(timeout=60)
     assert process.returncode == 143
 
 
-def test_the_second_interrupt_stops_what_is_patient():
+def test_the_second_interrupt_stops_what_is_patient(start):
     process = start("with stopping.patient(): time.sleep(60)")
     process.send_signal(signal.SIGINT)
     time.sleep(2.0)  # beyond the patience, and far enough apart to be two
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=8)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
