@@ -131,14 +131,16 @@ class CheckpointManager:
         """
         damaged, first = [], None
         self._existed = self._existed or self.directory.is_dir()
-        for path in reversed(self.checkpoints()):
+        paths = self.checkpoints()[::-1]
+        for path in paths:
             try:
                 return Found(path, *_read(path), damaged)
             except (CorruptFileError, OSError) as error:
                 reason = _reason(path, error)
                 first = first or reason
                 damaged.append(path)
-                warnings.warn(f"{reason} Trying the one before it.", stacklevel=3)
+                if path != paths[-1]:
+                    warnings.warn(f"{reason} Trying the one before it.", stacklevel=3)
         if damaged:
             raise CheckpointError(
                 f"{first.rstrip('.')}, and no older checkpoint is whole. Restore the file from a "
