@@ -36,7 +36,7 @@ class Ignorant(GradientAudit):
         super().__init__(*arguments, **options)
         self._guess, self._rng = guess, np.random.default_rng([self.seed, 99])
 
-    def _invert(self, batch, settings, gradients, masks, workdir, verbose):
+    def _invert(self, batch, *known_to_others):
         images = self._guess(self._rng, batch)
         labels = self._rng.permutation(self.network.num_classes)[: len(images)]
         labels = np.resize(labels, len(images))
