@@ -83,6 +83,12 @@ class TestSafety:
         few = with_(margins_db=np.array([-1.0, -1.1]))
         np.testing.assert_allclose(few.confidence, 0.75)
 
+    def test_of_labels_needs_its_own_control(self):
+        labels = dict(num_labels=3, labels_alone=0.6, labels_together=1.0)
+        assert "of labels nothing is concluded" in with_(**labels).reason
+        assert "of labels nothing" not in with_(**labels, label_control=True).reason
+        assert "of labels nothing" not in judge(SAFE).reason
+
     @pytest.mark.parametrize(
         ("doubt", "words"),
         [

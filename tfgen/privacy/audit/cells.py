@@ -12,7 +12,15 @@ import numpy as np
 from tfgen.privacy.audit.chance import p_values
 from tfgen.privacy.audit.convergence import Distances, mean_distances
 from tfgen.privacy.audit.scoring import Scored
-from tfgen.privacy.audit.verdict import IMAGES, LEAKS, Evidence, Verdict, judge, mean_interval
+from tfgen.privacy.audit.verdict import (
+    IMAGES,
+    LABELS,
+    LEAKS,
+    Evidence,
+    Verdict,
+    judge,
+    mean_interval,
+)
 
 # The same images attacked once more are no new evidence: cells are told apart by these.
 CELL_KEYS = ("batch_size", "defence", "attack")
@@ -75,11 +83,14 @@ def grid(
         for (key, group), e in zip(groups.items(), evidence)
         if group[0].bare
     }
-    controls = {(k[0], k[2]): IMAGES in v.leaked for k, v in verdicts.items()}
+    controls = {
+        (size, attack): dict(positive_control=IMAGES in v.leaked, label_control=LABELS in v.leaked)
+        for (size, _, attack), v in verdicts.items()
+    }
     for (key, group), e in zip(groups.items(), evidence):
         if not group[0].bare:
-            control = controls.get((key[0], key[2]))
-            verdicts[key] = judge(dataclasses.replace(e, positive_control=control), threshold_db)
+            control = controls.get((key[0], key[2]), {})
+            verdicts[key] = judge(dataclasses.replace(e, **control), threshold_db)
     return [_cell(group, e, verdicts[key]) for (key, group), e in zip(groups.items(), evidence)]
 
 

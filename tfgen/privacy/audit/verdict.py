@@ -65,6 +65,7 @@ class Evidence:
         bare: whether this is the bare gradient, on which no attack has a positive control.
         positive_control: whether the same attack leaked images from the bare gradient; None where
             it was not tried.
+        label_control: whether it leaked labels from it.
     """
 
     margins_db: np.ndarray
@@ -81,6 +82,7 @@ class Evidence:
     converged: bool = True
     bare: bool = False
     positive_control: bool | None = None
+    label_control: bool = False
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -122,6 +124,8 @@ def judge(evidence: Evidence, threshold_db: float = 1.0) -> Verdict:
         severity = 0 if unable and not suspicions else 2
         doubts = "; ".join([reason, *unable, *suspicions, *thin])
         return Verdict(INCONCLUSIVE, None, doubts, severity=severity)
+    if evidence.num_labels is not None and not evidence.label_control:
+        reason += "; of labels nothing is concluded: those of the bare gradient did not leak either"
     confidence = _confidence_in_safety(evidence.margins_db, threshold_db)
     return Verdict(NOT_FOUND, confidence, reason, severity=1)
 
