@@ -14,6 +14,7 @@ from torch_archives import mapping, save, tensor
 
 from tfgen.files import torch_file
 from tfgen.files.json_file import parse_json, read_json, to_json
+from tfgen.files.row_log import RowLog
 from tfgen.files.tensor_file import read_tensors, write_tensors
 
 
@@ -109,3 +110,22 @@ def test_torch_archive_before_pytorch_is_asked(path, budget, monkeypatch):
     inputs = damages(whole) | damages(whole[begin:]).map(lambda end: whole[:begin] + end)
     outcomes = try_many(inputs, attempt, budget)
     assert min(outcomes["read"], outcomes["refused"]) > budget / 20
+
+
+@budgets
+def test_row_log(path, budget):
+    columns = ("step", "epoch", "loss")
+    log = RowLog(path, columns)
+    for step in range(1, 30):
+        log.add({"step": step, "epoch": 1 + step // 10, "loss": 1 / step, "kl": -step})
+    whole = path.read_bytes()
+
+    def attempt(content):
+        path.write_bytes(content)
+        found = RowLog(path, columns)
+        found.resume(20)
+        found.add({"step": 21, "epoch": 3, "loss": 0.5})
+        assert path.read_text().count("21,3,0.5") == 1
+
+    # Damaged lines are left out; only what has lost its header is refused.
+    assert try_many(damages(whole), attempt, budget)["read"] > budget / 2

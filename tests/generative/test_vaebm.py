@@ -48,7 +48,17 @@ class TestNoise:
         from_noise = model.generate(model.draw_noise(SEEDS))
         np.testing.assert_allclose(model.generate_from_seeds(SEEDS), from_noise, atol=1e-6)
 
-    def test_batch_size_changes_no_image(self, model):
+    def test_batch_size_changes_no_noise(self, model):
+        whole = model.draw_noise(SEEDS)
+        for row in range(len(SEEDS)):
+            for name, value in model.draw_noise(SEEDS[row : row + 1]).items():
+                np.testing.assert_array_equal(value[0], whole[name][row], err_msg=name)
+
+    def test_the_same_batch_size_gives_the_same_images(self, model):
+        first = model.sample(5, seed=1, batch_size=2)
+        np.testing.assert_array_equal(model.sample(5, seed=1, batch_size=2), first)
+
+    def test_batch_size_changes_images_of_short_chains_by_rounding_alone(self, model):
         whole = model.sample(5, seed=1, batch_size=5)
         np.testing.assert_allclose(model.sample(5, seed=1, batch_size=2), whole, atol=1e-5)
         assert whole.shape == (5, 8, 8, 1)

@@ -2,7 +2,8 @@
 
 A generator is a deterministic function of named noise, `generate(noise, temperature) -> images`.
 Sampling only draws the noise, from one seed per image, so that neither batch size nor the number
-of devices changes an image. Exporters, noise-space samplers and replayable tests all stand on this.
+of devices changes it. They change an image by the order of float32 sums at most. Exporters,
+noise-space samplers and replayable tests all stand on this.
 """
 
 import dataclasses
@@ -139,8 +140,10 @@ class Generator(TakesImages):
             num_images: integer, how many.
             temperature: float, scale on the prior's standard deviation: a number, or one per latent
                 group. Defaults to `1.0`.
-            seed: integer; image k of a seed is the same for every `num_images` and `batch_size`.
-                Defaults to `0`.
+            seed: integer; image k of a seed comes from the same noise for every `num_images` and
+                `batch_size`. How many images are computed at once may change the order of float32
+                sums, which does not show in what a decoder makes, but grows with every step of a
+                chain (`VAEBM`). Defaults to `0`.
             batch_size: integer, images computed at once. Defaults to `64`.
 
         Returns:
