@@ -1,14 +1,19 @@
 """Files of PyTorch that someone made to harm: refused in one sentence, in bounded memory."""
 
+import collections
+import json
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzzing import budgets
 from irregular import irregular_files
 from torch_archives import called, mapping, number, save, storage, tensor, text
 
 from tfgen.errors import CheckpointError
+from tfgen.files import torch_file
 from tfgen.files.torch_file import read_torch_file, torch_python
 
 FOUR = np.float32([1, 2, 3, 4]).tobytes()
@@ -115,3 +120,25 @@ class TestPickles:
         save(path, pickled, bytes(1 << 14))
         with pytest.raises(CheckpointError, match=words):
             read_torch_file(path, "state_dict", ["args"])
+
+
+@budgets
+@pytest.mark.usefixtures("torch")
+def test_reader_beside_pytorch_answers_whatever_comes(tmp_path, budget):
+    """Within the process that reads; what crashes PyTorch itself is an error outside of it."""
+    reader = Path(torch_file.__file__).with_name("torch_reader.py")
+    program = Path(__file__).with_name("torch_fuzz.py")
+    first, outcomes, crashes = 0, collections.Counter(), []
+    while first < budget:
+        command = [torch_python(), "-P", program, reader, tmp_path, first, budget]
+        ended = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True)
+        assert ended.returncode <= 0, ended.stderr
+        if ended.returncode == 0:
+            found = json.loads(ended.stdout)
+            assert found.pop("peak_mib") < 1024
+            outcomes.update(found)
+            break
+        crashes.append(int((tmp_path / "place").read_text()))
+        first = crashes[-1] + 1
+    print(dict(outcomes), "PyTorch crashed at", crashes)
+    assert outcomes["refused"] > outcomes["read"] > 0
