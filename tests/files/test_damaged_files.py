@@ -7,8 +7,7 @@ import contextlib
 import json
 
 import pytest
-from fuzzing import budgets, damages, json_values, try_many
-from hypothesis import strategies as st
+from fuzzing import budgets, damages, either, json_value, try_many
 from test_tensor_file import TENSORS, entry, first_format, seal
 from torch_archives import mapping, save, tensor
 
@@ -38,25 +37,30 @@ def test_tensor_file(path, budget):
     assert outcomes["refused"] > budget / 2
 
 
-def entries():
+def entries(draw) -> str:
     """Headers of arrays that may overlap, leave holes, repeat, and be of any dtype and shape."""
-    places = st.one_of(st.integers(-1, 24), st.sampled_from([1 << 40, 1 << 63, 1 << 64, 1 << 70]))
-    shapes = st.lists(places, max_size=3).map(str) | st.sampled_from(["3", '"a"', "{}", "[1.5]"])
-    dtypes = st.sampled_from(['"F32"', '"BF16"', '"U8"', '"F8_E4M3"', '"C64"', "[]", "3", '""'])
-    one = st.builds(entry, st.sampled_from("abc"), places, places, dtypes, shapes)
-    right = st.just(entry("a", 0, 24, shape="[6]"))
-    return st.lists(one | right, min_size=1, max_size=4).map(", ".join)
+
+    def place():
+        return draw.choice([-1, 0, 0, 4, 8, 8, 16, 24, 1 << 40, 1 << 63, 1 << 64, 1 << 70])
+
+    def one():
+        shape = draw.choice(["[2]", "[6]", f"[{place()}, {place()}]", "[]", "3", '"a"', "[1.5]"])
+        dtype = draw.choice(['"F32"', '"BF16"', '"U8"', '"F8_E4M3"', '"C64"', "[]", "3", '""'])
+        if not draw.randint(0, 2):
+            return entry("a", 0, 24, shape="[6]")
+        return entry(draw.choice("abc"), place(), place(), dtype, shape)
+
+    return ", ".join(one() for _ in range(draw.randint(1, 4)))
 
 
 @budgets
 def test_tensor_file_whose_checksum_is_right(path, budget):
     whole = first_format(entry("a", 0, 8) + ", " + entry("b", 8, 24, '"F64"'), ', "x": "1"')
-    notes = json_values().map(lambda value: json.dumps(json.dumps(value)))
-    headers = st.one_of(
+    headers = either(
         damages(whole.encode()),
-        entries().map(first_format),
-        st.builds(first_format, entries(), st.just(""), notes),
-        json_values().map(lambda value: json.dumps({"__metadata__": value})),
+        lambda draw: first_format(entries(draw)),
+        lambda draw: first_format(entries(draw), note=json.dumps(json.dumps(json_value(draw)))),
+        lambda draw: json.dumps({"__metadata__": json_value(draw)}),
     )
 
     def attempt(header):
@@ -72,10 +76,12 @@ def test_tensor_file_whose_checksum_is_right(path, budget):
 @budgets
 def test_json(path, budget):
     whole = json.dumps({"model": {"name": "nvae", "rates": [1e-3, -2], "ä": None}}).encode()
-    deep = st.integers(1, 3000).map(lambda n: b'{"a":' * n + b"1" + b"}" * n)
-    texts = st.one_of(
-        damages(whole), json_values().map(lambda value: json.dumps(value).encode()), deep
-    )
+
+    def deep(draw):
+        levels = draw.randint(1, 3000)
+        return b'{"a":' * levels + b"1" + b"}" * levels
+
+    texts = either(damages(whole), lambda draw: json.dumps(json_value(draw)).encode(), deep)
 
     def attempt(text):
         path.write_bytes(text)
@@ -107,7 +113,8 @@ def test_torch_archive_before_pytorch_is_asked(path, budget, monkeypatch):
 
     # The directory of an archive is at its end.
     begin = whole.index(b"PK\1\2")
-    inputs = damages(whole) | damages(whole[begin:]).map(lambda end: whole[:begin] + end)
+    damaged_end = damages(whole[begin:])
+    inputs = either(damages(whole), lambda draw: whole[:begin] + damaged_end(draw))
     outcomes = try_many(inputs, attempt, budget)
     assert min(outcomes["read"], outcomes["refused"]) > budget / 20
 

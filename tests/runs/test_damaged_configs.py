@@ -2,7 +2,7 @@
 
 import json
 
-from fuzzing import budgets, json_values, try_many, with_values
+from fuzzing import budgets, either, json_value, try_many, with_values
 
 from tfgen.runs.config import complete
 from tfgen.runs.workdir import Workdir
@@ -19,8 +19,7 @@ def test_configurations(tmp_path, budget):
         found = complete(workdir.read_config())
         assert workdir.compare(found) is not None
 
-    values = json_values()
-    inputs = with_values(whole, values) | with_values(given, values) | values
+    inputs = either(with_values(whole), with_values(given), json_value)
     outcomes = try_many(inputs, attempt, budget)
     assert outcomes["read"]
     assert outcomes["refused"] > budget / 5

@@ -105,8 +105,7 @@ class RowLog:
         repaired = wanted + columns[len(wanted) :]
         damaged = columns[: len(wanted)] != wanted
         self._columns = list(dict.fromkeys(repaired))
-        lines.pop()  # empty, or torn
-        parsed = [_fields(line) for line in lines]
+        parsed = [_fields(line) for line in lines[:-1]]  # the last is empty, or torn
         whole = [fields for fields in parsed if _is_row(fields, len(repaired))]
         return whole, damaged + len(parsed) - len(whole)
 
