@@ -10,7 +10,6 @@ command again goes on where it stopped; a folder that holds another run is refus
 The page and the arrays hold the audited images themselves.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
+        from tfgen.files.json_file import to_json
         from tfgen.runs.auditing import Auditing, complete
         from tfgen.runs.workdir import Workdir
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         Workdir(path).compare(completed)
     auditing = Auditing(completed, app.DATA_DIR.value)
     if DRY_RUN.value:
-        print(json.dumps(auditing.plan(), indent=2))
+        print(to_json(auditing.plan()))
         return 0
     workdir = Workdir(path)
     verbose = int(sys.stdout.isatty())

@@ -6,7 +6,6 @@ tfgen-train --config=configs/nvae/cifar10.py --dry_run
 tfgen-train --config=configs/ncp/mnist.py --config.vae=runs/mnist --workdir=runs/mnist-ncp
 """
 
-import json
 from collections.abc import Sequence
 
 from absl import flags
@@ -37,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.files.json_file import to_json
         from tfgen.runs import fit, plan
         from tfgen.runs.base_model import foreign_data, resolve
         from tfgen.runs.config import complete
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     )
     if DRY_RUN.value:
         experiment = build_experiment(config, describe_only=True, **options)
-        print(json.dumps(plan.describe(experiment, STRATEGY.value, PRECISION.value), indent=2))
+        print(to_json(plan.describe(experiment, STRATEGY.value, PRECISION.value)))
         return
     workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
     resolved = complete(resolve(config))
