@@ -17,6 +17,9 @@ class Known:
     def __init__(self, factor):
         self.factor = factor
 
+    def as_images(self, images):
+        return images
+
     def negative_elbo(self, images, seeds):
         noise = tf.cast(seeds % 97, tf.float32)
         return {"nelbo": self.factor * tf.reduce_sum(images, axis=[1, 2, 3]) + noise}
