@@ -50,7 +50,7 @@ def main(workdir: str, name: str) -> None:
         from tfgen.files.replacing import replace_dir
         from tfgen.runs import model_card
         from tfgen.runs.base_model import base_of
-        from tfgen.runs.workdir import Workdir
+        from tfgen.runs.workdir import Workdir, with_nan
         from tfgen.systems import presets
 
         trained = Workdir(workdir)
@@ -70,7 +70,8 @@ def main(workdir: str, name: str) -> None:
             f"SavedModel: weights in {report['weights']}, {report['size_bytes'] / 2**20:.1f} MiB, "
             f"largest difference {report['max_difference']:.1e}",
         )
-        numbers = {key: value for key, value in trained.read_metrics().items() if "split" in value}
+        metrics = with_nan(trained.read_metrics())
+        numbers = {key: value for key, value in metrics.items() if "split" in value}
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)

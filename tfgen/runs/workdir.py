@@ -152,11 +152,11 @@ class Workdir:
     def read_metrics(self) -> dict[str, Any]:
         """What was measured so far, by name; empty before any evaluation.
 
-        JSON has no NaN: what was written as `null` comes back as it. A file that holds something
-        else is said to, and left alone.
+        JSON has no NaN: what was none is None (see `with_nan`). A file that holds something else is
+        said to, and left alone.
         """
         try:
-            return _with_nan(self._read_metrics())
+            return self._read_metrics()
         except ConfigError as error:
             warnings.warn(str(error), stacklevel=2)
             return {}
@@ -206,11 +206,16 @@ class Workdir:
             )
 
 
-def _with_nan(value):
+def with_nan(value: Any) -> Any:
+    """Metrics as they were measured: NaN for what JSON keeps as `null`, to be printed as numbers.
+
+    Args:
+        value: what `Workdir.read_metrics` gave, or a part of it.
+    """
     if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
+        return {key: with_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_nan(item) for item in value]
+        return [with_nan(item) for item in value]
     return math.nan if value is None else value
 
 
