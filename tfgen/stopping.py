@@ -25,7 +25,7 @@ class Stopped(BaseException):
     Not an `Exception`, so that nothing on the way takes it for an error.
 
     Attributes:
-        number: of the signal.
+        number: integer, the signal's number.
     """
 
     def __init__(self, number: int):
@@ -108,7 +108,7 @@ def watching(name: str) -> Iterator[None]:
     A block within another, or outside of the main thread, changes nothing.
 
     Args:
-        name: of the program, for the message of a process that has to be ended.
+        name: string, the program's name, for the message of a process that has to be ended.
     """
     global _watch
     if _watch is not None or threading.current_thread() is not threading.main_thread():

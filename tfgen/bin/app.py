@@ -30,8 +30,8 @@ def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
     """Runs a binary's `main` on the process's command line and exits.
 
     Args:
-        name: of the binary, said at the start of every error.
-        main: takes the arguments that are no flags.
+        name: string, the binary's name, said at the start of every error.
+        main: function of the arguments that are no flags.
     """
     start(name, main, lambda argv: execute(name, main, argv), lambda argv: parse(name, argv))
 

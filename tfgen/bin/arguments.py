@@ -12,9 +12,9 @@ def run(name: str, main: Callable[..., None], words: Sequence[str]) -> None:
     """Runs a binary on the process's command line and exits; see `tfgen.bin.app.run`.
 
     Args:
-        name: of the binary.
-        main: takes one string for each of `words`.
-        words: what the arguments are called.
+        name: string, the binary's name.
+        main: function of one string for each of `words`.
+        words: sequence of strings, what the arguments are called.
     """
     app.start(
         name, main, lambda argv: execute(name, main, words, argv), lambda argv: parse(name, argv)

@@ -103,10 +103,10 @@ def convert(official_config, state, image_shape=None, edge: str = "exact"):
     """A model with the authors' weights, and its complete configuration.
 
     Args:
-        official_config: the authors' training options.
-        state: weights by their names, see `tfgen.generative.nvae.official.load_official`.
-        image_shape: of the data; by default that of the named data set.
-        edge: see `tfgen.NVAE`.
+        official_config: dict of the authors' training options.
+        state: dict of weights by their names, see `tfgen.generative.nvae.official.load_official`.
+        image_shape: tuple `(H, W, C)` of the data; None is that of the named data set.
+        edge: string, see `tfgen.NVAE`.
 
     Raises:
         UserError: the options are incomplete or impossible, or the weights do not fit them.

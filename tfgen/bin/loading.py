@@ -18,10 +18,10 @@ class Loaded:
     """A trained generator and where its results go.
 
     Attributes:
-        generator: with its weights.
-        config: the configuration it was trained with, complete; `data` is None if unknown.
-        workdir: of its run, or the folder given for the results of a preset.
-        name: of the model, for file names.
+        generator: the generator with its weights.
+        config: dict, the configuration it was trained with, complete; `data` is None if unknown.
+        workdir: the `Workdir` of its run, or the folder given for the results of a preset.
+        name: string, the model's name, for file names.
     """
 
     generator: Any

@@ -23,7 +23,7 @@ def quiet_import(debug: bool = False, onednn: bool = True) -> Iterator[None]:
     that was said is shown.
 
     Args:
-        debug: keeps nothing off the terminal.
+        debug: whether to keep nothing off the terminal.
         onednn: whether TensorFlow takes oneDNN's kernels on all x86 processors instead of only the
             newest, unless the user decided. Our networks then run in two thirds of the time; but it
             fails in some convolutions that we do not use (`tfgen.privacy.network.self_check`), so

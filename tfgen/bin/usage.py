@@ -21,9 +21,9 @@ def answer(name: str, main: Callable, argv: Sequence[str]) -> str | None:
     """What the flags ask to be told; None if they ask for work.
 
     Args:
-        name: of the program.
+        name: string, the program's name.
         main: its function, whose module says what it does.
-        argv: the command line.
+        argv: sequence of strings, the command line.
     """
     for word in argv[1:]:
         if word == "--":

@@ -31,8 +31,8 @@ class Split(NamedTuple):
 
     Attributes:
         images: uint8 `[N, H, W, C]`.
-        labels: of each image, or None where there are none.
-        notes: sentences about what was left out or changed.
+        labels: integer array `[N]`, or None where there are none.
+        notes: tuple of sentences about what was left out or changed.
     """
 
     images: Array
@@ -195,9 +195,9 @@ def collect_images(
 
     Args:
         examples: pairs of a uint8 image of `image_shape` and its label or None.
-        num_images: how many there are.
-        image_shape: (height, width, channels).
-        path: the .npy file for a set above `MEMORY_LIMIT_BYTES`.
+        num_images: integer, how many there are.
+        image_shape: tuple `(height, width, channels)`.
+        path: path of the .npy file for a set above `MEMORY_LIMIT_BYTES`.
 
     Raises:
         DataError: the file cannot be written.

@@ -9,21 +9,26 @@ class DatasetInfo:
     """One data set of the catalogue.
 
     Attributes:
-        name: as `load` knows it.
-        image_shape: (height, width, channels) of every image.
-        num_bits: bit depth at which the papers model it; 1 for binary data.
-        binary: Bernoulli data: pixels are intensities to draw from, anew at every access.
-        flip: whether the papers train with random horizontal flips.
-        num_images: published split sizes. Local copies may hold fewer.
-        files: file names looked for in the data folder, in this order, beside `NAME.npz`.
-        keras: module of `keras.datasets` that fetches it.
-        tfds: name by which TensorFlow Datasets fetches it.
-        tfds_splits: split of ours -> split of TFDS, where they differ.
-        crop: (left, upper, right, lower) cut from originals of `crop_from` before resizing.
-        crop_from: (width, height) of the originals that `crop` belongs to.
-        evaluation_split: the split whose numbers the papers report.
-        licence: terms of the data, as their makers state them; reads on after "is under".
-        note: where a user gets the files, or what to know about them.
+        name: string by which `load` knows it.
+        image_shape: tuple `(height, width, channels)` of every image.
+        num_bits: integer, bit depth at which the papers model it; 1 for binary data. Defaults to
+            `8`.
+        binary: whether pixels are Bernoulli intensities to draw from, anew at every access.
+            Defaults to `False`.
+        flip: whether the papers train with random horizontal flips. Defaults to `False`.
+        num_images: dict of published split sizes. Local copies may hold fewer.
+        files: tuple of file names looked for in the data folder, in this order, beside `NAME.npz`.
+            Defaults to `()`.
+        keras: string, the module of `keras.datasets` that fetches it, or None.
+        tfds: string, the name by which TensorFlow Datasets fetches it, or None.
+        tfds_splits: dict, split of ours -> split of TFDS, where they differ.
+        crop: tuple `(left, upper, right, lower)` cut from originals of `crop_from` before resizing;
+            None cuts nothing.
+        crop_from: tuple `(width, height)` of the originals that `crop` belongs to, or None.
+        evaluation_split: string, the split whose numbers the papers report. Defaults to `"test"`.
+        licence: string, terms of the data, as their makers state them; reads on after "is under".
+            Defaults to `""`.
+        note: string, where a user gets the files, or what to know about them. Defaults to `""`.
     """
 
     name: str

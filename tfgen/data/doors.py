@@ -15,8 +15,8 @@ def as_images(
 
     Args:
         images: array or tensor; within a graph only its type and shape are checked.
-        image_shape: `(H, W, C)` that they have to have. Default: any.
-        where: what they are called, for the message. Default "the array of images".
+        image_shape: tuple `(H, W, C)` that they have to have; None: any.
+        where: string, what they are called, for the message. Defaults to `"the array of images"`.
 
     Raises:
         DataError: another type, range or shape; NaN or infinite pixels.

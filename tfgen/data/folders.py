@@ -22,9 +22,9 @@ class ImageFiles:
     """Image files that look like an array `[N, H, W, C]` and are decoded when indexed.
 
     Args:
-        paths: the files.
-        image_shape: (height, width, channels) of every decoded image.
-        decode: from a path to a uint8 array of `image_shape`.
+        paths: sequence of the paths of the files.
+        image_shape: tuple `(height, width, channels)` of every decoded image.
+        decode: function from a path to a uint8 array of `image_shape`.
     """
 
     dtype = np.dtype(np.uint8)
@@ -71,14 +71,15 @@ def read_folder(
     """The images of one split of a folder, in the order of their names.
 
     Args:
-        folder: searched recursively; see `tfgen.data.folder_splits` for how it is split.
+        folder: path, searched recursively; see `tfgen.data.folder_splits` for how it is split.
         split: "train", "validation", "test" or "all".
-        image_size: (height, width) that every image is brought to: cut to that aspect ratio about
-            the centre, then resized (bilinear, antialiased). None: all must have one size.
-        channels: 1 (grey) or 3 (RGB); None: 1 when every file of the folder, whatever its split, is
-            grey.
-        crop: (left, upper, right, lower), cut first from images of size `crop_from`.
-        crop_from: (width, height).
+        image_size: pair `(height, width)` that every image is brought to: cut to that aspect ratio
+            about the centre, then resized (bilinear, antialiased). None: all must have one size.
+        channels: integer, 1 (grey) or 3 (RGB); None: 1 when every file of the folder, whatever its
+            split, is grey.
+        crop: tuple `(left, upper, right, lower)`, cut first from images of size `crop_from`; None
+            cuts nothing.
+        crop_from: tuple `(width, height)`, or None.
 
     Raises:
         DataError: no images; a file that is no image, is damaged or has another size.

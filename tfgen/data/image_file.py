@@ -59,9 +59,9 @@ class Header:
     """What a file says of itself before it is decoded.
 
     Attributes:
-        size: (width, height) as shown, in pixels.
+        size: pair `(width, height)` as shown, in pixels.
         grey: whether it has no colours.
-        notes: what is done to it on the way to 8-bit grey or RGB.
+        notes: tuple of sentences, what is done to it on the way to 8-bit grey or RGB.
     """
 
     size: tuple[int, int]
@@ -132,10 +132,11 @@ def decode_image(
 
     Args:
         path: of the file.
-        image_size: (height, width) that it is brought to, see `fit`.
-        channels: 1 for grey (ITU-R 601 luma of colours) or 3 for RGB.
-        crop: (left, upper, right, lower), cut first from images of size `crop_from`. Default none.
-        crop_from: (width, height).
+        image_size: pair `(height, width)` that it is brought to, see `fit`.
+        channels: integer, 1 for grey (ITU-R 601 luma of colours) or 3 for RGB.
+        crop: tuple `(left, upper, right, lower)`, cut first from images of size `crop_from`; None
+            cuts nothing.
+        crop_from: pair `(width, height)`, or None.
 
     Raises:
         DataError: the file is damaged; the message names it.

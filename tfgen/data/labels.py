@@ -29,9 +29,9 @@ def as_labels(
         labels: `[N]` or `[N, 1]`: integers, booleans, floating-point whole numbers, or words, which
             are numbered in alphabetical order; or `[N, C]`, one-hot. Probabilities of classes are
             refused: which class they stand for is not ours to say.
-        num_images: N.
+        num_images: integer N.
         where: the file and array, for the message.
-        vocabulary: all words there are, when these may be a part of them. Default: these.
+        vocabulary: sequence of all words there are, when these may be a part of them; None: these.
 
     Raises:
         DataError: another shape, or nothing that names a class.

@@ -89,12 +89,12 @@ def fetch_tfds(
     """One split of a data set of TensorFlow Datasets that has an `image` (and maybe a `label`).
 
     Args:
-        name: with configuration and version if need be: "downsampled_imagenet/32x32".
-        split: as TFDS knows it.
-        data_dir: where TFDS looks and downloads to; None: its own default.
-        cache: the .npy file that a set too large for memory is unpacked to.
-        image_size: (height, width) to bring every image to; None: as they are.
-        crop: (left, upper, right, lower) cut out first.
+        name: string, with configuration and version if need be: "downsampled_imagenet/32x32".
+        split: string, as TFDS knows it.
+        data_dir: path where TFDS looks and downloads to; None: its own default.
+        cache: path of the .npy file that a set too large for memory is unpacked to.
+        image_size: pair `(height, width)` to bring every image to; None: as they are.
+        crop: tuple `(left, upper, right, lower)` cut out first; None cuts nothing.
 
     Raises:
         DataError: the library is not installed, cannot fetch the set, or it has no images.

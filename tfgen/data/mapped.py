@@ -26,10 +26,10 @@ class Mapped:
 
     Args:
         array: `[N, ...]`.
-        rows: `[M]`, which of its rows there are, in which order. Default: all.
-        change: from a batch of rows to what is seen of it. Default: nothing changes.
-        row_shape: of one row after the change. Default: as before.
-        dtype: after the change. Default: as before.
+        rows: integer array `[M]`, which of its rows there are, in which order. None: all.
+        change: function from a batch of rows to what is seen of it. None: nothing changes.
+        row_shape: tuple, shape of one row after the change. None: as before.
+        dtype: dtype after the change. None: as before.
     """
 
     def __init__(

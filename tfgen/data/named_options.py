@@ -24,11 +24,11 @@ def named_transforms(
     - "threshold": 1 above half intensity.
 
     Args:
-        num_bits: bit depth that 8-bit images are reduced to; binarised ones have one anyway.
-            Default 8, which changes nothing.
-        binarize: None, "dynamic", "fixed" or "threshold". Default None.
-        flip: whether to mirror each image with probability one half. Default False.
-        training: whether the transforms are for training. Default True.
+        num_bits: integer, bit depth that 8-bit images are reduced to; binarised ones have one
+            anyway, and 8 changes nothing. Defaults to `8`.
+        binarize: None, the default, "dynamic", "fixed" or "threshold".
+        flip: whether to mirror each image with probability one half. Defaults to `False`.
+        training: whether the transforms are for training. Defaults to `True`.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -47,6 +47,13 @@ def named_transforms(
 
 def drawn_once(source: Source, seed: int = 0) -> Source:
     """The source with every image drawn once, 0 or 255 by the probability of its intensities.
+
+    Args:
+        source: the `Source` to draw from.
+        seed: integer, seed of the draws.
+
+    Returns:
+        A `Source` of uint8 images, in memory.
 
     Raises:
         ConfigError: it is too large to keep a copy in memory.

@@ -30,17 +30,18 @@ class Pipeline:
     common batches are those of one worker with that batch size, random draws included.
 
     Args:
-        source: from `load`.
-        batch_size: examples of one batch of this worker.
-        transforms: applied to every batch in this order, before those of the options below; see
-            `tfgen.data.transforms`. Images that none of them makes floating point keep their 8
-            bits, scaled to [0, 1]. Default none.
-        seed: of order, flips and draws. Default 0.
-        training: see above. Default True.
-        num_bits, binarize, flip: how images are prepared, see `tfgen.data.named_options`. Default:
-            8 bits, not binarised, not flipped.
-        shard_index: number of this worker. Default 0.
-        num_shards: number of workers. Default 1.
+        source: a `Source` of `load`.
+        batch_size: integer, examples of one batch of this worker.
+        transforms: sequence of functions applied to every batch in this order, before those of the
+            options below; see `tfgen.data.transforms`. Images that none of them makes floating
+            point keep their 8 bits, scaled to [0, 1]. Defaults to `()`.
+        seed: integer, seed of order, flips and draws. Defaults to `0`.
+        training: whether batches are shuffled and without end, see above. Defaults to `True`.
+        num_bits: integer, bit depth of the images, see `tfgen.data.named_options`. Defaults to `8`.
+        binarize: how pixels become 0 and 1, a string, see there; None, the default, leaves them.
+        flip: whether training mirrors images, see there. Defaults to `False`.
+        shard_index: integer, number of this worker. Defaults to `0`.
+        num_shards: integer, number of workers. Defaults to `1`.
 
     Raises:
         ConfigError: an argument is out of range.

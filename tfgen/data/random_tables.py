@@ -22,8 +22,8 @@ def stream_key(seed: int, *purpose: str) -> int:
     """A 64-bit key for one use of a seed; different purposes give unrelated tables.
 
     Args:
-        seed: of the pipeline.
-        *purpose: a name, and what narrows it down. Those of this library stand in
+        seed: integer, the pipeline's seed.
+        *purpose: name, and what narrows it down. Those of this library stand in
             `tfgen.ops.random_streams.DATA_NAMES`; a transform of one's own takes another.
     """
     text = "/".join((str(seed), *purpose))
@@ -34,10 +34,10 @@ def random_rows(key: int, first_row, num_rows, num_words: int) -> tf.Tensor:
     """Rows `first_row`, `first_row + 1`, … of the random table of `key`.
 
     Args:
-        key: from `stream_key`.
+        key: integer of `stream_key`.
         first_row: int64 scalar.
-        num_rows: int scalar.
-        num_words: width of the table.
+        num_rows: integer scalar.
+        num_words: integer, width of the table.
 
     Returns:
         uint32 `[num_rows, num_words]`, uniform.
@@ -58,10 +58,10 @@ def shuffled(key: int, epoch, positions, num_images: int) -> tf.Tensor:
     """Which image stands at each position of an epoch: a random permutation, found pointwise.
 
     Args:
-        key: from `stream_key`.
+        key: integer of `stream_key`.
         epoch: int64 scalar.
         positions: int64 `[B]` in 0..num_images-1.
-        num_images: length of the permutation.
+        num_images: integer, length of the permutation.
 
     Returns:
         int64 `[B]`.
@@ -83,7 +83,7 @@ def bernoulli(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
     Sixteen random bits a pixel: the probability is exact for 0 and 255, else within 2^-16.
 
     Args:
-        key: from `stream_key`.
+        key: integer of `stream_key`.
         first_row: int64 scalar; image b of the batch uses row `first_row + b` of the table.
         images: uint8 `[B, H, W, C]`.
 
@@ -101,7 +101,7 @@ def random_flip(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
     """Mirrors each image left to right with probability one half.
 
     Args:
-        key: from `stream_key`.
+        key: integer of `stream_key`.
         first_row: int64 scalar, as for `bernoulli`.
         images: `[B, H, W, C]`.
     """

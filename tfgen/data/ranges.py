@@ -31,7 +31,8 @@ def as_intensities(images: Any, where: str | os.PathLike = "the array of images"
 
     Args:
         images: array, tensor or nested list, any shape.
-        where: what they are called, for the message. Default "the array of images".
+        where: string or path, what they are called, for the message. Defaults to `"the array of
+            images"`.
 
     Raises:
         DataError: another type or range; NaN or infinite pixels; rows of several lengths.
@@ -57,8 +58,8 @@ def checked_in_dataset(
     Args:
         images: floating point or bool, any shape. Whether integers mean 0 and 1 or 0 to 255 cannot
             be told from one batch.
-        where: what they are called, for the message. Default "a batch of images".
-        check: `(images, where)` to float32 images. Default: `as_intensities`.
+        where: string, what they are called, for the message. Defaults to `"a batch of images"`.
+        check: function `(images, where)` to float32 images. Defaults to `as_intensities`.
 
     Raises:
         DataError: integers.

@@ -52,13 +52,15 @@ def load(
     (memory-mapped) or a folder `NAME/`; then the library that can fetch them is asked.
 
     Args:
-        name: of the data set.
-        split: "train", "validation" or "test"; folders also know "all", TFDS its own names.
-        data_dir: folder of local files; None: the environment variable TFGEN_DATA_DIR, or
-            `~/.cache/tfgen/data`. Relative PATHs are also looked for there.
-        image_size: size or (height, width) that `folder:` and `tfds:` images are brought to.
-        channels: 1 for grey (ITU-R 601 luma of colours), 3 for RGB (grey is repeated). Default: as
-            they are; a folder is grey where all of its files are, whatever their split.
+        name: string, the data set's name.
+        split: string, "train", "validation" or "test"; folders also know "all", TFDS its own names.
+            Defaults to `"train"`.
+        data_dir: path of the folder of local files; None: the environment variable TFGEN_DATA_DIR,
+            or `~/.cache/tfgen/data`. Relative PATHs are also looked for there.
+        image_size: integer or pair `(height, width)` that `folder:` and `tfds:` images are brought
+            to; None leaves them.
+        channels: integer, 1 for grey (ITU-R 601 luma of colours), 3 for RGB (grey is repeated).
+            None: as they are; a folder is grey where all of its files are, whatever their split.
 
     Returns:
         The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known.

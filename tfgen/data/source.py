@@ -22,14 +22,16 @@ class Source:
     Others are as a system defines them: a table, bags of words, captions, features of regions.
 
     Attributes:
-        name: as given to `load`.
-        split: as given to `load`.
-        arrays: name -> `[N, ...]`: a NumPy array, or for large sets something that is indexed like
-            one (`Array`); all of one length.
+        name: string, as given to `load`.
+        split: string, as given to `load`.
+        arrays: dict, name -> `[N, ...]`: a NumPy array, or for large sets something that is indexed
+            like one (`Array`); all of one length.
         path: the file or folder they came from, or None when a library made them.
-        notes: sentences about what was left out or changed on the way in.
-        class_names: the name of each label, where the set says it.
-        subset: "a random 1,000 of 10,000 test images (seed 0)", or None for all there are.
+        notes: tuple of sentences about what was left out or changed on the way in. Defaults to
+            `()`.
+        class_names: tuple of the name of each label, where the set says it; else None.
+        subset: string such as "a random 1,000 of 10,000 test images (seed 0)", or None for all
+            there are.
 
     Raises:
         DataError: there are no arrays, or their lengths differ; images or labels that are none.
@@ -111,8 +113,8 @@ class Source:
         rest. The subset of N of a seed begins with the subset of any smaller number.
 
         Args:
-            num_examples: N.
-            seed: of the choice. Default 0.
+            num_examples: integer N, or None for all.
+            seed: integer, seed of the choice. Defaults to `0`.
 
         Raises:
             DataError: there are fewer.
@@ -131,7 +133,7 @@ class Source:
 
         Args:
             num_examples: how many are set aside.
-            seed: of the choice. Default 0.
+            seed: integer, seed of the choice. Defaults to `0`.
 
         Raises:
             DataError: nothing would be left on one side.

@@ -14,8 +14,8 @@ class StackedDigits:
     images, always the same.
 
     Args:
-        digits: uint8 `[N, h, w, 1]`, no larger than 32 x 32.
-        index: `[M, 3]`, the digits of each image; None: all 2 N of them.
+        digits: uint8 array `[N, h, w, 1]`, no larger than 32 x 32.
+        index: array `[M, 3]`, the digits of each image; None: all 2 N of them.
     """
 
     def __init__(self, digits: np.ndarray, index: np.ndarray | None = None):
@@ -51,8 +51,8 @@ def stack_digits(digits: np.ndarray, labels) -> tuple[StackedDigits, np.ndarray 
     """Images and labels `100 a + 10 b + c` of stacked digits.
 
     Args:
-        digits: uint8 `[N, h, w, 1]`.
-        labels: `[N]`, or None.
+        digits: uint8 array `[N, h, w, 1]`.
+        labels: array `[N]`, or None.
     """
     images = StackedDigits(np.asarray(digits))
     if labels is None:

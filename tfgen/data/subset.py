@@ -36,8 +36,8 @@ def part_of(images: Any, num_images: int | None, seed: int = 0) -> Part:
 
     Args:
         images: `[N, H, W, C]`, or an iterable of what `tfgen.data.elements.images_of` takes.
-        num_images: how many; None for all.
-        seed: of the choice. Defaults to `0`.
+        num_images: integer, how many; None for all.
+        seed: integer, seed of the choice. Defaults to `0`.
 
     Returns:
         An array for an array, batches for anything else.

@@ -29,7 +29,7 @@ class Transform(Protocol):
 
         Args:
             batch: tensors `[B, ...]`; "images" are uint8 until a transform makes them float32.
-            key: of the table of random numbers.
+            key: integer, the key of the table of random numbers.
             first_row: int64 scalar, the row of the first example.
         """
 
@@ -38,7 +38,7 @@ class Quantize:
     """Reduces the images to fewer bits: `quantize`.
 
     Args:
-        num_bits: 1 to 8. Default 8.
+        num_bits: integer, 1 to 8. Defaults to `8`.
 
     Raises:
         ConfigError: `num_bits` is out of range.
@@ -58,9 +58,9 @@ class Binarize:
     """Makes the images 0 and 1, for data that are Bernoulli intensities.
 
     Args:
-        how: "dynamic" draws anew at every access (the papers' protocol of training); "fixed" draws
-            by the split and the row alone, which in evaluation is each image's own; "threshold"
-            gives 1 above half intensity. Default "dynamic".
+        how: string, "dynamic" draws anew at every access (the papers' protocol of training);
+            "fixed" draws by the split and the row alone, which in evaluation is each image's own;
+            "threshold" gives 1 above half intensity. Defaults to `"dynamic"`.
 
     Raises:
         ConfigError: another `how`, or images that are no longer uint8.
@@ -100,8 +100,8 @@ def quantize(images, num_bits: int) -> tf.Tensor:
     """Reduces images to `num_bits` bits: floor(255 x / 2^(8 - b)) / (2^b - 1).
 
     Args:
-        images: uint8 in 0..255, or floating point in [0, 1]; any shape.
-        num_bits: 1 to 8.
+        images: uint8 tensor in 0..255, or floating point in [0, 1]; any shape.
+        num_bits: integer, 1 to 8.
 
     Returns:
         float32 in [0, 1] on the levels k / (2^b - 1); doing it again changes nothing.

@@ -16,8 +16,8 @@ def check_expansion(path: str | os.PathLike, packed_bytes: int, unpacked_bytes: 
 
     Args:
         path: of the file, for the message.
-        packed_bytes: that it has.
-        unpacked_bytes: that it says it holds; up to 256 MiB pass in any case.
+        packed_bytes: integer, bytes that it has.
+        unpacked_bytes: integer, bytes that it says it holds; up to 256 MiB pass in any case.
 
     Raises:
         DataError: over 200 times as many.

@@ -17,9 +17,9 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Lays images out row by row, with a gap between them.
 
     Args:
-        images: `[N, H, W, C]`, floats in [0, 1] or uint8. With other than three channels only the
-            first is shown, in grey.
-        columns: images in a row; by default as many as make the grid about square.
+        images: array `[N, H, W, C]`, floats in [0, 1] or uint8. With other than three channels only
+            the first is shown, in grey.
+        columns: integer, images in a row; None: as many as make the grid about square.
 
     Returns:
         uint8 `[height, width, 3]`; small images are enlarged by a whole factor.
@@ -66,6 +66,11 @@ def grid_of_batches(
 
 def save_grid(images: np.ndarray, path: str | os.PathLike, columns: int | None = None) -> None:
     """Writes `grid(images, columns)` as a PNG (or whatever the suffix says), whole or not at all.
+
+    Args:
+        images: array `[N, H, W, C]`, as in `grid`.
+        path: path of the file.
+        columns: integer, as in `grid`; None is about square.
 
     Raises:
         OSError: the folder cannot be written.

@@ -28,7 +28,7 @@ def read_json(
     Args:
         path: of the file, UTF-8.
         error: what to raise. Defaults to `UserError`.
-        mend: the end of the message: what the user can do.
+        mend: string, the end of the message: what the user can do.
 
     Returns:
         The object. Its numbers are finite and of at most 64 bits.
@@ -57,10 +57,10 @@ def parse_json(
     in earnest, and each would be an exception in some later place.
 
     Args:
-        text: to parse; bytes are UTF-8.
+        text: string or bytes to parse; bytes are UTF-8.
         what: the text is, for the message; its file's name, say.
         error: what to raise. Defaults to `UserError`.
-        mend: the end of the message: what the user can do.
+        mend: string, the end of the message: what the user can do.
 
     Raises:
         error: the text is none, or holds something else than an object.

@@ -29,7 +29,7 @@ def locked(path: str | os.PathLike, what: str | None = None) -> Iterator[None]:
     Args:
         path: of a folder, or of a file, which is made, with its parents, if need be, and stays
             with a line about who held it last.
-        what: is in use, for the message; without it, waits for the other process to let go.
+        what: string, what is in use, for the message; None waits for the other process to let go.
 
     Raises:
         InUseError: another process holds it, named with what it runs.

@@ -23,7 +23,7 @@ def plain_name(name: str, what: str, error: type[UserError] = UserError) -> str:
     """A name that a file or folder can have, once it is known to lead nowhere else.
 
     Args:
-        name: given by a user.
+        name: string, given by a user.
         what: it names, for the message.
         error: what to raise. Defaults to `UserError`.
 

@@ -26,8 +26,8 @@ class RowLog:
 
     Args:
         path: of the file.
-        columns: that every row has, in this order. The first counts; a row of the same count as
-            the last one takes its place.
+        columns: sequence of names that every row has, in this order. The first counts; a row of the
+            same count as the last one takes its place.
     """
 
     def __init__(self, path: str | os.PathLike, columns: Sequence[str]):

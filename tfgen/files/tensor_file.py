@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], note: Mapping) 
         path: file to write; see `replace_file` for doing so atomically. (The library too writes
             beside it first, to a file `.tmp` and six characters.)
         tensors: arrays by name; at most 64-bit numbers, bfloat16 included.
-        note: anything JSON can hold; of numbers that are not finite, None is kept.
+        note: dict of anything JSON can hold; of numbers that are not finite, None is kept.
 
     Raises:
         OSError: the file cannot be written.

@@ -31,11 +31,15 @@ class FeatureExtractor:
     output is averaged over space if it still has any.
 
     Args:
-        model: any built Keras model that takes one batch of images.
-        name: says what it is in the result; a fingerprint of the weights is appended.
-        value_range: what the model expects for black and white.
-        num_bits: images are rounded to so many bits first, as writing them to files would.
-        input_size: (height, width) to resize to; default the model's own, or none if it has none.
+        model: any built `keras.Model` that takes one batch of images.
+        name: string that says what it is in the result, None takes the model's own; a fingerprint
+            of the weights is appended.
+        value_range: pair of floats, what the model expects for black and white. Defaults to `(-1.0,
+            1.0)`.
+        num_bits: integer; images are rounded to so many bits first, as writing them to files would.
+            Defaults to `8`.
+        input_size: pair `(height, width)` to resize to; None is the model's own, or no resizing if
+            it has none.
     """
 
     def __init__(
@@ -109,8 +113,11 @@ def inception_v3(weights: str | os.PathLike | None = None) -> FeatureExtractor:
     only with numbers from the same extractor, which every result names.
 
     Args:
-        weights: a local weights file (`.h5` or `.weights.h5`, without the top). Default: Keras'
-            own, from its cache or downloaded.
+        weights: path of a local weights file (`.h5` or `.weights.h5`, without the top). None takes
+            Keras' own, from its cache or downloaded.
+
+    Returns:
+        A `FeatureExtractor`.
 
     Raises:
         DataError: if the file is missing or unfit, or nothing can be downloaded.

@@ -15,6 +15,13 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     jitter on the diagonal, also for fewer images than features. The estimate is biased upwards by
     small samples: compare only at equal numbers of images.
 
+    Args:
+        a: `Moments` of the features of one side.
+        b: `Moments` of the features of the other.
+
+    Returns:
+        Float, at least 0.
+
     Raises:
         DataError: if a sample has fewer than two images or another number of features.
     """

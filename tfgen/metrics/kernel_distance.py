@@ -19,12 +19,12 @@ def kernel_distance(
     """KID: squared maximum mean discrepancy under k(x, y) = (x.y / D + 1)^3, averaged over subsets.
 
     Args:
-        real: features `[N, D]`.
-        fake: features `[M, D]`.
-        num_subsets: random subsets to average over; where a subset would be all of both sides, one
-            is enough and one is taken.
-        subset_size: images of each side in a subset, at most N and M.
-        seed: of the subsets.
+        real: array `[N, D]`, features of real images.
+        fake: array `[M, D]`, features of samples.
+        num_subsets: integer, random subsets to average over; where a subset would be all of both
+            sides, one is enough and one is taken. Defaults to `100`.
+        subset_size: integer, images of each side in a subset, at most N and M. Defaults to `1000`.
+        seed: integer, seed of the subsets. Defaults to `0`.
 
     Returns:
         The mean over subsets, which may be slightly negative, and its standard error: how far it

@@ -15,7 +15,12 @@ from tfgen.ops import importance
 
 
 def bits_per_dim(nats, image_shape: tuple[int, ...]):
-    """Nats per image (number, array or tensor) as bits per sub-pixel: `nats / (D ln 2)`."""
+    """Nats per image (number, array or tensor) as bits per sub-pixel: `nats / (D ln 2)`.
+
+    Args:
+        nats: number, array or tensor, nats per image.
+        image_shape: tuple `(H, W, C)`, of which D is the product.
+    """
     return nats / (math.prod(image_shape) * math.log(2.0))
 
 
@@ -26,8 +31,11 @@ class MeanWithStandardError(keras.metrics.Metric):
     Accumulates count, mean and squared deviations in float64, batch by batch, in the form that does
     not cancel (Chan et al., 1983): the result does not depend on how the data were batched.
 
+    Args:
+        name: string, the metric's name.
+
     Call arguments:
-        values: `[B]`.
+        values: `[B]` numbers to average.
         sample_weight: `[B]` of zeros and ones, to leave entries out; others have no meaning here.
 
     Returns:
@@ -78,6 +86,9 @@ class ImportanceWeightedBound(keras.metrics.Metric):
 
     The standard errors are over images (the data set is a sample of the world); the noise of the
     posterior samples is contained in them.
+
+    Args:
+        name: string, the metric's name.
 
     Call arguments:
         log_weights: `[K, B]` log p(x, z_k) - log q(z_k | x) in nats, or the
@@ -132,18 +143,20 @@ def evaluate_likelihood(
     rounding. One graph serves all batches, the last smaller one included.
 
     Args:
-        generator: has `image_shape`, `log_weights(images, seeds)` and, for the KL,
-            `negative_elbo(images, seeds)`; weights are folded first if it offers `frozen()`, and
-            images encoded once if it offers `encoder_features(images)`.
-        dataset: batches of images `[B, H, W, C]` in [0, 1], or of dictionaries with `"images"`, or
-            of tuples that begin with them.
-        num_importance_samples: K.
-        seed: of the posterior samples.
-        samples_per_call: posterior samples of an image that one call of `log_weights` computes;
-            rounded down to a divisor of K. More is faster for small models and takes more memory.
-        num_images: only so many, drawn at random by `seed`, see `tfgen.data.subset.part_of`;
-            default all.
-        report: called after every batch with the number of images done and the results so far.
+        generator: object with `image_shape`, `log_weights(images, seeds)` and, for the KL,
+            `negative_elbo(images, seeds)`, such as an `NVAE`; weights are folded first if it offers
+            `frozen()`, and images encoded once if it offers `encoder_features(images)`.
+        dataset: iterable of batches of images `[B, H, W, C]` in [0, 1], or of dictionaries with
+            `"images"`, or of tuples that begin with them.
+        num_importance_samples: integer K. Defaults to `100`.
+        seed: integer, seed of the posterior samples. Defaults to `0`.
+        samples_per_call: integer, posterior samples of an image that one call of `log_weights`
+            computes; rounded down to a divisor of K. More is faster for small models and takes more
+            memory. Defaults to `1`.
+        num_images: integer, only so many, drawn at random by `seed`, see
+            `tfgen.data.subset.part_of`; None takes all.
+        report: function called after every batch with the number of images done and the results so
+            far, or None.
 
     Returns:
         `nll`, `nelbo` (nats per image) and `bits_per_dim` (of the NLL), each with its

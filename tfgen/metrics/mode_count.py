@@ -18,11 +18,11 @@ class ModeCount(NamedTuple):
     """What samples cover.
 
     Attributes:
-        modes: distinct ones among the samples.
-        kl: KL(histogram || uniform) in nats.
-        floor: what `kl` is for as many samples of a perfect generator, on average.
-        num_modes: there are.
-        num_samples: counted.
+        modes: integer, distinct ones among the samples.
+        kl: float, KL(histogram || uniform) in nats.
+        floor: float, what `kl` is for as many samples of a perfect generator, on average.
+        num_modes: integer, how many modes there are.
+        num_samples: integer, how many samples were counted.
     """
 
     modes: int
@@ -37,7 +37,10 @@ def count_modes(labels, num_classes: int = 10) -> ModeCount:
 
     Args:
         labels: `[N]` or `[N, C]` integers in `[0, num_classes)`; C of them together name a mode.
-        num_classes: of each.
+        num_classes: integer, values that each label can have. Defaults to `10`.
+
+    Returns:
+        `ModeCount`.
 
     Raises:
         DataError: a label is out of range, or there are none.
@@ -60,6 +63,13 @@ def expected_kl(num_modes: int, num_samples: int) -> float:
     """E[KL(histogram || uniform)] of that many samples of the uniform law itself.
 
     Exact: `M E[n log n] / N - log N + log M` for a binomial count n of each mode.
+
+    Args:
+        num_modes: integer, how many modes there are.
+        num_samples: integer, how many samples are drawn.
+
+    Returns:
+        Float, nats.
     """
     from scipy import stats
 
@@ -76,8 +86,8 @@ def classify_channels(
 
     Args:
         images: `[N, H, W, C]`, of which the central `size` x `size` pixels count.
-        classify: `[N, size, size, 1]` to labels `[N]`.
-        size: of what the classifier takes.
+        classify: function from `[N, size, size, 1]` to labels `[N]`.
+        size: integer, height and width in pixels of what the classifier takes. Defaults to `28`.
 
     Returns:
         `[N, C]` integers.

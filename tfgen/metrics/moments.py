@@ -13,6 +13,11 @@ class Moments:
 
     (The authors of NVAE and LSGM average the means and covariances of their GPUs, which leaves out
     the scatter between the means.)
+
+    Args:
+        count: integer, how many vectors there were.
+        mean: float64 array `[D]`.
+        scatter: float64 array `[D, D]`, sum of outer products of deviations from the mean.
     """
 
     count: int

@@ -21,9 +21,9 @@ def nearest_neighbours(
     """Distances and indices of the training images nearest to each image.
 
     Args:
-        images: `[B, H, W, C]`, float in [0, 1] or uint8.
-        training_images: `[N, H, W, C]`, likewise.
-        num_neighbours: how many.
+        images: array `[B, H, W, C]`, float in [0, 1] or uint8.
+        training_images: array `[N, H, W, C]`, likewise.
+        num_neighbours: integer, how many. Defaults to `1`.
 
     Returns:
         Distances and indices, each `[B, num_neighbours]`, the nearest first.

@@ -16,10 +16,11 @@ def precision_recall(
     samples plausible?), recall the share of `real` in that of `fake` (is everything covered?).
 
     Args:
-        real: features `[N, D]`.
-        fake: features `[M, D]`. Use N = M: both numbers depend on the sizes.
-        num_neighbours: k, at least 1.
-        chunk_size: rows of the distance matrix held at once, `chunk_size * max(N, M)` numbers.
+        real: array `[N, D]`, features of real images.
+        fake: array `[M, D]`, features of samples. Use N = M: both numbers depend on the sizes.
+        num_neighbours: integer k, at least 1. Defaults to `3`.
+        chunk_size: integer, rows of the distance matrix held at once, `chunk_size * max(N, M)`
+            numbers. Defaults to `1024`.
 
     Returns:
         `(precision, recall)` in [0, 1].

@@ -14,6 +14,10 @@ def psnr_db(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
     """Peak signal-to-noise ratio in decibel, `[B]`, of `[B, H, W, C]` in [0, 1].
 
     Infinite for equal images; larger is better. 8-bit pixels are scaled, other ranges refused.
+
+    Args:
+        images: tensor `[B, H, W, C]` in [0, 1].
+        reconstructions: tensor like `images`.
     """
     error = mean_squared_error(images, reconstructions)
     return -10.0 / math.log(10.0) * tf.math.log(error)
@@ -23,6 +27,10 @@ def ssim(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
     """Structural similarity (Wang et al., 2004), `[B]`, of `[B, H, W, C]` in [0, 1]; 1 is equal.
 
     The Gaussian window has the usual 11 pixels, or as many as fit into a smaller image.
+
+    Args:
+        images: tensor `[B, H, W, C]` in [0, 1].
+        reconstructions: tensor like `images`.
     """
     images, reconstructions = _pair(images, reconstructions)
     window = min(_SSIM_WINDOW, *images.shape[1:3])
@@ -30,7 +38,12 @@ def ssim(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
 
 
 def mean_squared_error(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
-    """Mean squared error of every image, `[B]`, of `[B, H, W, C]` in [0, 1]."""
+    """Mean squared error of every image, `[B]`, of `[B, H, W, C]` in [0, 1].
+
+    Args:
+        images: tensor `[B, H, W, C]` in [0, 1].
+        reconstructions: tensor like `images`.
+    """
     squared = tf.math.squared_difference(*_pair(images, reconstructions))
     return tf.reduce_mean(squared, axis=[1, 2, 3])
 

@@ -21,7 +21,13 @@ from tfgen.metrics.precision_recall import precision_recall
 
 @dataclasses.dataclass(frozen=True)
 class FeatureStatistics:
-    """One side of a comparison: moments of all images and the features of some."""
+    """One side of a comparison: moments of all images and the features of some.
+
+    Args:
+        protocol: dict that says how the features were made; both sides must agree in it.
+        moments: `Moments` of the features of all images.
+        features: array `[N, D]`, the features that were kept.
+    """
 
     protocol: dict[str, str | int]  # how the features were made; see `FeatureExtractor`
     moments: Moments
@@ -79,14 +85,19 @@ def feature_statistics(
     """Runs images through an extractor, one batch at a time.
 
     Args:
-        images: `[N, H, W, C]` (float in [0, 1] or uint8), or an iterable of batches, of
+        images: array `[N, H, W, C]` (float in [0, 1] or uint8), or an iterable of batches, of
             dictionaries with `"images"`, or of tuples that begin with images.
-        extractor: shared by both sides of a comparison.
-        batch_size: for arrays.
-        num_images: use only so many, drawn at random, see `tfgen.data.subset.part_of`.
-        keep_features: images whose features are kept for KID, precision and recall, chosen at
-            random so that a data set sorted by class does no harm; 0 for FID alone.
-        seed: of both choices.
+        extractor: a `FeatureExtractor`, shared by both sides of a comparison.
+        batch_size: integer, images of an array that are computed at once. Defaults to `64`.
+        num_images: integer, only so many, drawn at random, see `tfgen.data.subset.part_of`; None
+            takes all.
+        keep_features: integer, images whose features are kept for KID, precision and recall, chosen
+            at random so that a data set sorted by class does no harm; 0 for FID alone. Defaults to
+            `10000`.
+        seed: integer, seed of both choices. Defaults to `0`.
+
+    Returns:
+        `FeatureStatistics`.
 
     Raises:
         DataError: if there are no images, or they are not finite.
@@ -145,14 +156,15 @@ def compare_samples(
     """FID, KID, precision and recall of samples against real images.
 
     Args:
-        real: of the reference images (usually the training set).
-        fake: of the samples, by the same extractor.
-        num_neighbours: of the manifolds of precision and recall.
-        num_subsets: of KID.
-        subset_size: of KID.
-        seed: of KID's subsets.
-        notes: further provenance for the record: temperature, whether images are decoder means or
-            draws, batch-norm mode, split. Without it a number cannot be compared with another's.
+        real: `FeatureStatistics` of the reference images (usually the training set).
+        fake: `FeatureStatistics` of the samples, by the same extractor.
+        num_neighbours: integer k of the manifolds of precision and recall. Defaults to `3`.
+        num_subsets: integer, random subsets of KID. Defaults to `100`.
+        subset_size: integer, images of each side in a subset of KID. Defaults to `1000`.
+        seed: integer, seed of KID's subsets. Defaults to `0`.
+        notes: dict of further provenance for the record: temperature, whether images are decoder
+            means or draws, batch-norm mode, split. Without it (None) a number cannot be compared
+            with another's.
 
     Returns:
         `fid`, `kid` and `kid_standard_error`, `precision`, `recall`, `num_real`, `num_fake`, the

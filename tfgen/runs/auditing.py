@@ -84,7 +84,7 @@ class Auditing:
     """A configured audit, ready to run.
 
     Args:
-        config: completed.
+        config: dict, the configuration, completed.
         data_dir: folder with data sets.
 
     Raises:

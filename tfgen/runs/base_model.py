@@ -26,7 +26,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with the generator that it stands on written into it.
 
     Args:
-        config: as the user gave it.
+        config: dict, as the user gave it.
 
     Returns:
         A plain copy: `model.vae` is the generator's `model` section, and the data are those that
@@ -79,7 +79,7 @@ def foreign_data(config: Mapping[str, Any]) -> str | None:
     """A sentence for a configuration that names other data than those its base learned from.
 
     Args:
-        config: resolved.
+        config: dict, resolved.
     """
     _, path = base_of(config)
     if path is None:

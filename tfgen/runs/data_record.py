@@ -11,7 +11,7 @@ class DataRecord:
     """`data.json` in the folder of a run: how many images there were, and their fingerprint.
 
     Args:
-        folder: of the run; made when something is first written.
+        folder: path of the run's folder; made when something is first written.
     """
 
     def __init__(self, folder: Path):
@@ -21,7 +21,7 @@ class DataRecord:
         """A sentence for a person if a run is about to go on with other data than it began with.
 
         Args:
-            source: what it is about to be trained on.
+            source: the `Source` that it is about to be trained on.
         """
         before = self._read()
         if not before or before == _description(source):

@@ -33,12 +33,13 @@ def measure(
     """Likelihood, rate of every latent group, and active units of a generator on a data set.
 
     Args:
-        generator: frozen or live.
-        pipeline: evaluation batches, of a part of a data set where its source is one.
-        num_importance_samples: posterior samples of every image, K.
-        seed: of the posterior samples.
-        base: the generator that this one refines, to compare with.
-        report: called after every batch of the likelihood, see `evaluate_likelihood`.
+        generator: the generator, frozen or live.
+        pipeline: `Pipeline` of evaluation batches, of a part of a data set where its source is one.
+        num_importance_samples: integer K, posterior samples of every image.
+        seed: integer, seed of the posterior samples.
+        base: the generator that this one refines, to compare with, or None.
+        report: function called after every batch of the likelihood, see `evaluate_likelihood`, or
+            None.
 
     Returns:
         The results of `evaluate_likelihood`, and `kl_per_group` (nats, top group first),
@@ -123,12 +124,12 @@ def draw(
     """Writes the pictures of an evaluation.
 
     Args:
-        generator: frozen or live.
+        generator: the generator, frozen or live.
         images: `[N, H, W, C]` of the data set, at least one.
-        kl_per_group: as `measure` gives it.
-        folder: where the PNG files go.
-        temperatures: a grid of 64 samples each.
-        seed: of the samples.
+        kl_per_group: sequence of floats, as `measure` gives it.
+        folder: path of the folder of the PNG files.
+        temperatures: sequence of floats, a grid of 64 samples each.
+        seed: integer, seed of the samples.
 
     Returns:
         The files.

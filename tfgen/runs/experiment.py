@@ -30,13 +30,14 @@ class Experiment:
     """What a configuration means on this machine.
 
     Attributes:
-        config: complete; `model.total_steps` and `training.steps_per_epoch` are resolved.
-        model: compiled inside the strategy's scope, and built unless only to be described.
-        strategy: where it trains.
-        source: the training images, or None when they were not asked for.
-        steps_per_epoch: None when it depends on data that were not looked at.
-        held_out: images set aside by `config.data.held_out`, or None.
-        base_fingerprint: of the generator that the model stands on, or None.
+        config: dict, complete; `model.total_steps` and `training.steps_per_epoch` are resolved.
+        model: a `keras.Model`, compiled inside the strategy's scope, and built unless only to be
+            described.
+        strategy: the `tf.distribute.Strategy` that it trains with.
+        source: the `Source` of the training images, or None when they were not asked for.
+        steps_per_epoch: integer; None when it depends on data that were not looked at.
+        held_out: the `Source` of images set aside by `config.data.held_out`, or None.
+        base_fingerprint: string, fingerprint of the generator that the model stands on, or None.
     """
 
     config: dict[str, Any]
@@ -80,13 +81,14 @@ def build_experiment(
     """Builds what a configuration describes.
 
     Args:
-        config: sections `model`, `data`, `optimizer`, `training`, `evaluation`, and `vae`.
-        data_dir: looked at first for the data.
-        strategy: see `tfgen.training.strategy_from_name`.
+        config: dict of the sections `model`, `data`, `optimizer`, `training`, `evaluation`, and
+            `vae`.
+        data_dir: path of the folder looked at first for the data, or None.
+        strategy: string, see `tfgen.training.strategy_from_name`.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         jit_compile: whether XLA compiles the step; None: where there is a GPU or TPU.
-        describe_only: looks for no data and allocates no weights, whatever their size; the number
-            of steps is then that of the published data set.
+        describe_only: whether to look for no data and allocate no weights, whatever their size; the
+            number of steps is then that of the published data set.
 
     Raises:
         ConfigError, DataError: the user's mistakes, each with the field and the remedy.
@@ -174,9 +176,9 @@ def load_source(
     """The images of a complete configuration, brought to the channels of its model.
 
     Args:
-        config: complete.
-        data_dir: looked at first.
-        split: instead of the training split.
+        config: dict, the complete configuration.
+        data_dir: path of the folder looked at first, or None.
+        split: string, instead of the training split; None is that.
         name: instead of the data set trained on.
 
     Raises:
@@ -246,10 +248,11 @@ def evaluation_pipeline(config: Mapping[str, Any], source, batch_size: int, bina
     """One pass in order: the same preparation without augmentation.
 
     Args:
-        config: complete.
-        source: of the images.
-        batch_size: of all batches but the last.
-        binarized: from a seed, where the configuration binarises; otherwise as in the data set.
+        config: dict, the complete configuration.
+        source: the `Source` of the images.
+        batch_size: integer, images of all batches but the last.
+        binarized: whether to draw pixels from a seed, where the configuration binarises; otherwise
+            they are as in the data set.
     """
     section = config["data"]
     return data.Pipeline(

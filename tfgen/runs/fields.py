@@ -47,10 +47,10 @@ def typed(name: str, value: Any, expected: Any, example: Any = None) -> Any:
     """A value as its field has it: a whole number where a number is wanted, `yes` as True.
 
     Args:
-        name: of the field, for the message.
-        value: as it was given; on the command line a word stays a string.
+        name: string, the field's name, for the message.
+        value: any value, as it was given; on the command line a word stays a string.
         expected: a type, a union of types, or `Any`.
-        example: of a right value, for the message.
+        example: string or number that is right, for the message, or None.
 
     Raises:
         ConfigError: it is of another type, or a number that is not finite.
@@ -111,10 +111,10 @@ def complete_section(
     """A section with every field: those given, checked, and the others' defaults.
 
     Args:
-        name: of the section, such as `config.data`.
-        given: what the configuration says.
-        defaults: of every field, `REQUIRED` for those without one.
-        kinds: types of the fields whose default does not say it.
+        name: string, the section's name, such as `config.data`.
+        given: dict of what the configuration says.
+        defaults: dict of the defaults of every field, `REQUIRED` for those without one.
+        kinds: dict of the types of the fields whose default does not say it.
 
     Raises:
         ConfigError: a field that does not exist, of another type, or missing.

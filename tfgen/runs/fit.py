@@ -33,9 +33,10 @@ def train(experiment: Experiment, workdir: Workdir, plan: dict) -> None:
     """Trains until the configured number of epochs, from the last checkpoint if there is one.
 
     Args:
-        experiment: what to train.
-        workdir: where the run lies; it was compared with the experiment's configuration.
-        plan: of the run, see `tfgen.runs.plan.describe`.
+        experiment: the `Experiment` to train.
+        workdir: the `Workdir` where the run lies; it was compared with the experiment's
+            configuration.
+        plan: dict, the plan of the run, see `tfgen.runs.plan.describe`.
 
     Raises:
         UserError: see `tfgen.training`; what was saved before is kept. Another process trains in

@@ -18,12 +18,12 @@ def write(generator, base, pipeline, training_images, folder: Path, seed=0):
     """Measures, draws and writes a report.
 
     Args:
-        generator: frozen.
+        generator: the generator, frozen.
         base: the frozen generator underneath.
-        pipeline: evaluation batches.
-        training_images: uint8 `[N, H, W, C]`, to look for copies in.
-        folder: where the two files go.
-        seed: of everything drawn.
+        pipeline: iterable of evaluation batches.
+        training_images: uint8 array `[N, H, W, C]`, to look for copies in.
+        folder: path where the two files go.
+        seed: integer, seed of everything drawn.
 
     Returns:
         The numbers, and the files.

@@ -17,7 +17,7 @@ class MeasuringWeights:
     Stands where `LiveWeights` stands; its layers put out zeros of the right shape.
 
     Attributes:
-        elements: kept so far, per image.
+        elements: integer, numbers kept so far, per image.
     """
 
     training = True
@@ -90,9 +90,9 @@ def training_gib(
     """Memory of one training step on one device, in GiB; `METHOD` says what counts.
 
     Args:
-        model: with `num_parameters` and `measuring_pass`; it need not have variables yet.
-        images_per_device: of a batch.
-        precision: Keras's name of the policy.
+        model: a `Model` with `num_parameters` and `measuring_pass`; it need not have variables yet.
+        images_per_device: integer, images of a batch.
+        precision: string, Keras's name of the policy.
         averaged: whether an average of the weights is kept.
     """
     per_activation = 4 if precision == "float32" else 2

@@ -91,13 +91,13 @@ def write(
     """The text of a model card.
 
     Args:
-        name: of the preset.
+        name: string, the preset's name.
         model: the generator.
-        config: complete.
-        numbers: what `tfgen-evaluate` measured, by split.
-        served: `weights`, `num_examples` and `max_difference` of the SavedModel.
-        recipe: the config file it was trained with.
-        notes: sentences to add to how it was made.
+        config: dict, the complete configuration.
+        numbers: dict of what `tfgen-evaluate` measured, by split.
+        served: dict of `weights`, `num_examples` and `max_difference` of the SavedModel.
+        recipe: path of the config file it was trained with, or None.
+        notes: sequence of sentences to add to how it was made.
     """
     section, data = config["model"], config["data"]
     info = CATALOGUE.get(data["name"])

@@ -71,8 +71,8 @@ def save_kl_per_group(
     """Bars of the nats that each latent group carries, top group first, coloured by its grid.
 
     Args:
-        path: of the PNG.
-        kl: mean nats of each group.
+        path: path of the PNG.
+        kl: sequence of floats, mean nats of each group.
         latent_shapes: `(H, W, C)` of each group, in the same order.
     """
     # Not pyplot: it would choose a backend and keep state in the process.

@@ -13,9 +13,9 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
     """The plan of a run as plain values, ready for JSON.
 
     Args:
-        experiment: what is going to run.
-        strategy: its name.
-        precision: its name.
+        experiment: the `Experiment` that is going to run.
+        strategy: string, the strategy's name.
+        precision: string, the precision's name.
 
     Returns:
         At least what the model's `describe()` says (`parameters`, those that are trained; of a

@@ -89,16 +89,17 @@ def measure_quality(
     """Compares samples with real images, beside what frames them.
 
     Args:
-        generator: frozen or live.
-        real: evaluation batches of real images as people see them, not binarised.
-        inputs: the same images as the model encodes them.
-        extractor: of the features.
-        num_samples: samples drawn.
+        generator: the generator, frozen or live.
+        real: a `Pipeline` of evaluation batches of real images as people see them, not binarised.
+        inputs: a `Pipeline` of the same images as the model encodes them.
+        extractor: the `FeatureExtractor` of the features.
+        num_samples: integer, samples drawn.
         base: the generator underneath, or None.
-        temperature: of the samples.
-        seed: of the samples and of the reconstructions' latents.
-        batch_size: of the samples; changes no number beyond rounding.
-        report: called with how many images are done, real ones and reconstructions among them.
+        temperature: float, temperature of the samples.
+        seed: integer, seed of the samples and of the reconstructions' latents.
+        batch_size: integer, samples computed at once; changes no number beyond rounding.
+        report: function called with how many images are done, real ones and reconstructions among
+            them, or None.
 
     Returns:
         As `tfgen.metrics.compare_samples`, with `reconstruction_fid`, and, where there is a base,

@@ -38,8 +38,8 @@ class AnnealedChain(NamedTuple):
 
     Attributes:
         log_weight: `[B]`, see the head of this file; of a backward walk `log Z_0 / Z`.
-        state: the last states.
-        trace: acceptance and step sizes `[K, B]`; its energies are E.
+        state: nested tensors `[B, ...]`, the last states.
+        trace: a `Trace` of acceptance and step sizes `[K, B]`; its energies are E.
     """
 
     log_weight: tf.Tensor
@@ -51,13 +51,14 @@ class PartitionBounds(NamedTuple):
     """log Z of the target, relative to that of the base, in nats; scalars.
 
     Attributes:
-        lower: log-mean-exp of the forward weights: below log Z in expectation.
-        lower_standard_error: of `lower`, by the bootstrap over walks. With few effective walks it
-            says no more than how much hangs on one of them: `lower` may then lie far below log Z.
-        upper: minus log-mean-exp of the backward weights: above log Z in expectation.
-        upper_standard_error: likewise.
-        sample_size: effective number of the forward weights.
-        upper_sample_size: of the backward weights.
+        lower: scalar, log-mean-exp of the forward weights: below log Z in expectation.
+        lower_standard_error: scalar, standard error of `lower`, by the bootstrap over walks. With
+            few effective walks it says no more than how much hangs on one of them: `lower` may then
+            lie far below log Z.
+        upper: scalar, minus log-mean-exp of the backward weights: above log Z in expectation.
+        upper_standard_error: scalar, likewise.
+        sample_size: scalar, effective number of the forward weights.
+        upper_sample_size: scalar, effective number of the backward weights.
     """
 
     lower: tf.Tensor
@@ -85,12 +86,22 @@ def _margin(standard_error, sample_size):
 
 
 def standard_normal_energy(state: State) -> tf.Tensor:
-    """`|x|^2 / 2` over all leaves, `[B]`: the base of noise spaces; log Z_0 is its normaliser."""
+    """`|x|^2 / 2` over all leaves, `[B]`: the base of noise spaces; log Z_0 is its normaliser.
+
+    Args:
+        state: nested tensors `[B, ...]`.
+    """
     return 0.5 * states.dot(state, state)
 
 
 def sigmoid_schedule(num_steps: int, slope: float = 4.0) -> tf.Tensor:
-    """`[K + 1]` inverse temperatures from 0 to 1, dense at both ends (Grosse et al., 2015)."""
+    """`[K + 1]` inverse temperatures from 0 to 1, dense at both ends (Grosse et al., 2015).
+
+    Args:
+        num_steps: integer K.
+        slope: float, steepness of the sigmoid: the larger, the denser at the ends. Defaults to
+            `4.0`.
+    """
     num_steps = whole_number("num_steps", num_steps, 1)
     in_range("slope", slope, 0.0, above=True)
     t = tf.linspace(tf.constant(-slope, tf.float64), slope, num_steps + 1)
@@ -115,18 +126,20 @@ def annealed_importance(
     """One walk along `betas`, a Hamiltonian step at each.
 
     Args:
-        energy: E, state -> `[B]`.
-        state: exact draws of the base where `betas` rises, of the target where it falls.
-        betas: `[K + 1]`, of which the first is the law of `state`.
-        step_size: length of a leapfrog step, scalar or `[K]`.
-        base_energy: U_0.
-        num_leapfrog_steps: of each proposal.
-        noise: a `ChainNoise` of K steps; or give `seeds` or `seed`.
-        seeds: `[B]` int32.
-        seed: two integers.
-        pilot: lets the step size follow the acceptance of all chains. The weights of such a run are
-            no bounds; take its mean step sizes `[K]` for the run that counts.
-        target_acceptance: of the pilot.
+        energy: function E, state -> `[B]`.
+        state: nested tensors `[B, ...]`, exact draws of the base where `betas` rises, of the target
+            where it falls.
+        betas: tensor `[K + 1]`, of which the first is the law of `state`.
+        step_size: float, length of a leapfrog step, scalar or `[K]`.
+        base_energy: function U_0, state -> `[B]`. Defaults to `standard_normal_energy`.
+        num_leapfrog_steps: integer, leapfrog steps of each proposal. Defaults to `1`.
+        noise: a `ChainNoise` of K steps; or None, and `seeds` or `seed` are given.
+        seeds: `[B]` int32, or None.
+        seed: two integers, or None.
+        pilot: whether the step size follows the acceptance of all chains. The weights of such a run
+            are no bounds; take its mean step sizes `[K]` for the run that counts. Defaults to
+            `False`.
+        target_acceptance: float, mean acceptance that the pilot aims for. Defaults to `0.65`.
 
     Returns:
         The walk.
@@ -194,7 +207,12 @@ def _step_sizes(step_size, num_steps: int, dtype) -> tf.Tensor:
 
 
 def partition_bounds(forward, backward) -> PartitionBounds:
-    """Bounds of log Z from the log-weights of walks in both directions, `[N]` and `[M]`."""
+    """Bounds of log Z from the log-weights of walks in both directions, `[N]` and `[M]`.
+
+    Args:
+        forward: tensor `[N]`, log-weights of walks from the base to the target, in nats.
+        backward: tensor `[M]`, log-weights of walks from the target to the base, in nats.
+    """
     lower, lower_error, lower_size = _log_mean(tf.cast(forward, tf.float64))
     upper, upper_error, upper_size = _log_mean(tf.cast(backward, tf.float64))
     return PartitionBounds(lower, lower_error, -upper, upper_error, lower_size, upper_size)

@@ -29,7 +29,12 @@ class Trace(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The result of a sampler: the last state, and the trace of the way there."""
+    """The result of a sampler: the last state, and the trace of the way there.
+
+    Args:
+        state: nested tensors `[B, ...]`, the last state.
+        trace: a `Trace` of `[K, B]`, or what the sampler records instead.
+    """
 
     state: State
     trace: Trace
@@ -41,10 +46,10 @@ def iterate(
     """`num_steps` calls of `step(k, carry) -> (carry, row)` as one loop, whose rows are stacked.
 
     Args:
-        step: of the chain; `k` counts from 0.
+        step: function `(k, carry) -> (carry, row)`, one step of the chain; `k` counts from 0.
         carry: nested tensors, what one step hands to the next.
-        num_steps: at least 1.
-        unroll: writes the steps out one by one, for runtimes without loops.
+        num_steps: integer, at least 1.
+        unroll: whether to write the steps out one by one, for runtimes without loops.
         trace: the type of a row, any `NamedTuple` of tensors like the carry's in dtype; or one that
             holds the dtype of every field. Defaults to `Trace`.
 
@@ -92,14 +97,14 @@ def compiled(
     """A sampler of one energy as one compiled program, traced once for each shape of state.
 
     Args:
-        sampler: `langevin`, `mala`, `hmc`, or anything called like them.
-        energy: state -> `[B]`; whatever variables it reads may change between calls.
+        sampler: function `langevin`, `mala`, `hmc`, or anything called like them.
+        energy: function, state -> `[B]`; whatever variables it reads may change between calls.
         jit_compile: whether XLA compiles the loop; None: on GPU and TPU. On CPUs XLA is slower at
             convolutions than the plain graph. From one seed it draws other random numbers; noise
             that is given is the same.
-        **options: of the sampler that stay as they are, such as `num_steps`. Numbers given here are
-            constants of the program; given at the call as tensors they may change without a new
-            trace.
+        **options: keyword arguments of the sampler that stay as they are, such as `num_steps`.
+            Numbers given here are constants of the program; given at the call as tensors they may
+            change without a new trace.
 
     Returns:
         A function of the state and the remaining keyword arguments, best given as tensors.

@@ -17,10 +17,10 @@ def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> i
     """A whole number in a range, as a Python integer.
 
     Args:
-        name: what it is called, for the message.
-        value: anything.
-        least: the smallest allowed.
-        most: the largest allowed. Default: none.
+        name: string, what it is called, for the message.
+        value: a number, or anything else, which is refused.
+        least: integer, the smallest allowed.
+        most: number, the largest allowed; infinity by default.
 
     Returns:
         The number.
@@ -42,11 +42,11 @@ def in_range(name: str, value: Any, least: float, *, above: bool = False, below:
     """Raises a ConfigError unless all numbers lie in a range and are finite.
 
     Args:
-        name: what they are called, for the message.
+        name: string, what they are called, for the message.
         value: a number, array or tensor; one that is not known yet passes.
-        least: lower limit.
+        least: float, lower limit.
         above: whether the limit itself is too little. Default: `False`.
-        below: upper limit, itself too much. Default: none.
+        below: float, upper limit, itself too much; infinity by default.
     """
     known = tf.get_static_value(value) if tf.is_tensor(value) else value
     if known is None:
@@ -66,7 +66,7 @@ def one_per_chain(name: str, value: tf.Tensor, num_chains) -> tf.Tensor:
     """A tensor that has to be `[B]`, or why it is none.
 
     Args:
-        name: what it is, for the message.
+        name: string, what it is, for the message.
         value: of the user's function.
         num_chains: B, a number where it is known.
 

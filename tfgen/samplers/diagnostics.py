@@ -13,6 +13,9 @@ def effective_sample_size(values) -> tf.Tensor:
     """Independent draws that `[K, B, ...]` values of B chains are worth, `[...]`.
 
     Geyer's initial positive sequence over lags, across chains (Vehtari et al., 2021).
+
+    Args:
+        values: array or tensor `[K, B, ...]`, K draws of each of B chains.
     """
     return tfp.mcmc.effective_sample_size(
         _draws(values),
@@ -22,7 +25,11 @@ def effective_sample_size(values) -> tf.Tensor:
 
 
 def potential_scale_reduction(values) -> tf.Tensor:
-    """R-hat of `[K, B, ...]`, `[...]`: near 1 once the chains have forgotten their starts."""
+    """R-hat of `[K, B, ...]`, `[...]`: near 1 once the chains have forgotten their starts.
+
+    Args:
+        values: array or tensor `[K, B, ...]`, K draws of each of B chains.
+    """
     return tfp.mcmc.potential_scale_reduction(
         _draws(values), independent_chain_ndims=1, split_chains=True
     )
@@ -39,13 +46,21 @@ def _draws(values) -> tf.Tensor:
 
 
 def num_distinct(images) -> int:
-    """How many of `[N, ...]` differ from all others; resampling and stuck chains repeat some."""
+    """How many of `[N, ...]` differ from all others; resampling and stuck chains repeat some.
+
+    Args:
+        images: array or tensor `[N, ...]`.
+    """
     images = np.ascontiguousarray(images)
     return len({image.tobytes() for image in images})
 
 
 def summary(trace: Trace) -> dict[str, float]:
-    """A trace in a few numbers: means at the start and end, and of the acceptance."""
+    """A trace in a few numbers: means at the start and end, and of the acceptance.
+
+    Args:
+        trace: a `Trace` of `[K, B]`.
+    """
     energy = np.asarray(trace.energy, np.float64)
     gradient_norm = np.asarray(trace.gradient_norm, np.float64)
     return {

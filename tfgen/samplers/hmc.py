@@ -53,18 +53,20 @@ def hmc(
     """Hamiltonian Monte Carlo.
 
     Args:
-        energy: U, state -> `[B]`.
+        energy: function U, state -> `[B]`.
         state: nested tensors `[B, ...]`; kept in float32 at least.
-        num_steps: K, proposals.
-        step_size: h, the length of a leapfrog step: a number, scalar tensor or `[B]`.
-        num_leapfrog_steps: of each proposal, each one gradient.
-        noise: a `ChainNoise` with uniform numbers; or give `seeds` or `seed`.
-        seeds: `[B]` int32.
-        seed: two integers.
-        num_adaptation_steps: in the first so many of the K steps every chain moves its own step
-            size towards the target; discard these. Afterwards the average found stays fixed.
-        target_acceptance: mean acceptance probability to aim for.
-        unroll: writes the steps out one by one.
+        num_steps: integer K, proposals.
+        step_size: float h, the length of a leapfrog step: a number, scalar tensor or `[B]`.
+        num_leapfrog_steps: integer, leapfrog steps of each proposal, each one gradient. Defaults to
+            `5`.
+        noise: a `ChainNoise` with uniform numbers; or None, and `seeds` or `seed` are given.
+        seeds: `[B]` int32, or None.
+        seed: two integers, or None.
+        num_adaptation_steps: integer; in the first so many of the K steps every chain moves its own
+            step size towards the target; discard these. Afterwards the average found stays fixed.
+            Defaults to `0`.
+        target_acceptance: float, mean acceptance probability to aim for. Defaults to `0.65`.
+        unroll: whether to write the steps out one by one. Defaults to `False`.
 
     Returns:
         The last state and the trace. A proposal whose energy is not finite is rejected; a chain
@@ -112,12 +114,12 @@ def hamiltonian_step(
     """One proposal, accepted where `log(uniform) < H - H'`.
 
     Args:
-        energy: U.
-        position: where the chains are.
-        h: length of a leapfrog step, scalar or `[B]`.
-        num_leapfrog_steps: how many.
-        momentum: standard normals like the state.
-        uniform: `[B]`.
+        energy: function U, state -> `[B]`.
+        position: a `Position`, where the chains are.
+        h: float, length of a leapfrog step, scalar or `[B]`.
+        num_leapfrog_steps: integer, how many.
+        momentum: nested tensors like the state, standard normals.
+        uniform: tensor `[B]` in (0, 1).
 
     Returns:
         The new position, and the logarithm of the acceptance ratio `[B]` (-inf where the proposal's

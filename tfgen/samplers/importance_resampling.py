@@ -57,10 +57,13 @@ def importance_resampling(
     """Chooses one of the given proposals of every output.
 
     Args:
-        log_weight: log r of proposals, nested `[B, m, ...]` to `[B, m]`.
+        log_weight: function, log r of proposals, nested `[B, m, ...]` to `[B, m]`.
         proposals: nested `[B, M, ...]`, drawn from p independently for every output.
         uniforms: `[B, M]` in [0, 1).
-        chunk_size: proposals weighed at once; all by default.
+        chunk_size: integer, proposals weighed at once; None weighs all.
+
+    Returns:
+        `Resampled`.
 
     Raises:
         ConfigError: M is unknown, or outputs and uniforms disagree about it.
@@ -93,11 +96,18 @@ def resample_lazily(
     """As `importance_resampling`, with proposals that are made when their turn comes.
 
     Args:
-        log_weight: as there.
-        propose: `(first, count)` to the proposals numbered so, nested `[B, count, ...]`, and their
-            uniforms `[B, count]`; `first` may be a tensor, `count` is a number.
-        num_proposals: M.
-        chunk_size: proposals weighed at once; all by default. It changes no result.
+        log_weight: function, as there.
+        propose: function of `(first, count)` to the proposals numbered so, nested `[B, count,
+            ...]`, and their uniforms `[B, count]`; `first` may be a tensor, `count` is a number.
+        num_proposals: integer M.
+        chunk_size: integer, proposals weighed at once; None weighs all. It changes no result.
+
+    Returns:
+        `Resampled`.
+
+    Raises:
+        ConfigError: `num_proposals` or `chunk_size` is below 1.
+        UserError: the log-weights have another shape than the uniforms.
     """
     num_proposals = whole_number("num_proposals", num_proposals, 1)
     chunk = num_proposals
@@ -146,11 +156,11 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
 
     Args:
         seeds: `[B]` int32.
-        stream: tells apart the uses of one seed (`tfgen.ops.random_streams`, space `use`), less
-            than 2**15.
-        shape: of one proposal.
-        first: number of the first, a multiple of `BLOCK`.
-        count: how many.
+        stream: integer that tells apart the uses of one seed (`tfgen.ops.random_streams`, space
+            `use`), less than 2**15.
+        shape: tuple, shape of one proposal.
+        first: integer or scalar tensor, number of the first, a multiple of `BLOCK`.
+        count: integer, how many.
 
     Returns:
         Standard normals `[B, count, *shape]` and uniforms `[B, count]`.
@@ -204,10 +214,14 @@ def num_proposals_for(
     """How many proposals each group needs for so many effective ones.
 
     Args:
-        ess_fractions: (E_p r)^2 / E_p r^2 by group, in (0, 1].
-        effective: the effective sample size wanted; resampling errs by about its reciprocal.
-        smallest: lower limit.
-        largest: upper limit.
+        ess_fractions: dict of floats in (0, 1] by group, (E_p r)^2 / E_p r^2.
+        effective: float, the effective sample size wanted; resampling errs by about its reciprocal.
+            Defaults to `20.0`.
+        smallest: integer, lower limit. Defaults to `4`.
+        largest: integer, upper limit. Defaults to `1000`.
+
+    Returns:
+        Dict of integers by group.
     """
     in_range("effective", effective, 0.0, above=True)
     in_range("ess_fractions", list(ess_fractions.values()), 0.0)

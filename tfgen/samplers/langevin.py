@@ -31,16 +31,17 @@ def langevin(
     """Unadjusted Langevin dynamics.
 
     Args:
-        energy: U, state -> `[B]`.
+        energy: function U, state -> `[B]`.
         state: nested tensors `[B, ...]`; kept in float32 at least.
-        num_steps: K.
-        step_size: eta, a number, scalar tensor or `[B]`.
-        noise: leaves `[K, B, ...]`; or give `seeds` or `seed`, see `tfgen.samplers.noise`.
-        seeds: `[B]` int32.
-        seed: two integers.
-        noise_scale: factor on sqrt(eta). The chain then samples at temperature `noise_scale ** 2`;
-            0 descends.
-        unroll: writes the steps out one by one.
+        num_steps: integer K.
+        step_size: float eta, a number, scalar tensor or `[B]`.
+        noise: nested tensors with leaves `[K, B, ...]`, or a `ChainNoise`; or None, and `seeds` or
+            `seed` are given, see `tfgen.samplers.noise`.
+        seeds: `[B]` int32, or None.
+        seed: two integers, or None.
+        noise_scale: float, factor on sqrt(eta). The chain then samples at temperature `noise_scale
+            ** 2`; 0 descends. Defaults to `1.0`.
+        unroll: whether to write the steps out one by one. Defaults to `False`.
 
     Returns:
         The last state and the trace; each step costs one gradient, and the last state's energy is
@@ -85,16 +86,19 @@ def mala(
     this is `hmc` under another name and parameter.
 
     Args:
-        energy: as in `langevin`, and so are state, num_steps, step_size, seeds, seed and unroll.
+        energy: function as in `langevin`, and so are state, num_steps, step_size, seeds, seed and
+            unroll.
         state: nested tensors `[B, ...]`.
-        num_steps: K.
-        step_size: eta.
-        noise: a `ChainNoise` with uniform numbers.
-        seeds: `[B]` int32.
-        seed: two integers.
-        num_adaptation_steps: of the K, see `hmc`; discard what comes before their end.
-        target_acceptance: 0.574 is best in many dimensions (Roberts & Rosenthal, 1998).
-        unroll: writes the steps out one by one.
+        num_steps: integer K.
+        step_size: float eta, a number, scalar tensor or `[B]`.
+        noise: a `ChainNoise` with uniform numbers; or None, and `seeds` or `seed` are given.
+        seeds: `[B]` int32, or None.
+        seed: two integers, or None.
+        num_adaptation_steps: integer, those of the K steps that adapt the step size, see `hmc`;
+            discard what comes before their end. Defaults to `0`.
+        target_acceptance: float, mean acceptance probability to aim for; 0.574 is best in many
+            dimensions (Roberts & Rosenthal, 1998). Defaults to `0.574`.
+        unroll: whether to write the steps out one by one. Defaults to `False`.
 
     Returns:
         The last state and the trace, whose step sizes are eta.

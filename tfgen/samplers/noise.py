@@ -23,7 +23,7 @@ class ChainNoise(NamedTuple):
     """All noise of a chain, made beforehand.
 
     Attributes:
-        normal: like the state with an axis of steps before it: leaves `[K, B, ...]`.
+        normal: nested tensors like the state with an axis of steps before it: leaves `[K, B, ...]`.
         uniform: `[K, B]` in (0, 1) for samplers that accept or reject; None for others.
     """
 
@@ -58,8 +58,8 @@ class NoiseSource:
         """Itself, once it is known to last for the steps of all chains.
 
         Args:
-            state: of the chains, prepared.
-            num_steps: K.
+            state: nested tensors, that of the chains, prepared.
+            num_steps: integer K.
             accepts: whether the sampler accepts or rejects. Default: `False`.
 
         Returns:

@@ -15,7 +15,16 @@ from tfgen.training.replicas import gather_over_replicas, num_replicas
 
 
 def replay_probability(step, maximum: float, anneal_steps: int) -> tf.Tensor:
-    """How likely a chain starts from the buffer: rises linearly over `anneal_steps`, then stays."""
+    """How likely a chain starts from the buffer: rises linearly over `anneal_steps`, then stays.
+
+    Args:
+        step: integer or scalar tensor, training steps made.
+        maximum: float, the largest probability.
+        anneal_steps: integer, steps over which it rises from 0; 0 starts at the largest.
+
+    Returns:
+        Scalar in [0, `maximum`].
+    """
     step = tf.cast(step, tf.float32)
     return tf.minimum(maximum, maximum * step / max(anneal_steps, 1))
 
@@ -29,8 +38,11 @@ class ReplayBuffer(keras.layers.Layer):
     each contributes its states, all as many, and draws its own.
 
     Args:
-        capacity: states at most.
-        shapes: of one state's leaves by name, without a batch axis.
+        capacity: integer, how many states it holds at most.
+        shapes: dict of the shapes of one state's leaves by name, without a batch axis.
+
+    Raises:
+        ConfigError: `capacity` is below 1, or there are no shapes.
     """
 
     def __init__(self, capacity: int, shapes: Mapping[str, Any], **kwargs):
@@ -63,8 +75,9 @@ class ReplayBuffer(keras.layers.Layer):
         """Replaces some fresh states by old ones, no old one twice.
 
         Args:
-            fresh: `{name: [B, *shape]}`.
-            probability: with which each chain takes a state from the buffer.
+            fresh: dict `{name: [B, *shape]}` of tensors.
+            probability: float or scalar tensor, with which each chain takes a state from the
+                buffer.
             seed: two integers.
 
         Returns:
@@ -99,8 +112,8 @@ class ReplayBuffer(keras.layers.Layer):
         """Appends states; none of them where the scalar `accept` is false.
 
         Args:
-            new: `{name: [B, *shape]}`, of all leaves.
-            accept: boolean scalar, the same on all replicas.
+            new: dict `{name: [B, *shape]}` of tensors, of all leaves.
+            accept: boolean scalar, the same on all replicas. Defaults to `True`.
         """
         new = self._checked(new, "pushed states")
         if missing := sorted(set(self.shapes) - set(new)):

@@ -64,7 +64,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         One or two may be a loss scale that was looking for its value.
 
         Args:
-            model: after its last step.
+            model: a `keras.Model` after its last step.
 
         Raises:
             NonFiniteError: three updates or more, or half of all, were skipped at the very end.

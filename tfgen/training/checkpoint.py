@@ -29,8 +29,8 @@ class Found:
     Attributes:
         path: of the file.
         tensors: arrays by name.
-        note: what was written beside them.
-        damaged: newer checkpoints that are not whole, newest first.
+        note: dict that was written beside them.
+        damaged: list of newer checkpoints that are not whole, newest first.
     """
 
     path: Path
@@ -51,8 +51,8 @@ class CheckpointManager:
     removed only after that. One process writes to a directory: under several workers the chief.
 
     Args:
-        directory: folder of the checkpoints; made when first needed.
-        keep: how many to keep, newest first. Defaults to `2`.
+        directory: path of the folder of the checkpoints; made when first needed.
+        keep: integer, how many to keep, newest first. Defaults to `2`.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
@@ -77,8 +77,8 @@ class CheckpointManager:
         """Saves the model and its optimizer.
 
         Args:
-            model: built and compiled.
-            extra: anything JSON can hold, given back by `restore`.
+            model: a `keras.Model`, built and compiled.
+            extra: dict of anything JSON can hold, given back by `restore`; None saves nothing more.
 
         Returns:
             The path of the checkpoint, which only the chief of several workers has written.
@@ -101,7 +101,7 @@ class CheckpointManager:
         """Loads the newest checkpoint that is whole.
 
         Args:
-            model: built and compiled as the saved one was.
+            model: a `keras.Model`, built and compiled as the saved one was.
 
         Returns:
             The `extra` of the save, or `None` if the directory has no checkpoint.
@@ -187,8 +187,8 @@ def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | N
     """Loads the variables of the model from a checkpoint, and nothing of the optimizer.
 
     Args:
-        model: built as the saved one was; it need not be compiled.
-        path: a checkpoint, or a directory of them (the newest that is whole is taken).
+        model: a `keras.Model`, built as the saved one was; it need not be compiled.
+        path: path of a checkpoint, or of a directory of them (the newest that is whole is taken).
         ema: whether to take the weights' moving averages; `None` does if there are any.
 
     Raises:

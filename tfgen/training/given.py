@@ -24,7 +24,7 @@ def checked(x, check: Check):
     Args:
         x: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator; anything else is
             handed on as it is.
-        check: of images.
+        check: function of images.
 
     Raises:
         DataError: arrays that are no images; types that are none.

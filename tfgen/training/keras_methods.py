@@ -91,7 +91,8 @@ class KerasMethods(TakesImages, keras.Model):
             *args: as of `keras.Model.fit`. `x` may also be a `tfgen.data.Pipeline`; its batches
                 begin where `train_steps` stands. Images that are given are scaled or refused like
                 everywhere (`tfgen.data.ranges`). Labels reach losses as `data["labels"]`.
-            **kwargs: likewise. `sample_weight` and `class_weight` mean nothing here.
+            **kwargs: keyword arguments, likewise. `sample_weight` and `class_weight` mean nothing
+                here.
 
         Returns:
             A `keras.callbacks.History`.

@@ -62,8 +62,8 @@ class Model(KerasMethods):
     their own is compiled with a `JointOptimizer` and says in `variable_groups` which is which.
 
     Args:
-        seed: of all random numbers drawn in training. Defaults to `0`.
-        **kwargs: of `keras.Model`, such as `name` and `dtype`.
+        seed: integer, seed of all random numbers drawn in training. Defaults to `0`.
+        **kwargs: keyword arguments of `keras.Model`, such as `name` and `dtype`.
 
     Attributes:
         train_steps: int64 variable, batches consumed.
@@ -120,7 +120,7 @@ class Model(KerasMethods):
         """Called at the end of every step, in replica context.
 
         Args:
-            extras: of this step's `StepOutput`.
+            extras: those of this step's `StepOutput`, of any structure.
             accepted: boolean scalar, the same on all replicas: whether the step was applied.
         """
         del extras, accepted
@@ -268,7 +268,8 @@ class Model(KerasMethods):
         """Means of the reported vectors since the start of the epoch or evaluation.
 
         Args:
-            training: of `training_loss`; otherwise of `evaluation_logs`. Defaults to `True`.
+            training: whether to take those of `training_loss`; otherwise of `evaluation_logs`.
+                Defaults to `True`.
 
         Returns:
             A dict of float32 `[N]`.
@@ -285,9 +286,9 @@ class Model(KerasMethods):
         It is a function of `seed`, `train_steps`, the replica and the stream, and of nothing else.
 
         Args:
-            stream: tells apart the draws of one step: a number, or a name (those of this library
-                stand in `tfgen.ops.random_streams`).
-            *index: of a named stream, such as a latent group.
+            stream: integer or string that tells apart the draws of one step: a number, or a name
+                (those of this library stand in `tfgen.ops.random_streams`). Defaults to `0`.
+            *index: integer, which number of a named stream, such as a latent group.
 
         Returns:
             int32 `[2]`, for `tf.random.stateless_*` and `tf.random.split`. (The seed itself is the

@@ -14,8 +14,8 @@ def recover_dense_input(kernel_gradient: np.ndarray, bias_gradient: np.ndarray) 
     """The input of a dense layer of one example, exactly.
 
     Args:
-        kernel_gradient: `[M, N]`.
-        bias_gradient: `[N]`.
+        kernel_gradient: array `[M, N]`, features x units.
+        bias_gradient: array `[N]`.
 
     Returns:
         float64 `[M]`, from the unit with the largest bias gradient, which rounds least.
@@ -41,10 +41,10 @@ def recover_dense_inputs(
     """What every unit with a gradient shows: an image of the batch, or a mixture of some.
 
     Args:
-        kernel_gradient: `[M, N]`.
-        bias_gradient: `[N]`.
-        relative_threshold: units with smaller bias gradients, relative to the largest, are left
-            out: they would show amplified rounding errors.
+        kernel_gradient: array `[M, N]`, features x units.
+        bias_gradient: array `[N]`.
+        relative_threshold: float; units with smaller bias gradients, relative to the largest, are
+            left out: they would show amplified rounding errors. Defaults to `1e-6`.
 
     Returns:
         float64 `[U, M]` for the U units left, largest bias gradient first. Rows that came from
@@ -61,7 +61,7 @@ def exclusive_units(activations: np.ndarray) -> np.ndarray:
     """How many units fire for each image alone: those show it exactly, whatever the batch.
 
     Args:
-        activations: after the ReLU, `[K, N]`.
+        activations: array `[K, N]`, after the ReLU.
 
     Returns:
         int64 `[K]`.

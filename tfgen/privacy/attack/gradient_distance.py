@@ -32,11 +32,12 @@ def gradient_distance(
       twice; for targets of which only signs are left.
 
     Args:
-        gradients: of the candidates, one tensor for each trainable variable.
-        target: the shared gradient, likewise.
-        form: see above.
-        weights: a factor for each tensor; None: all one.
-        masks: 0 where the shared gradient says nothing, as after pruning, else 1.
+        gradients: sequence of tensors, the candidates' gradient, one for each trainable variable.
+        target: sequence of tensors, the shared gradient, likewise.
+        form: string, see above.
+        weights: sequence of floats, a factor for each tensor; None: all one.
+        masks: sequence of tensors, 0 where the shared gradient says nothing, as after pruning, else
+            1; None: all one.
         fit_scale: whether the target is first scaled to the size of the candidates' gradient, for
             targets that were clipped. The scale is a constant for the derivative.
 

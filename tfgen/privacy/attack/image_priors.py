@@ -46,9 +46,10 @@ def batch_norm_distance(
         sum_l || mean_l(x) - m_l || + || var_l(x) - v_l ||
 
     Args:
-        statistics: of the candidates at every batch-norm layer.
-        known: the client's, or the network's moving averages, in the same order.
-        first_weight: factor on the layer nearest to the pixels.
+        statistics: sequence of pairs, mean and variance of the candidates at every batch-norm
+            layer.
+        known: sequence of pairs, the client's, or the network's moving averages, in the same order.
+        first_weight: float, factor on the layer nearest to the pixels.
 
     Returns:
         Scalar.
@@ -65,7 +66,7 @@ def group_distance(x: tf.Tensor, consensus: tf.Tensor) -> tf.Tensor:
 
     Args:
         x: `[K, H, W, C]`.
-        consensus: E, like `x`.
+        consensus: tensor E, like `x`.
 
     Returns:
         Scalar.

@@ -30,15 +30,19 @@ class GradientInversion:
     The model is never written to.
 
     Args:
-        model: a built Keras classifier.
-        loss: see `SharedNetwork`.
-        threat_model: what the attacker knows.
-        pixel_mean: of the client's normalisation, see `SharedNetwork`.
-        pixel_std: likewise.
-        class_weight: see `SharedNetwork`.
+        model: a built Keras classifier, `keras.Model`.
+        loss: Keras loss, its name or a function, see `SharedNetwork`; None is cross-entropy.
+        threat_model: a `ThreatModel`, what the attacker knows.
+        pixel_mean: float or sequence of one a channel, of the client's normalisation, see
+            `SharedNetwork`. Defaults to `0.0`.
+        pixel_std: float or sequence, likewise. Defaults to `1.0`.
+        class_weight: dict of factors by class index, see `SharedNetwork`; None: all one.
         jit_compile: whether XLA compiles the loop; None: on GPUs, where it is faster. Its random
             numbers from one seed are others, so noise, jitter and flips differ.
-        **settings: see `AttackSettings`.
+        **settings: keyword arguments, see `AttackSettings`.
+
+    Raises:
+        UserError: the threat model knows batch-norm statistics, and the model has no batch norm.
 
     Example:
 
@@ -107,20 +111,26 @@ class GradientInversion:
         """Attacks one gradient.
 
         Args:
-            gradients: one tensor for each trainable variable of the model, in its order: the
-                mean over the batch.
-            batch_size: K; left out where the threat model does not know it.
-            labels: `[K]`, `[K, 1]` or soft `[K, N]`, where the threat model knows them.
-            batch_norm_statistics: of the client's batch, where the threat model knows them: mean
-                and biased variance of the input of every batch-norm layer.
-            masks: where the gradient says something (1) or nothing (0), like `gradients`.
+            gradients: sequence of one tensor for each trainable variable of the model, in its
+                order: the mean over the batch.
+            batch_size: integer K; None where the threat model does not know it.
+            labels: array `[K]`, `[K, 1]` or soft `[K, N]`, where the threat model knows them, else
+                None.
+            batch_norm_statistics: sequence of pairs of the client's batch, where the threat model
+                knows them: mean and biased variance of the input of every batch-norm layer. Else
+                None.
+            masks: sequence of tensors like `gradients`, where the gradient says something (1) or
+                nothing (0); None: all one.
             sample_weight: the client's factors on the loss of each image, `[K]`; None: all one.
-            seed: of the first seed; others count up from it.
-            verbose: 1 shows a progress bar with the current objective, 0 nothing.
-            checkpoint: a file to save to once a minute and to continue from if it exists.
-            steps_per_call: steps between looks at the objective; None: as many as take some
-                seconds, at most 100. Changes no result.
-            callback: called with the step and the mean terms after every such look.
+            seed: integer, the first seed; others count up from it. Defaults to `0`.
+            verbose: integer; 1 shows a progress bar with the current objective, 0 nothing. Defaults
+                to `1`.
+            checkpoint: path of a file to save to once a minute and to continue from if it exists;
+                None saves nothing.
+            steps_per_call: integer, steps between looks at the objective; None: as many as take
+                some seconds, at most 100. Changes no result.
+            callback: function called with the step and the mean terms after every such look, or
+                None.
 
         Returns:
             Images, labels and what the run measured.
@@ -169,8 +179,8 @@ class GradientInversion:
         """Labels from the gradient of the last dense layer; see `tfgen.privacy.restore_labels`.
 
         Args:
-            gradients: as for `run`.
-            batch_size: K; None: the number of classes that the gradient proves present.
+            gradients: sequence of tensors, as for `run`.
+            batch_size: integer K; None: the number of classes that the gradient proves present.
 
         Raises:
             UserError: the model ends in no dense layer, or the rule does not fit.

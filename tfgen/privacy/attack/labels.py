@@ -50,14 +50,15 @@ def restore_labels(
     "min" and "sum" go by b; without b they begin with `separable_classes`.
 
     Args:
-        kernel_gradient: G, `[M, N]`: features x classes.
-        bias_gradient: b, `[N]`; None where the head has no bias, which leaves "min" and "sum".
-        batch_size: K.
-        method: one of `LABEL_METHODS`.
-        kernel: values of the head's kernel, `[M, N]`.
-        bias: values of the head's bias, `[N]`.
-        signed_features: whether features can be negative.
-        link: "softmax", or "sigmoid" for heads trained class by class.
+        kernel_gradient: array G, `[M, N]`: features x classes.
+        bias_gradient: array b, `[N]`; None where the head has no bias, which leaves "min" and
+            "sum".
+        batch_size: integer K.
+        method: string, one of `LABEL_METHODS`. Defaults to `"instance"`.
+        kernel: array `[M, N]`, values of the head's kernel; None where they are not known.
+        bias: array `[N]`, values of the head's bias; None where they are not known.
+        signed_features: whether features can be negative. Defaults to `False`.
+        link: "softmax", or "sigmoid" for heads trained class by class. Defaults to `"softmax"`.
 
     Returns:
         int64 `[K]`, ascending: the order of images in a batch leaves no trace in a mean gradient.
@@ -122,11 +123,15 @@ def present_classes(
     repeats and no image hides another.
 
     Args:
-        kernel_gradient: `[M, N]`.
-        bias_gradient: `[N]`, or None.
-        tolerance: how far below zero counts, relative to the largest magnitude.
+        kernel_gradient: array `[M, N]`.
+        bias_gradient: array `[N]`, or None.
+        tolerance: float, how far below zero counts, relative to the largest magnitude. Defaults to
+            `0.0`.
         signed_features: whether features can be negative: then only b proves a class by its sign,
-            and without b it takes `separable_classes`.
+            and without b it takes `separable_classes`. Defaults to `False`.
+
+    Returns:
+        Integer array, at most `[N]`.
     """
     gradient, bias_gradient = _checked(kernel_gradient, bias_gradient)
     if signed_features:
@@ -140,7 +145,15 @@ def present_classes(
 
 
 def label_accuracy(labels: np.ndarray, restored: np.ndarray) -> float:
-    """Share of the labels that were restored, counting repetitions: multiset overlap / K."""
+    """Share of the labels that were restored, counting repetitions: multiset overlap / K.
+
+    Args:
+        labels: integer array `[K]`, the true ones.
+        restored: integer array `[K]`, in any order.
+
+    Returns:
+        Float in [0, 1].
+    """
     size = 1 + max(np.max(labels), np.max(restored))
     counts = [np.bincount(np.asarray(x, np.int64), minlength=size) for x in (labels, restored)]
     return float(np.minimum(*counts).sum() / len(labels))
@@ -211,8 +224,8 @@ def round_to_total(values: np.ndarray, total: int) -> np.ndarray:
     """Whole numbers of at least 0 near `values` that add up to `total` (largest remainders).
 
     Args:
-        values: `[N]`.
-        total: what the result adds up to.
+        values: array `[N]` of numbers of at least 0.
+        total: integer, what the result adds up to.
 
     Returns:
         int64 `[N]`.

@@ -74,9 +74,9 @@ def minimize(
     """Minimises the objective of all seeds, one after the other.
 
     Args:
-        optimization: of the attack.
-        evidence: of the attack.
-        checkpoint: to go on from.
+        optimization: the `Optimization` of the attack.
+        evidence: the `Evidence` of the attack.
+        checkpoint: the `Checkpoint` to go on from.
 
     Returns:
         The state at the end, and the seconds it took.

@@ -21,8 +21,8 @@ class Optimization:
     """The iteration of one attack.
 
     Args:
-        network: whose gradient was shared.
-        settings: of the attack.
+        network: the `SharedNetwork` whose gradient was shared.
+        settings: the `AttackSettings` of the attack.
         optimize_labels: whether labels are unknown and optimised as logits.
         jit_compile: whether XLA compiles the loop.
     """

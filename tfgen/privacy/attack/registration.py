@@ -16,7 +16,7 @@ def phase_correlation(images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
     Args:
         images: `[N, H, W, C]`.
-        target: like `images`.
+        target: tensor like `images`.
 
     Returns:
         `[N, H, W]` in [-1, 1]: entry (i, j) is 1 where `target` is `images` rolled by (i, j); flat
@@ -36,7 +36,7 @@ def register(images: tf.Tensor, target: tf.Tensor, mirror: bool = True) -> tf.Te
 
     Args:
         images: `[N, H, W, C]`.
-        target: like `images`.
+        target: tensor like `images`.
         mirror: whether mirror images are tried too.
 
     Returns:

@@ -27,9 +27,9 @@ def labels_of(
     """Labels of a batch, ascending.
 
     Args:
-        network: whose gradient.
+        network: the `SharedNetwork` whose gradient was shared.
         gradients: one tensor for each trainable variable.
-        batch_size: K; None: the number of classes that the gradient proves present.
+        batch_size: integer K; None: the number of classes that the gradient proves present.
         method: see `restore_labels`; "min" where the head has no bias to count with.
 
     Returns:

@@ -16,16 +16,16 @@ class Inversion:
     """What an attack restored.
 
     Attributes:
-        images: float32 `[K, H, W, C]` in [0, 1], of the seed whose gradient fits best.
+        images: float32 array `[K, H, W, C]` in [0, 1], of the seed whose gradient fits best.
         labels: int64 `[K]`, slot by slot; of soft labels the likeliest class. Where the network has
             one output, what it was trained towards.
-        consensus: like `images`: the (registered) mean over seeds.
-        seeds: `[G, K, H, W, C]`, all seeds.
+        consensus: array like `images`: the (registered) mean over seeds.
+        seeds: array `[G, K, H, W, C]`, the images of all seeds.
         terms: the objective of every seed at the end, by name of the term, `[G]` each.
-        history: the mean terms during the run, with `step` and `seconds`.
-        num_steps: made.
-        seconds: they took, tracing included.
-        seconds_per_step: without the first look, which traces, where there was another.
+        history: list of dicts, the mean terms during the run, with `step` and `seconds`.
+        num_steps: integer, steps that were made.
+        seconds: float, what they took, tracing included.
+        seconds_per_step: float, without the first look, which traces, where there was another.
     """
 
     images: np.ndarray
@@ -49,11 +49,11 @@ def inversion_of(
     """What a finished state shows.
 
     Args:
-        optimization: of the attack.
-        state: at the end.
-        evidence: of the attack.
-        history: of the run.
-        seconds: it took.
+        optimization: the `Optimization` of the attack.
+        state: the `State` at the end.
+        evidence: the `Evidence` of the attack.
+        history: list of dicts, the terms during the run.
+        seconds: float, the time that it took.
     """
     settings = optimization.settings
     terms = optimization.evaluate(state, evidence).numpy()

@@ -23,8 +23,8 @@ class Checkpoint:
     """The file that an attack goes on from.
 
     Args:
-        path: of the file; None: nothing is saved.
-        identity: what a later run must equal to go on from here; anything JSON can hold.
+        path: path of the file; None: nothing is saved.
+        identity: dict of what a later run must equal to go on from here; anything JSON can hold.
     """
 
     def __init__(self, path: str | os.PathLike | None, identity: Mapping[str, Any]):
@@ -62,10 +62,10 @@ def save_state(
     """Writes a state, whole or not at all.
 
     Args:
-        path: of the file.
+        path: path of the file.
         state: nested tensors to save.
-        identity: what a later run must equal to go on from here; anything JSON can hold.
-        seconds: spent so far.
+        identity: dict of what a later run must equal to go on from here; anything JSON can hold.
+        seconds: float, spent so far.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,9 +80,9 @@ def load_state(path: str | os.PathLike, like: Any, identity: Mapping) -> tuple[A
     """The state that lies in a file, and the seconds spent on it.
 
     Args:
-        path: of the file.
-        like: any state of the same attack, or `tf.TensorSpec` where sizes vary.
-        identity: of the attack that wants to go on.
+        path: path of the file.
+        like: any `State` of the same attack, or `tf.TensorSpec` where sizes vary.
+        identity: dict of the attack that wants to go on.
 
     Raises:
         CheckpointError: the file is damaged, or of another attack; the message names what differs.

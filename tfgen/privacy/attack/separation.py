@@ -16,7 +16,7 @@ def separable_classes(kernel_gradient: np.ndarray, precision: float = 1e-5) -> n
 
     Args:
         kernel_gradient: `[M, N]`.
-        precision: of its entries, relative to the largest.
+        precision: float, error of its entries, relative to the largest.
 
     Returns:
         int64, empty where the rank of G leaves every pattern possible: nothing is proved then.

@@ -23,37 +23,51 @@ class AttackSettings:
     takes pixels of variance one wants a smaller `learning_rate`.
 
     Attributes:
-        num_steps: T.
-        num_seeds: G, candidates that are optimised side by side.
-        gradient_form: of L_grad, see `gradient_distance`.
-        gradient_weight: a_G; 0 leaves the gradient out, which is the control of every claim.
-        layer_weights: factors on L_grad by path of the variable; others are 1.
-        fit_scale: see `gradient_distance`.
-        tv_weight: a_tv.
-        l2_weight: a_l2.
-        batch_norm_weight: a_BN; has no effect if the threat model knows no statistics.
-        first_batch_norm_weight: further factor on the batch norm nearest to the pixels.
-        label_weight: weight of the candidates' own classification loss; 0 in the paper.
-        group: what seeds are drawn to: "registered" consensus, "lazy" (pixel mean) or "none".
-        group_weight: a_grp.
-        group_start: first step with a group term.
-        group_period: steps between two computations of the consensus.
+        num_steps: integer T. Defaults to `20000`.
+        num_seeds: integer G, candidates that are optimised side by side. Defaults to `8`.
+        gradient_form: string, the form of L_grad, see `gradient_distance`. Defaults to `"norm"`.
+        gradient_weight: float a_G; 0 leaves the gradient out, which is the control of every claim.
+            Defaults to `1e-3`.
+        layer_weights: dict of factors on L_grad by path of the variable; others are 1. None: all
+            are.
+        fit_scale: whether to fit the scale of the gradient, see `gradient_distance`. Defaults to
+            `False`.
+        tv_weight: float a_tv, weight of the total variation. Defaults to `1e-4`.
+        l2_weight: float a_l2, weight of the size of the pixels. Defaults to `1e-6`.
+        batch_norm_weight: float a_BN; has no effect if the threat model knows no statistics.
+            Defaults to `0.1`.
+        first_batch_norm_weight: float, further factor on the batch norm nearest to the pixels.
+            Defaults to `1.0`.
+        label_weight: float, weight of the candidates' own classification loss; 0 in the paper.
+            Defaults to `0.0`.
+        group: string, what seeds are drawn to: "registered" consensus, "lazy" (pixel mean) or
+            "none". Defaults to `"registered"`.
+        group_weight: float a_grp, weight of the distance from the consensus. Defaults to `0.01`.
+        group_start: integer, first step with a group term. Defaults to `5000`.
+        group_period: integer, steps between two computations of the consensus. Defaults to `100`.
         optimizer: "adam", or "lbfgs" (DLG), which knows no schedule, noise, group or augmentation.
-        learning_rate: of Adam, at its peak.
-        warmup_steps: of linear rise.
+            Defaults to `"adam"`.
+        learning_rate: float, that of Adam, at its peak. Defaults to `0.1`.
+        warmup_steps: integer, steps of linear rise. Defaults to `50`.
         schedule: "cosine" to zero; "steps", divided by ten at 3/8, 5/8 and 7/8; or "constant".
-        beta_1: of Adam.
-        beta_2: of Adam.
-        epsilon: of Adam.
-        signed: whether Adam sees only the sign of the gradient (Inverting Gradients).
-        noise: a_n, standard deviation of the Langevin noise on pixels in units of the current
-            learning rate.
-        clip: whether pixels are kept in [0, 1] (of the image, before normalisation).
-        jitter: largest random cyclic shift of the candidates in every step, in pixels.
-        flip: whether candidates are mirrored with probability one half in every step.
-        initial_mean: mean of the first candidates, in [0, 1].
-        initial_std: their standard deviation, likewise.
-        label_method: how labels are restored, see `restore_labels`.
+            Defaults to `"cosine"`.
+        beta_1: float, Adam's decay of the mean. Defaults to `0.9`.
+        beta_2: float, Adam's decay of the mean of squares. Defaults to `0.999`.
+        epsilon: float, added to Adam's denominator. Defaults to `1e-8`.
+        signed: whether Adam sees only the sign of the gradient (Inverting Gradients). Defaults to
+            `False`.
+        noise: float a_n, standard deviation of the Langevin noise on pixels in units of the current
+            learning rate. Defaults to `0.2`.
+        clip: whether pixels are kept in [0, 1] (of the image, before normalisation). Defaults to
+            `True`.
+        jitter: integer, largest random cyclic shift of the candidates in every step, in pixels.
+            Defaults to `0`.
+        flip: whether candidates are mirrored with probability one half in every step. Defaults to
+            `False`.
+        initial_mean: float, mean of the first candidates, in [0, 1]. Defaults to `0.5`.
+        initial_std: float, their standard deviation, likewise. Defaults to `0.25`.
+        label_method: string, how labels are restored, see `restore_labels`. Defaults to
+            `"instance"`.
 
     Raises:
         ConfigError: an impossible value.

@@ -15,10 +15,10 @@ class Evidence(NamedTuple):
     """What candidates are held against; fixed during an attack.
 
     Attributes:
-        gradients: the shared gradient.
+        gradients: sequence of tensors, the shared gradient.
         labels: `[K, N]`, one-hot; only their shape counts where labels are optimised.
-        statistics: known batch-norm statistics, or empty.
-        masks: where the gradient says something, or empty: everywhere.
+        statistics: sequence of known batch-norm statistics, or empty.
+        masks: sequence of tensors, where the gradient says something, or empty: everywhere.
         seeds: int32 `[G]`.
         sample_weight: `[K]`, the client's factors on the loss of each image, or None.
     """

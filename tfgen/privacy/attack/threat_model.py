@@ -52,8 +52,9 @@ class ThreatModel:
         """One sentence for each assumption.
 
         Args:
-            batch_norm: whether the network has batch-norm layers to assume anything of.
-            dropout: whether it has layers that draw at random in training.
+            batch_norm: whether the network has batch-norm layers to assume anything of. Defaults to
+                `True`.
+            dropout: whether it has layers that draw at random in training. Defaults to `True`.
         """
         sentences = [
             _SENTENCES[field][getattr(self, field)]

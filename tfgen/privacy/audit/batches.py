@@ -23,7 +23,7 @@ class Batch:
     """One batch of a client.
 
     Attributes:
-        number: which of the batches of its size.
+        number: integer, which of the batches of its size.
         indices: int64 `[K]` into the audited images, sorted by label.
         images: `[K, H, W, C]` in [0, 1].
         labels: int64 `[K]`.
@@ -44,7 +44,7 @@ class Protocol:
     Attributes:
         unique_labels: whether no class repeats, where there are as many classes; else labels follow
             the frequencies of the data.
-        seed: of the audit.
+        seed: integer, the audit's seed.
     """
 
     unique_labels: bool
@@ -56,7 +56,7 @@ class Protocol:
         Args:
             images: `[N, H, W, C]` in [0, 1].
             labels: int `[N]`.
-            batch_size: K.
+            batch_size: integer K.
             number: which of the batches of its size.
 
         Raises:
@@ -86,8 +86,8 @@ class Protocol:
 
         Args:
             labels: int `[N]`, of all audited images.
-            batch: the client's.
-            count: how many.
+            batch: the client's `Batch`.
+            count: integer, how many.
 
         Returns:
             int64 `[count, K]`, indices into the audited images.
@@ -118,8 +118,8 @@ class Protocol:
 
         Args:
             labels: int `[N]`, of all audited images.
-            batch: the client's.
-            restored: int, what an attack restored.
+            batch: the client's `Batch`.
+            restored: integer array, what an attack restored.
             count: how many other batches.
         """
         size = len(batch.indices)

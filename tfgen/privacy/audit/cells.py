@@ -42,10 +42,10 @@ class Attacked:
     """One attack on one batch.
 
     Attributes:
-        facts: what it was and what it cost; the same for all its images.
-        scored: what came out.
-        gradient: distances from the shared gradient.
-        batch_norm: distances from batch-norm statistics; None where the attacker knows none.
+        facts: dict of what it was and what it cost; the same for all its images.
+        scored: `Scored`, what came out.
+        gradient: `Distances` from the shared gradient.
+        batch_norm: `Distances` from batch-norm statistics; None where the attacker knows none.
         bare: whether the gradient came without a defence.
     """
 
@@ -66,10 +66,10 @@ def grid(
     """The cells, each judged with regard to all.
 
     Args:
-        attacked: every attack on every batch.
-        num_images: audited, N.
+        attacked: sequence of `Attacked`, every attack on every batch.
+        num_images: integer N, images audited.
         labels_known: whether labels are given to the attacker, so that none are restored.
-        threshold_db: margin above which a gradient leaks.
+        threshold_db: float, margin in decibel above which a gradient leaks.
     """
     groups: dict[tuple, list[Attacked]] = {}
     for attack in attacked:

@@ -42,8 +42,8 @@ class Pool:
     """The images among which sources are looked for: a batch and images drawn at random.
 
     Args:
-        order: a permutation of the audited images.
-        size: of the pool.
+        order: integer array, a permutation of the audited images.
+        size: integer, images of the pool.
     """
 
     def __init__(self, order: np.ndarray, size: int):
@@ -90,8 +90,9 @@ class Comparison:
 
     Args:
         reconstructions: `[R, H, W, C]`, R at least the size of the batch.
-        gallery: of all audited images.
-        num_restored: the first so many are reconstructions; fillers after them identify nothing.
+        gallery: the `Gallery` of all audited images.
+        num_restored: integer; the first so many are reconstructions; fillers after them identify
+            nothing.
     """
 
     def __init__(self, reconstructions: np.ndarray, gallery: Gallery, num_restored: int):
@@ -105,7 +106,7 @@ class Comparison:
         Args:
             batch: int `[K]`, indices of the client's images.
             others: int `[B, K]`, see `Protocol.other_batches`.
-            pool: among which sources are looked for.
+            pool: the `Pool` among which sources are looked for.
         """
         drawn = np.concatenate([batch[None], others])
         pixels, nearest = (np.array(c) for c in zip(*(self._score(row, pool) for row in drawn)))

@@ -28,11 +28,11 @@ class Distances:
     """One distance, of the images of an attack and of those beside it.
 
     Attributes:
-        reached: by the attack, at its end.
-        originals: of the client's images with their labels: above 0 where a defence changed the
-            gradient, or where statistics are not those of the batch.
-        prior: of the same attack without the gradient.
-        unrelated: of other images with the labels of the batch.
+        reached: float, the distance that the attack reached at its end.
+        originals: float, that of the client's images with their labels: above 0 where a defence
+            changed the gradient, or where statistics are not those of the batch.
+        prior: float, that of the same attack without the gradient.
+        unrelated: float, that of other images with the labels of the batch.
     """
 
     reached: float
@@ -51,11 +51,11 @@ class Yardstick:
     """Measures images by what one attack holds candidates against.
 
     Args:
-        network: whose gradient was shared.
-        settings: of the attack.
-        gradients: that were shared.
-        masks: where they say something, or None.
-        statistics: of batch norm that the attacker knows, or None.
+        network: the `SharedNetwork` whose gradient was shared.
+        settings: the `AttackSettings` of the attack.
+        gradients: sequence of tensors that were shared.
+        masks: sequence of tensors, where they say something, or None.
+        statistics: sequence of pairs, those of batch norm that the attacker knows, or None.
     """
 
     def __init__(

@@ -42,24 +42,28 @@ class GradientAudit:
     """Asks of one classifier what its gradients show, and which defence stops it.
 
     Args:
-        model: a built Keras classifier; never written to.
-        loss: see `SharedNetwork`.
-        threat_model: what the attacker knows.
-        attacks: by name, the settings of each: those of `AttackSettings`, on top of a `preset` of
-            `ATTACKS` ("gradinversion" if none is named).
-        defences: what to release gradients through. `NoDefence()` belongs among them: without the
-            bare gradient no attack can show that it would have found a leak.
-        batch_sizes: K.
-        num_batches: drawn of each size.
+        model: a built Keras classifier, `keras.Model`; never written to.
+        loss: Keras loss, its name or a function, see `SharedNetwork`; None is cross-entropy.
+        threat_model: a `ThreatModel`, what the attacker knows.
+        attacks: dict by name of the settings of each: those of `AttackSettings`, on top of a
+            `preset` of `ATTACKS` ("gradinversion" if none is named).
+        defences: sequence of the defences to release gradients through. `NoDefence()` belongs among
+            them, and alone is the default: without the bare gradient no attack can show that it
+            would have found a leak.
+        batch_sizes: sequence of integers K. Defaults to `(4,)`.
+        num_batches: integer, batches drawn of each size. Defaults to `1`.
         unique_labels: whether no class repeats in a batch (the paper's protocol); else batches
-            follow the frequencies of the data.
-        pool_size: images among which a source has to be identified, where there are as many.
-        threshold_db: margin over the controls from which on a gradient is said to leak.
-        pixel_mean: of the client's normalisation, see `SharedNetwork`.
-        pixel_std: likewise.
-        class_weight: see `SharedNetwork`.
-        delta: at which epsilon is stated.
-        seed: of batches, defences and attacks.
+            follow the frequencies of the data. Defaults to `True`.
+        pool_size: integer, images among which a source has to be identified, where there are as
+            many. Defaults to `256`.
+        threshold_db: float, margin in decibel over the controls from which on a gradient is said to
+            leak. Defaults to `1.0`.
+        pixel_mean: float or sequence of one a channel, of the client's normalisation, see
+            `SharedNetwork`. Defaults to `0.0`.
+        pixel_std: float or sequence, likewise. Defaults to `1.0`.
+        class_weight: dict of factors by class index, see `SharedNetwork`; None: all one.
+        delta: float, at which epsilon is stated. Defaults to `1e-5`.
+        seed: integer, seed of batches, defences and attacks. Defaults to `0`.
 
     Raises:
         UserError: no attacks, defences or batch sizes, or settings that cannot be.
@@ -114,12 +118,13 @@ class GradientAudit:
         """Draws batches, attacks them and scores what comes out.
 
         Args:
-            images: `[N, H, W, C]`, float in [0, 1] or uint8: the client's.
-            labels: class indices `[N]` or `[N, 1]`, or one-hot `[N, C]`.
+            images: array `[N, H, W, C]`, float in [0, 1] or uint8: the client's.
+            labels: array of class indices `[N]` or `[N, 1]`, or one-hot `[N, C]`.
             data: what the report is to say of the images, `name` and `split`.
-            workdir: folder for the states of attacks, from which an interrupted audit goes on.
-            report: called with a line of text about every attack.
-            verbose: 1 shows a progress bar for every attack.
+            workdir: path of a folder for the states of attacks, from which an interrupted audit
+                goes on; None keeps none.
+            report: function called with a line of text about every attack. Defaults to `print`.
+            verbose: integer; 1 shows a progress bar for every attack, 0 nothing. Defaults to `1`.
 
         Raises:
             UserError: too few images or classes, or images that do not fit the model.

@@ -24,8 +24,8 @@ def match(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """For every original the reconstruction that is meant: the assignment of least squared error.
 
     Args:
-        originals: `[K, H, W, C]`.
-        reconstructions: `[R, H, W, C]` with R >= K.
+        originals: array `[K, H, W, C]`.
+        reconstructions: array `[R, H, W, C]` with R >= K.
 
     Returns:
         int64 `[K]`, indices into `reconstructions`.
@@ -71,9 +71,9 @@ def relative_leakage(
         (SSIM(reconstruction, original) - SSIM(prior, original)) / |SSIM(prior, original)|
 
     Args:
-        originals: `[K, H, W, C]`.
-        reconstructions: likewise, matched.
-        prior: likewise: what the attack shows without the gradient, matched.
+        originals: array `[K, H, W, C]`.
+        reconstructions: array like `originals`, matched.
+        prior: array like `originals`: what the attack shows without the gradient, matched.
 
     Returns:
         `[K]`; 0 is no leakage.
@@ -91,8 +91,9 @@ class FeatureDistance:
     does not have; numbers of two networks cannot be compared, so `name` belongs to every one.
 
     Args:
-        network: whose activations; the audited network, or any other classifier.
-        num_layers: convolutions taken, evenly spaced over the depth.
+        network: the `SharedNetwork` whose activations count; the audited network, or any other
+            classifier.
+        num_layers: integer, convolutions taken, evenly spaced over the depth.
     """
 
     def __init__(self, network: SharedNetwork, num_layers: int = 5):

@@ -24,8 +24,8 @@ def render_html(found: Mapping[str, Any], pictures: Mapping[tuple, Pictures]) ->
     """The page of an audit, complete in itself.
 
     Args:
-        found: what `audit.json` says, see `AuditResult.to_dict`.
-        pictures: by batch size, defence, attack and number of the batch.
+        found: dict of what `audit.json` says, see `AuditResult.to_dict`.
+        pictures: dict of `Pictures` by batch size, defence, attack and number of the batch.
     """
     return (
         _environment()

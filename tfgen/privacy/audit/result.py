@@ -20,8 +20,9 @@ class AuditResult:
     """Collects what attacks found; see `GradientAudit.run`.
 
     Args:
-        description: of the audit, see `GradientAudit.describe`, and of the audited images.
-        threshold_db: margin above which a gradient leaks.
+        description: dict that describes the audit, see `GradientAudit.describe`, and the audited
+            images.
+        threshold_db: float, margin in decibel above which a gradient leaks.
     """
 
     def __init__(self, description: Mapping[str, Any], threshold_db: float):

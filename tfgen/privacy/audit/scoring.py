@@ -22,10 +22,10 @@ class Scored:
         restored: `[K, H, W, C]`, the reconstructions in the order of the originals; grey ones stand
             for images that the attack supposed not to be there.
         controls: likewise what the attacker gets without the gradient, by name.
-        scores: against the batch and against others.
-        prior_scores: the same of the attack without the gradient.
+        scores: `Scores` against the batch and against others.
+        prior_scores: `Scores`, the same of the attack without the gradient.
         label_overlaps: `[1 + B]`, how many of the restored labels the batch has, and others.
-        copies: how many images came back to within one grey level.
+        copies: integer, how many images came back to within one grey level.
     """
 
     rows: list[dict[str, float]]
@@ -42,10 +42,10 @@ class Scorer:
 
     Args:
         images: `[N, H, W, C]` in [0, 1].
-        labels: `[N]`.
+        labels: integer array `[N]`.
         protocol: by which batches are drawn.
-        pool_size: images among which a source has to be identified, at most N.
-        features: of the audited network.
+        pool_size: integer, images among which a source has to be identified, at most N.
+        features: `FeatureDistance` of the audited network.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Scorer:
         """The scores of one attack.
 
         Args:
-            batch: that was attacked.
-            found: what the attack restored.
-            prior: what it restores without the gradient.
+            batch: the `Batch` that was attacked.
+            found: the `Inversion` of the attack.
+            prior: the `Inversion` of the attack without the gradient.
         """
         size = len(batch.indices)
         restored, alone = (_filled(_shown(x.images), size) for x in (found, prior))

@@ -22,9 +22,9 @@ class Table:
     """One table; the first `row_heads` columns name the row.
 
     Attributes:
-        caption: what it shows.
-        heads: of the columns.
-        rows: of cells.
+        caption: string, what it shows.
+        heads: sequence of the names of the columns.
+        rows: sequence of sequences of cells.
         row_heads: how many columns name their row.
     """
 

@@ -27,15 +27,15 @@ class Verdict:
 
     Attributes:
         finding: "leaks", "no leak found" or "inconclusive".
-        confidence: in [0, 1]; None where nothing is concluded. Of a leak, one minus the chance of
-            a false alarm anywhere in the report. Of none, the chance that an attack which still
-            restores every second image would have shown it on as many images, or that the mean
-            margin is below the threshold, whichever is less.
-        reason: one sentence with the numbers behind it.
-        leaked: what leaks, of "images" and "labels".
-        severity: order of verdicts about one defence: 3 of a leak; 2 of doubts by what was found;
-            1 of no leak; 0 of attacks that could not have shown one, which say nothing against
-            another that could.
+        confidence: float in [0, 1]; None where nothing is concluded. Of a leak, one minus the
+            chance of a false alarm anywhere in the report. Of none, the chance that an attack which
+            still restores every second image would have shown it on as many images, or that the
+            mean margin is below the threshold, whichever is less.
+        reason: string, one sentence with the numbers behind it.
+        leaked: tuple of what leaks, of "images" and "labels". Defaults to `()`.
+        severity: integer, order of verdicts about one defence: 3 of a leak; 2 of doubts by what was
+            found; 1 of no leak; 0 of attacks that could not have shown one, which say nothing
+            against another that could. Defaults to `0`.
     """
 
     finding: str
@@ -51,16 +51,16 @@ class Evidence:
 
     Attributes:
         margins_db: `[n]`, PSNR of each reconstruction above that of its best control.
-        gained: images that the reconstruction identifies, and the control does not.
-        lost: images that the control identifies, and the reconstruction does not.
-        pool_size: among so many.
-        copies: images that came back to within one grey level.
-        images_alone: chance of so high scores of these images, of this attack alone.
-        images_together: the same in any cell of the report.
-        prior_alone: as `images_alone`, of the attack without the gradient.
-        num_labels: labels that were restored; None where the attacker knew them.
-        labels_alone: as `images_alone`, of the labels; 1 where they were known.
-        labels_together: as `images_together`, likewise.
+        gained: integer, images that the reconstruction identifies, and the control does not.
+        lost: integer, images that the control identifies, and the reconstruction does not.
+        pool_size: integer, images of the pool among which they are identified.
+        copies: integer, images that came back to within one grey level.
+        images_alone: float, chance of so high scores of these images, of this attack alone.
+        images_together: float, the same in any cell of the report.
+        prior_alone: float, as `images_alone`, of the attack without the gradient.
+        num_labels: integer, labels that were restored; None where the attacker knew them.
+        labels_alone: float, as `images_alone`, of the labels; 1 where they were known.
+        labels_together: float, as `images_together`, likewise.
         converged: whether the attack came as near to the gradient as the originals are.
         bare: whether this is the bare gradient, on which no attack has a positive control.
         positive_control: whether the same attack leaked images from the bare gradient; None where
@@ -90,7 +90,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
 
     Args:
         values: `[n]`, taken as independent and nearly normal.
-        level: how often it holds the mean.
+        level: float, how often it holds the mean.
 
     Returns:
         Its ends; of one value the whole line.
@@ -107,8 +107,8 @@ def judge(evidence: Evidence, threshold_db: float = 1.0) -> Verdict:
     """Judges the images and labels of one attack together.
 
     Args:
-        evidence: what is known.
-        threshold_db: margins up to here are no leak.
+        evidence: the `Evidence` that is known.
+        threshold_db: float, margins in decibel up to here are no leak.
     """
     chances = {}
     if _shows_images(evidence, threshold_db):

@@ -20,9 +20,9 @@ def gaussian_epsilon(noise_multiplier: float, delta: float = 1e-5) -> float:
     Neighbouring batches differ by the presence of one example.
 
     Args:
-        noise_multiplier: sigma, standard deviation of the noise in units of the largest
+        noise_multiplier: float sigma, standard deviation of the noise in units of the largest
             contribution of one example.
-        delta: in (0, 1).
+        delta: float in (0, 1). Defaults to `1e-5`.
 
     Returns:
         The smallest epsilon; infinite without noise.
@@ -52,11 +52,12 @@ def training_epsilon(
     """Epsilon of a whole training with DP-SGD on Poisson-sampled batches.
 
     Args:
-        noise_multiplier: sigma.
-        sampling_probability: q, with which every example enters a batch.
-        num_steps: T.
-        delta: in (0, 1).
-        accountant: "pld" (privacy loss distributions, tighter) or "rdp" (Renyi).
+        noise_multiplier: float sigma.
+        sampling_probability: float q, with which every example enters a batch.
+        num_steps: integer T.
+        delta: float in (0, 1). Defaults to `1e-5`.
+        accountant: "pld" (privacy loss distributions, tighter) or "rdp" (Renyi). Defaults to
+            `"pld"`.
 
     Raises:
         UserError: a number out of range, or `dp-accounting` is not installed.

@@ -12,7 +12,7 @@ class Aggregation(NoDefence):
     """Secure aggregation: only the mean over several clients is seen.
 
     Attributes:
-        num_clients: U; the effective batch is U K.
+        num_clients: integer U; the effective batch is U K. Defaults to `4`.
     """
 
     num_clients: int = 4

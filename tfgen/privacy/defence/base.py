@@ -45,10 +45,11 @@ class NoDefence:
         """What the client shares.
 
         Args:
-            network: whose gradient.
-            images: `[K, H, W, C]`, float in [0, 1] or uint8.
-            labels: class indices `[K]` or `[K, 1]`, or rows `[K, N]`.
-            seed: of the defence's noise, and of the client's dropout masks.
+            network: the `SharedNetwork` whose gradient is shared.
+            images: array `[K, H, W, C]`, float in [0, 1] or uint8.
+            labels: array of class indices `[K]` or `[K, 1]`, or rows `[K, N]`.
+            seed: integer, seed of the defence's noise, and of the client's dropout masks. Defaults
+                to `0`.
 
         Returns:
             One tensor for each trainable variable.

@@ -28,6 +28,9 @@ DEFENCES: dict[str, type[NoDefence]] = {
 def defence_from_config(config: Mapping[str, Any]) -> NoDefence:
     """A defence from its name and numbers.
 
+    Args:
+        config: dict of `name` and the defence's own numbers.
+
     Raises:
         ConfigError: no such defence, or a number it does not have.
     """

@@ -14,7 +14,8 @@ class TopKPruning(NoDefence):
     """All but the largest magnitudes of every tensor set to zero.
 
     Attributes:
-        keep_fraction: of the entries of each tensor, at least one.
+        keep_fraction: float, share of the entries of each tensor that stay, at least one. Defaults
+            to `0.1`.
     """
 
     keep_fraction: float = 0.1
@@ -67,7 +68,8 @@ class Quantization(NoDefence):
     """Stochastic rounding of every tensor to evenly spaced levels; right on average.
 
     Attributes:
-        num_bits: levels `-2**(num_bits-1) + 1 ... 2**(num_bits-1) - 1` between the extremes.
+        num_bits: integer; levels are `-2**(num_bits-1) + 1 ... 2**(num_bits-1) - 1` between the
+            extremes. Defaults to `8`.
     """
 
     num_bits: int = 8

@@ -16,7 +16,8 @@ class GaussianNoise(NoDefence):
     """Noise on every coordinate, without clipping: no guarantee.
 
     Attributes:
-        relative_std: standard deviation in units of the root mean square of the whole gradient.
+        relative_std: float, standard deviation in units of the root mean square of the whole
+            gradient. Defaults to `1.0`.
     """
 
     relative_std: float = 1.0
@@ -42,7 +43,7 @@ class GradientClipping(NoDefence):
     """The mean gradient scaled down to a largest norm: hides nothing but that one number.
 
     Attributes:
-        max_norm: largest norm of the whole gradient.
+        max_norm: float, largest norm of the whole gradient. Defaults to `1.0`.
     """
 
     max_norm: float = 1.0
@@ -73,8 +74,8 @@ class DPSGD(NoDefence):
     deviation `noise_multiplier * clip_norm / K` on every coordinate.
 
     Attributes:
-        clip_norm: C, largest norm of one example's gradient.
-        noise_multiplier: sigma, noise on the sum in units of C.
+        clip_norm: float C, largest norm of one example's gradient. Defaults to `1.0`.
+        noise_multiplier: float sigma, noise on the sum in units of C. Defaults to `1.0`.
     """
 
     clip_norm: float = 1.0

@@ -31,16 +31,16 @@ def trained_accuracy(
     comparison is between defences, not with the best training there is.
 
     Args:
-        network: whose model is trained from its present weights.
-        defence: what gradients pass through.
-        images: to train on, `[N, H, W, C]`, float in [0, 1] or uint8.
-        labels: class indices `[N]` or `[N, 1]`, or rows `[N, C]`.
-        test_images: to count right answers on.
-        test_labels: theirs.
-        batch_size: of every step, times the defence's own factor.
-        num_steps: of SGD.
-        learning_rate: of SGD.
-        seed: of batches and noise.
+        network: the `SharedNetwork` whose model is trained from its present weights.
+        defence: a `NoDefence` or what derives from it, through which gradients pass.
+        images: array `[N, H, W, C]`, float in [0, 1] or uint8, to train on.
+        labels: array of class indices `[N]` or `[N, 1]`, or rows `[N, C]`.
+        test_images: array `[M, H, W, C]`, likewise, to count right answers on.
+        test_labels: array of `[M]` labels, likewise.
+        batch_size: integer, images of every step, times the defence's own factor.
+        num_steps: integer, steps of SGD.
+        learning_rate: float, that of SGD. Defaults to `0.05`.
+        seed: integer, seed of batches and noise. Defaults to `0`.
 
     Returns:
         Share of the test images that are classified right.

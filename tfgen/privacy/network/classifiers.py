@@ -72,6 +72,12 @@ def build_classifier(
 ) -> keras.Model:
     """A classifier by name, with weights that depend on `seed` alone.
 
+    Args:
+        name: string, one of `CLASSIFIERS`.
+        image_shape: tuple `(H, W, C)`.
+        num_classes: integer, logits put out.
+        seed: integer, seed of the initial weights. Defaults to `0`.
+
     Raises:
         ConfigError: no such name, or an option it does not have.
     """

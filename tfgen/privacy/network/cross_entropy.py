@@ -17,8 +17,8 @@ def cross_entropy(
     Args:
         labels: `[K, N]`, one-hot or soft.
         outputs: `[K, N]`, logits or probabilities.
-        from_logits: which of the two.
-        label_smoothing: share of each label that is spread over all classes.
+        from_logits: whether outputs are logits.
+        label_smoothing: float, share of each label that is spread over all classes.
 
     Returns:
         `[K]`, in nats.

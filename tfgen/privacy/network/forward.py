@@ -69,7 +69,7 @@ def redrawn(states: Sequence[keras.Variable], seed: tf.Tensor) -> list[tuple]:
     """Other values for random states, as `keras.StatelessScope` takes them.
 
     Args:
-        states: of `random_states`.
+        states: sequence of the variables of `random_states`.
         seed: integers `[2]`; from equal ones come equal values.
     """
     shape = [len(states), 2]
@@ -87,9 +87,9 @@ def pure_batch_norms(
     Keras' own call updates moving averages and keeps the batch statistics to itself.
 
     Args:
-        layers: the batch-norm layers of a model.
+        layers: sequence of the batch-norm layers of a model.
         training: whether layers that are not frozen normalise with the statistics of the batch.
-        statistics: takes mean and biased variance of each layer's input, as they are met.
+        statistics: list that takes mean and biased variance of each layer's input, as they are met.
     """
 
     def replacement(layer):
@@ -121,8 +121,8 @@ def ordered(
     """Layers of a model as its forward pass meets them, which need not be their order in lists.
 
     Args:
-        model: whose layers.
-        layers: to order; those that are not met are left out.
+        model: the `keras.Model` whose layers they are.
+        layers: sequence of the layers to order; those that are not met are left out.
         inputs: shape and type of a batch.
     """
     met: dict[keras.Layer, None] = {}

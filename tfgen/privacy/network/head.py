@@ -22,12 +22,12 @@ class Head:
 
     Attributes:
         layer: the Keras layer that owns the kernel.
-        kernel_index: where its kernel is among the trainable variables.
-        bias_index: likewise of its bias `[classes]`, or None.
+        kernel_index: integer, where its kernel is among the trainable variables.
+        bias_index: integer, likewise of its bias `[classes]`, or None.
         kernel: the variable, `[features, classes]` or `[1, 1, features, classes]`.
         bias: the variable, or None.
         scale: constant, scalar or `[classes]`.
-        shift: likewise.
+        shift: constant, scalar or `[classes]`.
         signed_features: whether the features it takes can be negative.
     """
 
@@ -45,10 +45,10 @@ class Ending:
     """The end of a model's forward pass, traced and tried when somebody asks.
 
     Args:
-        model: a built classifier.
-        normalize: from images in [0, 1] to what the model takes.
+        model: a built classifier, `keras.Model`.
+        normalize: function from images in [0, 1] to what the model takes.
         image_shape: `(H, W, C)`.
-        dtype: of the model's inputs.
+        dtype: `tf.DType` of the model's inputs.
     """
 
     def __init__(
@@ -100,8 +100,9 @@ def find_head(ending: Ending, variables: Sequence[keras.Variable]) -> Head | Non
     """The dense layer at the end of a model, or None where there is none.
 
     Args:
-        ending: of the model.
-        variables: whose gradients are shared; the kernel has to be among them.
+        ending: the `Ending` of the model.
+        variables: sequence of the variables whose gradients are shared; the kernel has to be among
+            them.
     """
     dense = ending.outputs.dense
     position = {id(variable): index for index, variable in enumerate(variables)}

@@ -16,9 +16,10 @@ def as_targets(
     Args:
         labels: class indices `[K]` or `[K, 1]` (whole numbers of any type), or rows `[K, N]`,
             one-hot or soft. Where N is 1, the targets themselves, `[K]` or `[K, 1]`.
-        num_classes: N.
-        num_images: K; None: as many as there are labels.
-        ignored: an index that stands for no class; its row is zeros unless it is one of 0..N-1.
+        num_classes: integer N.
+        num_images: integer K; None: as many as there are labels.
+        ignored: integer that stands for no class; its row is zeros unless it is one of 0..N-1.
+            None: there is none.
 
     Returns:
         float64 `[K, N]`.

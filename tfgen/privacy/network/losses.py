@@ -20,8 +20,8 @@ def loss_of(model: keras.Model, ending: Ending, num_classes: int) -> keras.losse
     """The loss of a client that names none.
 
     Args:
-        model: the client's.
-        ending: what stands at the end of the model.
+        model: the client's `keras.Model`.
+        ending: the `Ending` of the model.
         num_classes: numbers it returns for an image.
 
     Returns:
@@ -52,11 +52,11 @@ class ClientLoss:
     """The loss of one step as a function of targets and outputs.
 
     Args:
-        model: the client's.
+        model: the client's `keras.Model`.
         loss: what it trains with: see `SharedNetwork`; None: what the model is compiled with.
         num_classes: N, numbers the model returns for an image.
         image_shape: `(H, W, C)`.
-        class_weight: factors by class index, as `fit` takes them.
+        class_weight: dict of factors by class index, as `fit` takes them; None: all one.
         differentiable_labels: whether its derivative has to know the labels.
 
     Raises:

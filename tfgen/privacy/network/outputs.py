@@ -41,7 +41,7 @@ class Dense:
         kernel: its variable, `[M, N]` (or `[1, 1, M, N]` of a convolution over one pixel).
         bias: its variable `[N]`, or None.
         scale: constant, scalar or `[N]`.
-        shift: likewise.
+        shift: constant, scalar or `[N]`.
     """
 
     features: tf.Tensor
@@ -56,8 +56,8 @@ class Outputs:
     """What stands at the end of a graph.
 
     Attributes:
-        kind: LOGITS, PROBABILITIES (of a softmax), SIGMOID, or UNKNOWN.
-        source: type of the operation that decided it.
+        kind: string, LOGITS, PROBABILITIES (of a softmax), SIGMOID, or UNKNOWN.
+        source: string, type of the operation that decided it.
         dense: the layer that computes the classes, or None.
     """
 
@@ -71,8 +71,8 @@ def follow(outputs: tf.Tensor, inputs: tf.Tensor, variables: list[keras.Variable
 
     Args:
         outputs: symbolic tensor `[K, N]`.
-        inputs: the images it was computed from.
-        variables: among which a kernel and a bias are looked for.
+        inputs: symbolic tensor, the images it was computed from.
+        variables: list of variables among which a kernel and a bias are looked for.
     """
     return _Reader(inputs, variables, outputs.shape[-1]).read(outputs)
 

@@ -22,9 +22,9 @@ class Residual:
 
     Attributes:
         link: "softmax" or "sigmoid": what makes p of logits.
-        gain: 1 for a mean over images, K for their sum.
-        share: what smoothing leaves of a label.
-        floor: what it gives to every class.
+        gain: float, 1 for a mean over images, K for their sum.
+        share: float, what smoothing leaves of a label.
+        floor: float, what it gives to every class.
     """
 
     link: str
@@ -37,8 +37,8 @@ def residual_of(network: SharedNetwork, batch_size: int) -> Residual | None:
     """The residual of a network's loss, or None if a gradient of it proves no label.
 
     Args:
-        network: whose loss.
-        batch_size: K.
+        network: the `SharedNetwork` whose loss it is.
+        batch_size: integer K.
     """
     rng, num_classes = np.random.default_rng(0), network.num_classes
     trials = [

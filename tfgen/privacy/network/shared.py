@@ -36,13 +36,14 @@ class SharedNetwork(PureStep):
             cross-entropy, of probabilities if the model ends in a softmax, of logits if in a linear
             layer. Regularisers and losses of layers are part of it, as in training.
         batch_norm_mode: "eval" or "train"; see `ThreatModel`. Frozen batch-norm layers always
-            normalise with moving averages, as in Keras.
-        pixel_mean: what the client subtracts from images in [0, 1], one number or one a channel.
-        pixel_std: what it divides them by afterwards.
-        class_weight: factors on the loss of images by class index, as the client's `fit` takes
-            them; None: all one.
-        differentiable_labels: whether derivatives of the gradient by labels are wanted, for
-            attacks that optimise them.
+            normalise with moving averages, as in Keras. Defaults to `"eval"`.
+        pixel_mean: float or sequence of one a channel, what the client subtracts from images in [0,
+            1]. Defaults to `0.0`.
+        pixel_std: float or sequence, what it divides them by afterwards. Defaults to `1.0`.
+        class_weight: dict of factors on the loss of images by class index, as the client's `fit`
+            takes them; None: all one.
+        differentiable_labels: whether derivatives of the gradient by labels are wanted, for attacks
+            that optimise them. Defaults to `False`.
 
     Raises:
         UserError: the model has no weights yet, no fixed image shape, or is no classifier; no loss

@@ -21,12 +21,12 @@ class PureStep:
     """Loss, gradient and batch-norm statistics of a model.
 
     Args:
-        model: a built Keras model.
+        model: a built `keras.Model`.
         training: whether it is called for training.
 
     Attributes:
-        variables: those that the gradient is taken by.
-        batch_norms: layers.
+        variables: list of the variables that the gradient is taken by.
+        batch_norms: list of the batch-norm layers.
         random_states: of the generators that layers draw from in training.
         dtype: of inputs and gradients: float32, or float64 of a float64 model.
         loss: what is differentiated; to be set.

@@ -14,19 +14,20 @@ class Subject:
     """A trained model under evaluation, and the data it is measured on.
 
     Attributes:
-        model: with its weights, live.
-        served: its frozen form, or the model itself where it has none.
-        base: the frozen form of the model underneath, or None.
-        config: complete.
-        split: of the data that are scored.
-        num_images: how many of them are scored, drawn at random where they are not all.
-        batch_size: examples computed at once; changes no number beyond rounding.
-        seed: of everything that is drawn.
-        folder: where pictures go.
-        load: the data of a split, `load(split)`, cheap to call again.
-        batches: a pipeline over such data, prepared as in training but in order,
-            `batches(source, batch_size, binarized)`.
-        progress: `progress(title, total)` shows a bar and yields a function of how much is done.
+        model: the model with its weights, live, a `keras.Model`.
+        served: the model's frozen form, or the model itself where it has none, a `Servable`.
+        base: the frozen form of the generator underneath, or None.
+        config: dict, the complete configuration.
+        split: string, the split of the data that are scored.
+        num_images: integer, how many of them are scored, drawn at random where they are not all.
+        batch_size: integer, examples computed at once; changes no number beyond rounding.
+        seed: integer, seed of everything that is drawn.
+        folder: path where pictures go.
+        load: function `load(split)`, the data of a split, cheap to call again.
+        batches: function `batches(source, batch_size, binarized)`, a pipeline over such data,
+            prepared as in training but in order.
+        progress: function `progress(title, total)` that shows a bar and yields a function of how
+            much is done.
     """
 
     model: Any
@@ -58,8 +59,8 @@ class Evaluator:
     """Measures something of a `Subject`; a subclass is a frozen dataclass of its options.
 
     Attributes:
-        record: the name under which `metrics.json` keeps what it measures, beside the split's
-            other numbers; None puts its numbers among them.
+        record: string, the name under which `metrics.json` keeps what it measures, beside the
+            split's other numbers; None puts its numbers among them.
     """
 
     record: ClassVar[str | None] = None
@@ -75,8 +76,8 @@ class Evaluator:
         """The numbers, as JSON holds them; empty if there is nothing to measure.
 
         Args:
-            subject: what is measured.
-            found: what the evaluators before this one measured.
+            subject: the `Subject` that is measured.
+            found: dict of what the evaluators before this one measured.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ class Likelihood(Evaluator):
     """See `tfgen.runs.evaluation.measure`.
 
     Attributes:
-        num_importance_samples: posterior samples of every image, K.
+        num_importance_samples: integer K, posterior samples of every image.
     """
 
     num_importance_samples: int = 100

@@ -13,7 +13,7 @@ class Pictures(Evaluator):
     """See `tfgen.runs.evaluation.draw`.
 
     Attributes:
-        temperatures: one grid of samples each.
+        temperatures: tuple of floats, one grid of samples each.
         pictures: whether to draw at all.
     """
 

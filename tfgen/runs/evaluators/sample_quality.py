@@ -11,11 +11,12 @@ class SampleQuality(Evaluator):
     """See `tfgen.runs.quality.measure_quality`.
 
     Attributes:
-        num_samples: samples to compare, with as many real images drawn at random where there are
-            more; 0 measures nothing.
-        extractor: of features: "inception_v3", the path of its weights, or of a `.keras` file.
-        quality_temperature: of the samples.
-        reference_split: of the real images to compare with.
+        num_samples: integer, samples to compare, with as many real images drawn at random where
+            there are more; 0 measures nothing.
+        extractor: string, features by "inception_v3", the path of its weights, or of a `.keras`
+            file.
+        quality_temperature: float, temperature of the samples.
+        reference_split: string, the split of the real images to compare with.
     """
 
     num_samples: int = 0
