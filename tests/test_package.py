@@ -232,3 +232,9 @@ def test_no_machine_in_tracked_files(root):
             if _PRIVATE.search(line):
                 found.append(f"{name}:{number}: {line.strip()[:80]}")
     assert not found, "\n".join(found)
+
+
+def test_names_of_test_files_are_unique():
+    # pytest imports them by name alone, and refuses to collect two of one name.
+    names = [path.name for path in pathlib.Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
