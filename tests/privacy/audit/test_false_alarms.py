@@ -35,8 +35,9 @@ class Ignorant(GradientAudit):
     def __init__(self, *arguments, guess, **options):
         super().__init__(*arguments, **options)
         self._guess, self._rng = guess, np.random.default_rng([self.seed, 99])
+        self._attacker.attack = self._restore
 
-    def _invert(self, batch, *known_to_others):
+    def _restore(self, batch, *known_to_others):
         images = self._guess(self._rng, batch)
         labels = self._rng.permutation(self.network.num_classes)[: len(images)]
         labels = np.resize(labels, len(images))
@@ -108,11 +109,11 @@ def allowed(trials, rate=0.05, error=1e-3):
     ],
 )
 def test_unrelated_digits_raise_few_alarms(batch_size, num_images):
-    # 25 trials at 5 %: more than 5 alarms have a probability below 0.1 %.
+    # 25 trials at 5 %: more than 6 alarms have a probability below 0.1 %.
     images, labels = (x[:num_images] for x in digits())
     options = dict(defences=[NoDefence()], unique_labels=False)
     found = alarms(images, labels, unrelated(images), 25, batch_size, **options)
-    assert found <= allowed(25) == 5
+    assert found <= allowed(25) == 6
 
 
 def real(need_data, name):

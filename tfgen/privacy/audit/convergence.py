@@ -15,6 +15,7 @@ from tfgen.privacy.attack.gradient_distance import gradient_distance
 from tfgen.privacy.attack.image_priors import batch_norm_distance
 from tfgen.privacy.attack.inversion import Inversion
 from tfgen.privacy.attack.settings import AttackSettings
+from tfgen.privacy.audit.batches import Batch
 from tfgen.privacy.network.forward import Statistics
 from tfgen.privacy.network.shared import SharedNetwork
 
@@ -99,6 +100,35 @@ class Yardstick:
         return float(
             batch_norm_distance(found, self.statistics, self.settings.first_batch_norm_weight)
         )
+
+
+def measure(
+    yardstick: Yardstick, batch: Batch, found: Inversion, prior: Inversion
+) -> tuple[Distances, Distances | None]:
+    """Distances from the gradient, and from batch-norm statistics where some are known.
+
+    Args:
+        yardstick: of the attack.
+        batch: that was attacked.
+        found: what the attack restored.
+        prior: what it restores without the gradient.
+    """
+    beside = {
+        "originals": (batch.images, batch.labels),
+        "prior": (prior.images, prior.labels),
+        "unrelated": (batch.unrelated, batch.labels),
+    }
+    gradient = Distances(
+        reached=yardstick.reached(found),
+        **{name: yardstick.gradient(*pair) for name, pair in beside.items()},
+    )
+    if not yardstick.statistics:
+        return gradient, None
+    batch_norm = Distances(
+        reached=yardstick.batch_norm(found.images, found.labels),
+        **{name: yardstick.batch_norm(*pair) for name, pair in beside.items()},
+    )
+    return gradient, batch_norm
 
 
 def mean_distances(found: Sequence[Distances]) -> Distances:

@@ -5,14 +5,10 @@ it, and each reconstruction is compared with its original. The same attacks with
 and unrelated images, say how much of that the gradient has given away.
 """
 
-import dataclasses
-import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,16 +18,17 @@ import tensorflow as tf
 import tfgen
 from tfgen.data.labels import as_labels
 from tfgen.errors import UserError
-from tfgen.privacy.attack.inversion import GradientInversion, Inversion
 from tfgen.privacy.attack.settings import attack_settings
 from tfgen.privacy.attack.threat_model import ThreatModel
-from tfgen.privacy.audit import leakage
+from tfgen.privacy.audit import leakage, sentences
+from tfgen.privacy.audit.attacker import Attacker
 from tfgen.privacy.audit.batches import Batch, Protocol
 from tfgen.privacy.audit.cells import Attacked
-from tfgen.privacy.audit.convergence import Distances, Yardstick
+from tfgen.privacy.audit.convergence import Yardstick, measure
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.audit.scoring import PRIOR_ONLY, UNRELATED, Scorer
 from tfgen.privacy.defence.base import NoDefence
+from tfgen.privacy.defence.utility import classify
 from tfgen.privacy.network.inputs import as_images
 from tfgen.training.allocator import peak_memory_gib
 
@@ -96,11 +93,10 @@ class GradientAudit:
         self.num_batches, self.protocol = num_batches, Protocol(unique_labels, seed)
         self.pool_size, self.threshold_db = pool_size, threshold_db
         self.delta, self.seed = delta, seed
-        self._client = dict(pixel_mean=pixel_mean, pixel_std=pixel_std, class_weight=class_weight)
-        self._inversions: dict[str, GradientInversion] = {}
-        self._priors: dict[tuple, Inversion] = {}
-        # Finds at once whatever does not fit the model.
-        self.network = self._inversion(next(iter(self.attacks.values()))).network
+        client = dict(pixel_mean=pixel_mean, pixel_std=pixel_std, class_weight=class_weight)
+        first = next(iter(self.attacks.values()))
+        self._attacker = Attacker(model, loss, threat_model, client, first, seed)
+        self.network = self._attacker.network
         self.features = leakage.FeatureDistance(self.network)
         for defence in self.defences:
             defence.check(self.network)
@@ -130,18 +126,16 @@ class GradientAudit:
             UserError: too few images or classes, or images that do not fit the model.
         """
         images, labels = self.check(images, labels)
-        self._priors.clear()
+        self._attacker.forget()
         scorer = Scorer(images, labels, self.protocol, self.pool_size, self.features)
-        facts = self._describe_data(images, labels)
-        facts["accuracy"] = self._accuracy(images, labels, scorer.pool.order[: self.pool_size])
-        result = AuditResult(
-            {**self.describe(), "data": {**(data or {}), **facts}}, self.threshold_db
-        )
+        facts = self._describe_data(images, labels, scorer.pool.order[: self.pool_size])
+        described = {**self.describe(), "data": {**(data or {}), **facts}}
+        result = AuditResult(described, self.threshold_db)
         for size, number, defence in self._releases():
             batch = self.draw(images, labels, size * defence.batch_factor, number)
             for attacked in self._attack_batch(batch, size, defence, scorer, workdir, verbose):
                 result.add(attacked, batch.images)
-                report(_line(attacked, self.threat_model.labels == "known"))
+                report(sentences.attack(attacked, self.threat_model.labels == "known"))
         result.peak_memory_gib = peak_memory_gib()
         return result
 
@@ -195,22 +189,13 @@ class GradientAudit:
         network = self.network
         return self.threat_model.describe(bool(network.batch_norms), bool(network.random_states))
 
-    def _accuracy(self, images, labels, chosen):
-        """How many of some images the network classifies rightly: how far it is trained."""
-        right = []
-        for start in range(0, len(chosen), 64):
-            part = chosen[start : start + 64]
-            outputs = self.model(self.network.normalize(images[part]), training=False)
-            right.append(np.argmax(outputs, axis=-1) == labels[part])
-        return float(np.mean(np.concatenate(right)))
-
-    def _describe_data(self, images, labels):
-        """What was audited: its size, and how its batches came out."""
+    def _describe_data(self, images, labels, shown):
+        """What was audited, how its batches came out, and how far the network knows it."""
         drawn = [
             self.draw(images, labels, size * defence.batch_factor, number).labels
             for size, number, defence in self._releases()
         ]
-        sizes = [size * defence.batch_factor for size, _, defence in self._releases()]
+        sizes = [len(batch) for batch in drawn]
         return {
             "num_images": len(images),
             "num_classes": len(np.unique(labels)),
@@ -219,6 +204,7 @@ class GradientAudit:
             "compared_with_same_classes": sorted(
                 {n for n in sizes if self.protocol.keeps_labels(labels, n)}
             ),
+            "accuracy": float(np.mean(classify(self.network, images[shown]) == labels[shown])),
         }
 
     def _releases(self):
@@ -232,18 +218,17 @@ class GradientAudit:
 
     def _attack_batch(self, batch, size, defence, scorer, workdir, verbose):
         """Every attack on one released gradient, as they end."""
-        seed = self._seed(batch)
+        seed = self._attacker.step_seed(batch)
         truth = self.network.gradients(batch.images, batch.labels, seed)
         released = defence.release(self.network, batch.images, batch.labels, seed)
         masks, similarity = defence.masks(released), _cosine(truth, released)
+        statistics = self._attacker.known_statistics(batch)
         for name, settings in self.attacks.items():
             adapted = defence.adapt(settings)
-            found = self._invert(batch, adapted, released, masks, workdir, verbose)
-            prior = self._prior(batch, adapted, truth, workdir)
+            found = self._attacker.attack(batch, adapted, released, masks, workdir, verbose)
+            prior = self._attacker.attack_without_gradient(batch, adapted, truth, workdir)
             scored = scorer.score(batch, found, prior)
-            yardstick = Yardstick(
-                self.network, adapted, released, masks, self._known_statistics(batch)
-            )
+            yardstick = Yardstick(self.network, adapted, released, masks, statistics)
             facts = dict(
                 batch_size=size,
                 effective_batch_size=len(batch.images),
@@ -261,71 +246,9 @@ class GradientAudit:
                 seconds=found.seconds,
                 seconds_per_step=found.seconds_per_step,
             )
-            gradient, batch_norm = _distances(yardstick, batch, found, prior)
+            gradient, batch_norm = measure(yardstick, batch, found, prior)
             bare = type(defence) is NoDefence
             yield Attacked(facts, scored, gradient, batch_norm, bare)
-
-    def _invert(self, batch, settings, gradients, masks, workdir, verbose) -> Inversion:
-        inversion = self._inversion(settings)
-        statistics = None
-        if self.threat_model.batch_norm_statistics == "batch":
-            statistics = self._known_statistics(batch)
-        known = self.threat_model.batch_size == "known"
-        return inversion.run(
-            gradients,
-            batch_size=len(batch.labels) if known else None,
-            labels=batch.labels if self.threat_model.labels == "known" else None,
-            batch_norm_statistics=statistics,
-            masks=masks,
-            seed=self.seed,
-            verbose=verbose,
-            checkpoint=self._checkpoint(workdir, batch, settings, gradients),
-        )
-
-    def _prior(self, batch, settings, truth, workdir) -> Inversion:
-        """The attack without the gradient, which is the same whatever the defence changed of it."""
-        settings = _without_gradient(settings)
-        key = (len(batch.labels), batch.number, _text(settings))
-        if key not in self._priors:
-            self._priors[key] = self._invert(batch, settings, truth, None, workdir, 0)
-        return self._priors[key]
-
-    def _seed(self, batch):
-        """Of the noise of defences and the client's dropout masks in the step of a batch."""
-        return int(
-            np.random.default_rng([self.seed, len(batch.labels), batch.number]).integers(2**31)
-        )
-
-    def _known_statistics(self, batch):
-        """Batch-norm statistics that the attacker has, or None."""
-        kind = self.threat_model.batch_norm_statistics
-        if kind == "none":
-            return None
-        if kind == "moving":
-            return self.network.moving_statistics()
-        return self.network.statistics(batch.images, batch.labels, self._seed(batch))
-
-    def _inversion(self, settings):
-        key = _text(settings)
-        if key not in self._inversions:
-            self._inversions[key] = GradientInversion(
-                self.model,
-                self.loss,
-                threat_model=self.threat_model,
-                **self._client,
-                **settings.get_config(),
-            )
-        return self._inversions[key]
-
-    def _checkpoint(self, workdir, batch, settings, gradients):
-        """One file for each attack, named by all that decides its course."""
-        if workdir is None:
-            return None
-        digest = hashlib.sha256(_text(settings).encode())
-        digest.update(batch.images.tobytes())
-        for tensor in gradients:
-            digest.update(np.ascontiguousarray(tensor).tobytes())
-        return Path(workdir) / f"{digest.hexdigest()[:16]}.safetensors"
 
     def _checked(self, images, labels):
         images = as_images(images, self.network.image_shape).astype(np.float32)
@@ -334,54 +257,6 @@ class GradientAudit:
         return images, labels
 
 
-def _without_gradient(settings):
-    """The control of an attack: the same priors and budget, and no gradient."""
-    if settings.optimizer == "lbfgs":
-        settings = dataclasses.replace(settings, num_steps=1)
-    # What becomes of the gradient makes no difference to it.
-    return dataclasses.replace(
-        settings, gradient_weight=0.0, gradient_form="norm", fit_scale=False, layer_weights=None
-    )
-
-
-def _text(settings):
-    return json.dumps(settings.get_config(), sort_keys=True)
-
-
 def _cosine(a, b):
     a, b = (np.concatenate([np.ravel(x) for x in y]).astype(np.float64) for y in (a, b))
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-300))
-
-
-def _distances(yardstick, batch, found: Inversion, prior: Inversion):
-    """Of the gradient, and of batch-norm statistics where some are known."""
-    beside = {
-        "originals": (batch.images, batch.labels),
-        "prior": (prior.images, prior.labels),
-        "unrelated": (batch.unrelated, batch.labels),
-    }
-    gradient = Distances(
-        reached=yardstick.reached(found),
-        **{name: yardstick.gradient(*pair) for name, pair in beside.items()},
-    )
-    if not yardstick.statistics:
-        return gradient, None
-    batch_norm = Distances(
-        reached=yardstick.batch_norm(found.images, found.labels),
-        **{name: yardstick.batch_norm(*pair) for name, pair in beside.items()},
-    )
-    return gradient, batch_norm
-
-
-def _line(attacked: Attacked, given: bool) -> str:
-    """One attack in a line; labels may have been given to it."""
-    facts, rows, distances = attacked.facts, attacked.scored.rows, attacked.gradient
-    labels = "given" if given else f"{facts['label_accuracy']:.0%}"
-    psnr, best = (np.mean([row[c] for row in rows]) for c in ("psnr_db", "control_psnr_db"))
-    return (
-        f"batch {facts['batch_size']} #{facts['batch']}  {facts['defence']}  {facts['attack']}: "
-        f"PSNR {psnr:.2f} dB (controls {best:.2f}), labels {labels}, gradient "
-        f"distance {distances.reached:.3g} (originals {distances.originals:.3g}, unrelated "
-        f"{distances.unrelated:.3g}), {facts['seconds']:.0f} s "
-        f"({1e3 * facts['seconds_per_step']:.0f} ms a step)"
-    )

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from tfgen.privacy.audit.cells import Attacked
 from tfgen.privacy.audit.verdict import SIGNIFICANCE
 
 UNKNOWN = "\N{EN DASH}"
@@ -96,6 +99,20 @@ def training(audit: Mapping[str, Any]) -> str:
 def assumptions(audit: Mapping[str, Any]) -> list[str]:
     """What the attacker is taken to know."""
     return [*audit["assumptions"], "The attacker knows the network, its weights and its loss."]
+
+
+def attack(attacked: Attacked, given: bool) -> str:
+    """One attack on one batch in a line; its labels may have been given to it."""
+    facts, rows, distances = attacked.facts, attacked.scored.rows, attacked.gradient
+    labels = "given" if given else f"{facts['label_accuracy']:.0%}"
+    psnr, best = (np.mean([row[c] for row in rows]) for c in ("psnr_db", "control_psnr_db"))
+    return (
+        f"batch {facts['batch_size']} #{facts['batch']}  {facts['defence']}  {facts['attack']}: "
+        f"PSNR {psnr:.2f} dB (controls {best:.2f}), labels {labels}, gradient "
+        f"distance {distances.reached:.3g} (originals {distances.originals:.3g}, unrelated "
+        f"{distances.unrelated:.3g}), {facts['seconds']:.0f} s "
+        f"({1e3 * facts['seconds_per_step']:.0f} ms a step)"
+    )
 
 
 def image(row: Mapping[str, Any]) -> str:

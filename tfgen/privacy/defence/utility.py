@@ -60,14 +60,22 @@ def trained_accuracy(
             chosen = rng.integers(0, len(images), batch_size * defence.batch_factor)
             released = defence.release(network, images[chosen], targets[chosen], seed=seed + step)
             optimizer.apply(released, variables)
-        return float(np.mean(_predicted(network, test_images) == classes))
+        return float(np.mean(classify(network, test_images) == classes))
     finally:
         for variable, value in zip(variables, before):
             variable.assign(value)
 
 
-def _predicted(network, images):
-    """The class of every image; of one output, whether it is above one half."""
+def classify(network: SharedNetwork, images: np.ndarray) -> np.ndarray:
+    """The class that a network gives every image; of one output, whether it is above one half.
+
+    Args:
+        network: asked, in inference mode.
+        images: `[N, H, W, C]` in [0, 1].
+
+    Returns:
+        `[N]`.
+    """
     predict = tf.function(
         lambda x: network.model(network.normalize(x), training=False), autograph=False
     )
