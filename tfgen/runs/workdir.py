@@ -210,7 +210,7 @@ def with_nan(value: Any) -> Any:
     """Metrics as they were measured: NaN for what JSON keeps as `null`, to be printed as numbers.
 
     Args:
-        value: what `Workdir.read_metrics` gave, or a part of it.
+        value: dictionary, list or number, what `Workdir.read_metrics` gave, or a part of it.
     """
     if isinstance(value, dict):
         return {key: with_nan(item) for key, item in value.items()}
