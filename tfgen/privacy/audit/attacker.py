@@ -26,12 +26,13 @@ class Attacker:
     """Attacks batches of one client.
 
     Args:
-        model: a built Keras classifier.
-        loss: see `SharedNetwork`.
-        threat_model: what the attacker knows.
-        client: other arguments of `SharedNetwork`, by name.
-        settings: of any of the attacks; finds at once whatever does not fit the model.
-        seed: of attacks, defences and the client's dropout.
+        model: a built Keras classifier, `keras.Model`.
+        loss: Keras loss, its name or a function, see `SharedNetwork`.
+        threat_model: a `ThreatModel`, what the attacker knows.
+        client: dictionary of other arguments of `SharedNetwork`, by name.
+        settings: `AttackSettings` of any of the attacks; finds at once whatever does not fit the
+            model.
+        seed: integer, of attacks, defences and the client's dropout.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Attacker:
         """What an attack restores of a batch from a released gradient.
 
         Args:
-            batch: of which the threat model may know labels, size and statistics.
-            settings: of the attack.
-            gradients: that were released.
-            masks: where they say something, or None.
-            workdir: folder for the state of the attack, or None.
-            verbose: 1 shows a progress bar.
+            batch: a `Batch`, of which the threat model may know labels, size and statistics.
+            settings: `AttackSettings` of the attack.
+            gradients: tensors that were released, one for each trainable variable.
+            masks: tensors, 1 where a gradient says something, or None.
+            workdir: path of a folder for the state of the attack, or None.
+            verbose: integer; 1 shows a progress bar. Defaults to `0`.
         """
         known = self.threat_model
         statistics = None
@@ -93,10 +94,10 @@ class Attacker:
         """The control of an attack; run once, since it is the same under every defence.
 
         Args:
-            batch: as for `attack`.
-            settings: of the attack.
-            truth: the gradient without a defence, for the labels that it gives away.
-            workdir: as for `attack`.
+            batch: a `Batch`, as for `attack`.
+            settings: `AttackSettings` of the attack.
+            truth: tensors, the gradient without a defence, for the labels that it gives away.
+            workdir: path of a folder, as for `attack`, or None.
         """
         settings = _without_gradient(settings)
         key = (len(batch.labels), batch.number, _text(settings))

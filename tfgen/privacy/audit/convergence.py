@@ -108,10 +108,10 @@ def measure(
     """Distances from the gradient, and from batch-norm statistics where some are known.
 
     Args:
-        yardstick: of the attack.
-        batch: that was attacked.
-        found: what the attack restored.
-        prior: what it restores without the gradient.
+        yardstick: the `Yardstick` of the attack.
+        batch: the `Batch` that was attacked.
+        found: an `Inversion`, what the attack restored.
+        prior: an `Inversion`, what it restores without the gradient.
     """
     beside = {
         "originals": (batch.images, batch.labels),

@@ -70,11 +70,11 @@ def classify(network: SharedNetwork, images: np.ndarray) -> np.ndarray:
     """The class that a network gives every image; of one output, whether it is above one half.
 
     Args:
-        network: asked, in inference mode.
-        images: `[N, H, W, C]` in [0, 1].
+        network: a `SharedNetwork`, asked in inference mode.
+        images: array `[N, H, W, C]` in [0, 1].
 
     Returns:
-        `[N]`.
+        Array `[N]` of class numbers.
     """
     predict = tf.function(
         lambda x: network.model(network.normalize(x), training=False), autograph=False
