@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -13,6 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
+
+# A shell that begins tests in the background ignores Ctrl-C for them, and programs started here
+# would ignore it as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

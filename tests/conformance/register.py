@@ -16,6 +16,7 @@ from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
+from tfgen.training.keras_methods import KerasMethods
 
 RNG = np.random.default_rng(0)
 
@@ -228,6 +229,7 @@ KERAS_OBJECTS = {
 # What has no instance here, and why.
 EXEMPT = {
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
+    KerasMethods: "abstract, what `training.Model` has of Keras's methods: tests/training",
     OverVAEModel: "abstract; NCPVAE and VAEBM stand for it",
     FrozenOverVAE: "abstract; their frozen forms stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",

@@ -1,6 +1,7 @@
 """SavedModel in TF Serving's layout, served by whatever has TensorFlow and nothing else."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -104,7 +105,7 @@ def write_saved_model(traces: Traces, directory: str, names: Sequence[str]) -> N
         signatures = {**functions, DEFAULT: functions[default]}
         tf.saved_model.save(holder, directory, signatures=signatures)
     except _DISK_ERRORS as error:
-        raise OSError(error.message) from error
+        raise OSError(errno.EIO, error.message) from error
     _forget_custom_gradients(os.path.join(directory, "saved_model.pb"))
 
 

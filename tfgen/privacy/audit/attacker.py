@@ -109,7 +109,7 @@ class Attacker:
         """Lets go of the controls of earlier images."""
         self._priors.clear()
 
-    def step_seed(self, batch: Batch) -> int:
+    def client_seed(self, batch: Batch) -> int:
         """Of the noise of defences and the client's dropout masks in the step of a batch."""
         stream = [self.seed, len(batch.labels), batch.number]
         return int(np.random.default_rng(stream).integers(2**31))
@@ -121,7 +121,7 @@ class Attacker:
             return None
         if kind == "moving":
             return self.network.moving_statistics()
-        return self.network.statistics(batch.images, batch.labels, self.step_seed(batch))
+        return self.network.statistics(batch.images, batch.labels, self.client_seed(batch))
 
     def _inversion(self, settings):
         key = _text(settings)

@@ -218,7 +218,7 @@ class GradientAudit:
 
     def _attack_batch(self, batch, size, defence, scorer, workdir, verbose):
         """Every attack on one released gradient, as they end."""
-        seed = self._attacker.step_seed(batch)
+        seed = self._attacker.client_seed(batch)
         truth = self.network.gradients(batch.images, batch.labels, seed)
         released = defence.release(self.network, batch.images, batch.labels, seed)
         masks, similarity = defence.masks(released), _cosine(truth, released)
