@@ -15,10 +15,11 @@ import pytest
 import tensorflow as tf
 from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
 
-# A shell that begins tests in the background ignores Ctrl-C for them, and programs started here
-# would ignore it as well.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever begins tests in the background may have them ignore signals (a shell Ctrl-C, nohup
+# SIGHUP), and programs started here would ignore them as well.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
