@@ -87,6 +87,7 @@ def _execute(name, main, argv):
     except UserError as error:
         return _report(name, one_line(error), USER_ERROR)
     except OSError as error:
+        _let_go_of_output()
         place = f" {_name(error.filename)}" if error.filename else ""
         return _report(name, f"cannot use{place}: {error.strerror or one_line(error)}", USER_ERROR)
     except MemoryError as error:
@@ -132,6 +133,15 @@ def finite(flag: flags.FlagHolder) -> flags.FlagHolder:
         flag.name, lambda value: value is None or math.isfinite(value), "expected a finite number"
     )
     return flag
+
+
+def _let_go_of_output():
+    """Where nothing can be printed, what waits to be is dropped: it would end Python with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def numbers(name: str, words: Sequence[str]) -> list[float]:
