@@ -37,12 +37,13 @@ def user_error_in(error: BaseException) -> UserError | None:
     """The `UserError` that was raised within a function of TensorFlow's, out of its error.
 
     TensorFlow hands on as text what a function raises: in a `tf.data` pipeline followed by the
-    traceback, and while tracing a function behind it.
+    traceback or as a failed assertion, and while tracing a function behind it.
     """
     kinds = {kind.__name__: kind for kind in (UserError, *UserError.__subclasses__())}
     sentence = rf"\b({'|'.join(kinds)}): ([^\n]+)"
     text = str(error)
     found = re.search(rf"{sentence}\nTraceback \(most", text)
+    found = found or re.search(rf"assertion failed: \[{sentence}\]", text)
     if found is None and text.startswith("in user code:"):
         found = re.search(rf"{sentence}\s*$", text)
     return kinds[found[1]](found[2]) if found else None

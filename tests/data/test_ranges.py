@@ -127,6 +127,38 @@ def test_damage_in_a_data_set_is_named():
         tf.data.Dataset.from_tensor_slices(LEVELS).map(checked_in_dataset)
 
 
+def test_data_sets_are_checked_without_python():
+    """A thread that collects the iterator of its own pipeline waits for itself, for ever."""
+    traced = tf.function(checked_in_dataset).get_concrete_function(tf.TensorSpec([None, 2, 2, 1]))
+    operations = {node.op for node in traced.graph.as_graph_def().node}
+    assert "Assert" in str(traced.graph.as_graph_def())
+    assert not {op for op in operations if "PyFunc" in op}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        ([0.0, 1.000005], None),
+        ([], None),
+        ([-1e-6, 0.5], None),
+        ([-1.0, 1.0], r"from -1 to 1; .*\(x \+ 1\) / 2"),
+        ([0.25, 254.5], r"from 0\.25 to 254\.5; .*divide by 255"),
+        ([0.5, np.nan], "NaN or infinite pixels"),
+        ([np.nan, np.nan], "NaN or infinite pixels"),
+        ([-np.inf, 0.5], "NaN or infinite pixels"),
+    ],
+)
+def test_batches_keep_the_rule_of_arrays(pixels, message):
+    images = np.array(pixels, np.float32)
+    if message is None:
+        np.testing.assert_array_equal(checked_in_dataset(tf.constant(images)), images)
+        np.testing.assert_array_equal(as_intensities(images), images)
+        return
+    for check in (as_intensities, checked_in_dataset):
+        with pytest.raises(DataError, match=message), plain_user_errors():
+            check(tf.constant(images))
+
+
 def test_other_errors_stay_what_they_are():
     assert user_error_in(ValueError("DataError: without a traceback")) is None
     with pytest.raises(ZeroDivisionError), plain_user_errors():

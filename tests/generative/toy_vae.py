@@ -45,6 +45,8 @@ class ToyVAE(LatentGenerator, keras.Model):
     def as_images(self, images, where="the array of images"):
         return tf.cast(images, tf.float32)  # any numbers: no picture
 
+    as_images_in_dataset = as_images
+
     def walk_prior(self, num_images, choose):
         z = [choose(self._prior(0, None, num_images))]
         for k in range(1, self.num_groups):

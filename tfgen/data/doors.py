@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from tfgen.data.ranges import as_intensities
+from tfgen.data.ranges import as_intensities, checked_in_dataset
 from tfgen.errors import DataError
 
 
@@ -49,6 +49,11 @@ class TakesImages:
         if self.image_shape is None:
             return images
         return as_images(images, self.image_shape, where)
+
+    def as_images_in_dataset(self, images, where: str = "a batch of images") -> tf.Tensor:
+        """`as_images` within `tf.data.Dataset.map`, where values are checked batch by batch."""
+        images = self.as_images(images, where)
+        return images if self.image_shape is None else checked_in_dataset(images, where)
 
 
 def takes_images(method):

@@ -18,6 +18,7 @@ from tfgen.data.mapped import Array, Mapped
 from tfgen.errors import DataError
 
 _ROUNDING = 1e-5  # of what was computed in float32 or half precision to lie in [0, 1]
+_REMEDIES = ("divide by 255", "(x + 1) / 2 brings [-1, 1] there")  # without, with negative ones
 _CHUNK_BYTES = 2**24
 _BFLOAT16 = tf.bfloat16.as_numpy_dtype
 
@@ -47,31 +48,37 @@ def as_intensities(images: Any, where: str | os.PathLike = "the array of images"
     return tf.convert_to_tensor(pixels.astype(np.float32) / np.float32(white))
 
 
-def checked_in_dataset(
-    images: tf.Tensor, where: str = "a batch of images", check: Callable | None = None
-) -> tf.Tensor:
+def checked_in_dataset(images: tf.Tensor, where: str = "a batch of images") -> tf.Tensor:
     """One batch within `tf.data.Dataset.map` as float32 in [0, 1], or why it is none.
 
-    The check runs on the host when the batch is made. What it raises reaches the user as an error
-    of TensorFlow, of which `tfgen.errors.plain_user_errors` makes the `DataError` again.
+    The check is part of the graph and runs when the batch is made: Python in a thread of the
+    pipeline would hold up the others. What it raises reaches the user as an error of TensorFlow,
+    of which `tfgen.errors.plain_user_errors` makes the `DataError` again.
 
     Args:
         images: floating point or bool, any shape. Whether integers mean 0 and 1 or 0 to 255 cannot
             be told from one batch.
         where: string, what they are called, for the message. Defaults to `"a batch of images"`.
-        check: function `(images, where)` to float32 images. Defaults to `as_intensities`.
 
     Raises:
         DataError: integers.
     """
-    check = as_intensities if check is None else check
-
-    def look(batch):
-        return check(batch, where).numpy()
-
-    images = check(images, where)
-    checked = tf.numpy_function(look, [images], tf.float32, stateful=False)
-    return tf.ensure_shape(checked, images.shape)
+    images = as_intensities(images, where)
+    low, high = tf.reduce_min(images), tf.reduce_max(images)
+    finite = tf.reduce_all(tf.math.is_finite(images))
+    good = finite & (low >= -_ROUNDING) & (high <= 1.0 + _ROUNDING)
+    sentence = _range_sentence(
+        where,
+        *(tf.strings.as_string(value, shortest=True) for value in (low, high)),
+        tf.where(low >= 0.0, *_REMEDIES),
+    )
+    sentence = tf.where(finite, sentence, f"{where} has NaN or infinite pixels; mend it")
+    assertion = tf.debugging.Assert(
+        good | tf.equal(tf.size(images), 0),
+        [tf.strings.join([f"{DataError.__name__}: ", sentence])],
+    )
+    with tf.control_dependencies([assertion]):
+        return tf.identity(images)
 
 
 def as_levels(images: np.ndarray, where: str | os.PathLike) -> Array:
@@ -176,11 +183,21 @@ def _check_floats(pixels, where) -> None:
         low, high = min(low, lowest), max(high, highest)
     if not pixels.size or (low >= -_ROUNDING and high <= 1.0 + _ROUNDING):
         return
-    remedy = "divide by 255" if low >= 0.0 else "(x + 1) / 2 brings [-1, 1] there"
-    raise DataError(
-        f"{where} holds floating-point pixels from {low:g} to {high:g}; expected [0, 1] "
-        f"(or uint8 in 0..255): {remedy}"
+    remedy = _REMEDIES[0] if low >= 0.0 else _REMEDIES[1]
+    raise DataError(_range_sentence(where, f"{low:g}", f"{high:g}", remedy))
+
+
+def _range_sentence(where, low, high, remedy):
+    """Of strings, or of one for tensors of strings."""
+    parts = (
+        f"{where} holds floating-point pixels from ",
+        low,
+        " to ",
+        high,
+        "; expected [0, 1] (or uint8 in 0..255): ",
+        remedy,
     )
+    return tf.strings.join(parts) if tf.is_tensor(low) else "".join(parts)
 
 
 def _refuse_not_finite(rows, where, first_image: int) -> None:

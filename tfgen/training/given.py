@@ -2,41 +2,39 @@
 
 import math
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.doors import TakesImages
 from tfgen.data.elements import by_name
 from tfgen.data.pipeline import Pipeline
-from tfgen.data.ranges import checked_in_dataset
 from tfgen.errors import ConfigError
 
-Check = Callable[[Any, str], tf.Tensor]  # images and what they are called, to float32 images
 
-
-def checked(x, check: Check):
+def checked(x, taker: TakesImages):
     """What was given, with images that are checked where they are read: arrays now, all others
     batch by batch on the host.
 
     Args:
         x: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator; anything else is
             handed on as it is.
-        check: function of images.
+        taker: what they are for, and which says what they may be.
 
     Raises:
         DataError: arrays that are no images; types that are none.
     """
     if isinstance(x, tf.data.Dataset):
-        return _checked_dataset(x, check)
+        return _checked_dataset(x, taker)
     if isinstance(x, keras.utils.PyDataset):
-        return _CheckedPyDataset(x, check)
+        return _CheckedPyDataset(x, taker)
     if isinstance(x, types.GeneratorType):
-        return _checked_generator(x, check)
+        return _checked_generator(x, taker)
     is_array = tf.is_tensor(x) or isinstance(x, np.ndarray | dict | list | tuple)
-    return _checked_arrays(x, check) if is_array else x
+    return _checked_arrays(x, taker) if is_array else x
 
 
 def opened(x, steps: int | None, start_step: int = 0) -> tuple[Any, int | None]:
@@ -74,39 +72,39 @@ def _is_endless(x) -> bool:
     return int(count) == tf.data.INFINITE_CARDINALITY
 
 
-def _checked_arrays(x, check):
+def _checked_arrays(x, taker):
     arrays = by_name(x)
     if "images" in arrays:
         with tf.device("CPU:0"):  # where Keras takes its batches from
-            arrays["images"] = check(arrays["images"], "the array of images")
+            arrays["images"] = taker.as_images(arrays["images"])
     return dict(arrays)
 
 
-def _checked_dataset(dataset, check):
+def _checked_dataset(dataset, taker):
     @tf.autograph.experimental.do_not_convert
     def one(*element):
         batch = dict(by_name(element if len(element) > 1 else element[0]))
         if "images" in batch:
-            batch["images"] = checked_in_dataset(batch["images"], check=check)
+            batch["images"] = taker.as_images_in_dataset(batch["images"])
         return batch
 
     return dataset.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _checked_generator(batches, check) -> Iterator[tuple]:
+def _checked_generator(batches, taker) -> Iterator[tuple]:
     for element in batches:
-        yield (_checked_arrays(element, check),)
+        yield (_checked_arrays(element, taker),)
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
     """A `PyDataset` seen through the check."""
 
-    def __init__(self, inner, check):
+    def __init__(self, inner, taker):
         super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
-        self._inner, self._check = inner, check
+        self._inner, self._taker = inner, taker
 
     def __getitem__(self, index):
-        return (_checked_arrays(self._inner[index], self._check),)
+        return (_checked_arrays(self._inner[index], self._taker),)
 
     @property
     def num_batches(self):

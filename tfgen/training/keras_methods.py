@@ -142,7 +142,7 @@ class KerasMethods(TakesImages, keras.Model):
     def predict_on_batch(self, x):
         """Keras's `predict_on_batch`."""
         with plain_user_errors():
-            return super().predict_on_batch(checked(x, self.as_images))
+            return super().predict_on_batch(checked(x, self))
 
     def predict_step(self, data):
         return self(self.batch_of(data)["images"], training=False)
@@ -165,14 +165,14 @@ class KerasMethods(TakesImages, keras.Model):
         if steps is not None:
             given[steps_name] = steps
         check_steps(steps, self.steps_per_execution)
-        return x if self.image_shape is None else checked(x, self.as_images)
+        return x if self.image_shape is None else checked(x, self)
 
     def _on_batch(self, method, args, kwargs):
         given = _named(method, args, kwargs)
         self._refuse_weights(given)
         as_dict = given.pop("return_dict", False)
         with plain_user_errors():
-            given["x"] = checked(given["x"], self.as_images)
+            given["x"] = checked(given["x"], self)
             logs = method(**given, return_dict=True)
         return logs if as_dict else _listed(logs)
 

@@ -60,7 +60,7 @@ class HeldOutSelection(keras.callbacks.Callback):
                 reduce_retracing=True,
                 autograph=False,
             )
-            self.dataset = checked(self.dataset, self.model.as_images)
+            self.dataset = checked(self.dataset, self.model)
         sums, done = {}, 0
         for batch in self.dataset:
             logs = self._step(batch)
