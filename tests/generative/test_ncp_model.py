@@ -10,7 +10,7 @@ from toy_vae import ToyVAE
 from tfgen.errors import ConfigError
 from tfgen.generative import check_walk
 from tfgen.generative.ncp import NCPVAE
-from tfgen.generative.ncp.selection import HeldOutSelection
+from tfgen.generative.ncp.selection import PATIENCE, HeldOutSelection
 from tfgen.metrics import evaluate_likelihood
 from tfgen.training import CheckpointManager, load_weights_only
 
@@ -40,6 +40,17 @@ def fit(model, images, epochs=1, callbacks=(), **options):
     return model.fit(
         data, steps_per_epoch=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks)
     )
+
+
+class Leave(keras.callbacks.Callback):
+    """Ends `fit` after a step of the run, as a signal does."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = int(self.model.train_steps.numpy()) == self.step
 
 
 def test_trains_samples_and_scores_with_the_generator_bitwise_unchanged():
@@ -305,6 +316,28 @@ class TestHeldOutSelection:
         model.best_loss.assign([-1.0, -1.0])  # never to be beaten
         history = fit(model, images, epochs=4, callbacks=[callback])
         assert len(history.history["loss"]) == 1
+        assert len(fit(model, images, epochs=4, callbacks=[callback]).history["loss"]) == 1
+
+    def test_epochs_waited_are_kept_with_the_run(self, tmp_path):
+        """As if the run had never stopped: so is an epoch that was left within."""
+        model = make()
+        images = draw_images(model.vae, 4)
+        held_out = tf.data.Dataset.from_tensors({"images": images})
+        model.best_loss.assign([-1.0, -1.0])  # never to be beaten
+        fit(model, images, epochs=2, callbacks=[Leave(step=6), HeldOutSelection(held_out)])
+        assert int(model.train_steps.numpy()) == 6
+        assert int(model.epochs_waited.numpy()) == 1
+        manager = CheckpointManager(tmp_path)
+        manager.save(model)
+        again = make()
+        again.compile(keras.optimizers.AdamW(1e-3))
+        manager.restore(again)
+        callback = HeldOutSelection(held_out, patience=3)
+        history = fit(again, images, epochs=5, callbacks=[callback])
+        assert len(history.history["loss"]) == 2
+        assert again.ended_early() is None
+        again.epochs_waited.assign(PATIENCE)
+        assert "no classifier improved" in again.ended_early()
 
 
 def test_batch_norm_recalibration_goes_through_the_refined_prior():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tfgen.files.tensor_file import read_tensors
+from tfgen.generative.ncp import NCPVAE
 
 NCP = (
     "--config.data.batch_size=16",
@@ -58,6 +59,25 @@ def test_the_same_command_again_changes_nothing(cli, flags, refined, trained):
     assert result.code == 0, result.err
     assert "continues at step 6" in result.out
     after = tensors(refined)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_that_ended_early_is_over(cli, flags, trained, tmp_path, monkeypatch):
+    """Rather than trained on for another five epochs by the same command."""
+    argv = (
+        *flags,
+        "--config.training.epochs=9",
+        f"--config.vae={trained}",
+        f"--workdir={tmp_path}",
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(NCPVAE, "remember_best", lambda self, losses: [False])
+        assert "trained 15 of 27 steps; the run is finished" in cli("train", *argv).out
+    before = tensors(tmp_path)
+    result = cli("train", *argv)
+    assert result.code == 0, result.err
+    assert "trained 15 of 27 steps; the run is finished: no classifier improved" in result.out
+    after = tensors(tmp_path)
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 

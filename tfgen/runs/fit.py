@@ -70,6 +70,8 @@ def _train(experiment, workdir, plan, chief):
     # A step may take minutes, and is saved.
     with stopping.patient(), _kept(model, manager, start, chief):
         for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
+            if model.ended_early():  # in an earlier process
+                break
             model.fit(
                 experiment.dataset(int(model.train_steps.numpy())),
                 initial_epoch=first_epoch,
@@ -88,11 +90,19 @@ def _train(experiment, workdir, plan, chief):
         _check_base(experiment)
         if model.finish():
             manager.save(model)
-    done = int(model.train_steps.numpy())
     if chief:
-        skipped = model.counters()["skipped_steps"]
-        but = f"; {skipped:,} of their updates were skipped, being not finite" if skipped else ""
-        print(f"trained {done:,} of {steps * experiment.epochs:,} steps{but}", flush=True)
+        print(_outcome(model, steps * experiment.epochs), flush=True)
+
+
+def _outcome(model, total: int) -> str:
+    """How far a run has come that is not to go on, in a line for a person."""
+    done = int(model.train_steps.numpy())
+    text = f"trained {done:,} of {total:,} steps"
+    if skipped := model.counters()["skipped_steps"]:
+        text += f"; {skipped:,} of their updates were skipped, being not finite"
+    if done < total and (reason := model.ended_early()):
+        text += f"; the run is finished: {reason}"
+    return text
 
 
 def _say(text):

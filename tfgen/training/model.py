@@ -163,6 +163,10 @@ class Model(KerasMethods):
         del held_out, directory
         return []
 
+    def ended_early(self) -> str | None:
+        """Why a run is over before its last epoch, or None; it is the same of a restored model."""
+        return None
+
     def finish(self) -> bool:
         """Called once a run has reached its end; returns whether this changed any weights."""
         return False

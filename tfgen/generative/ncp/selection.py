@@ -11,6 +11,8 @@ import tensorflow as tf
 from tfgen.training.averages import averaged_weights
 from tfgen.training.given import checked
 
+PATIENCE = 5
+
 
 class HeldOutSelection(keras.callbacks.Callback):
     """Judges an `NCPVAE` on held-out images after every epoch and remembers the best weights.
@@ -20,12 +22,14 @@ class HeldOutSelection(keras.callbacks.Callback):
 
     Args:
         dataset: iterable of batches of held-out images, one pass.
-        patience: integer, epochs without a new best of any classifier before the run is stopped.
+        patience: integer, epochs without a new best of any classifier before the run is stopped;
+            the model counts them in `epochs_waited`, which checkpoints keep. Whoever calls `fit`
+            again after that waits anew. Defaults to `5`.
         restore: whether to give the best weights back when training ends. `tfgen-train` does that
             itself, at the end of the run rather than of a call of `fit`.
     """
 
-    def __init__(self, dataset, patience: int = 5, restore: bool = False):
+    def __init__(self, dataset, patience: int = PATIENCE, restore: bool = False):
         super().__init__()
         self.dataset = dataset
         self.patience = patience
@@ -33,17 +37,27 @@ class HeldOutSelection(keras.callbacks.Callback):
         self._step = None
 
     def on_train_begin(self, logs=None):
-        self._waited = 0
         if int(self.model.train_steps.numpy()) == 0:
             # What training does not improve stays as it is: log r = 0 unless weights were given.
             self.model.remember_best(self._means()["bce_per_group"])
+        if int(self.model.epochs_waited.numpy()) >= self.patience:
+            self.model.epochs_waited.assign(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps = batch + 1
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.model.stop_training and self._steps < (self.params.get("steps") or 0):
+            return
         with averaged_weights(self.model):
             means = self._means()
             better = self.model.remember_best(means["bce_per_group"])
-        self._waited = 0 if any(better) else self._waited + 1
-        if self._waited >= self.patience:
+        waited = 0 if any(better) else int(self.model.epochs_waited.numpy()) + 1
+        self.model.epochs_waited.assign(waited)
+        if waited >= self.patience:
             self.model.stop_training = True
         if logs is not None:
             logs |= {f"held_out_{k}": float(means[k]) for k in ("bce", "elbo_gain")}

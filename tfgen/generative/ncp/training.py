@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfgen.data.elements import images_of
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.ncp.directions import informative_directions
-from tfgen.generative.ncp.selection import HeldOutSelection
+from tfgen.generative.ncp.selection import PATIENCE, HeldOutSelection
 from tfgen.layers import LiveWeights
 from tfgen.ops import contrastive
 from tfgen.training.averages import moving_averages
@@ -114,7 +114,8 @@ class NCPTraining:
     # -- the best weights of every classifier ------------------------------------------------------
 
     def build_training_state(self):
-        """Variables for the lowest held-out loss of every classifier and the weights behind it."""
+        """Variables for the lowest held-out loss of every classifier, the weights behind it, and
+        how many epochs passed since any was found."""
         self.best_loss = self.add_weight(
             name="best_loss",
             shape=(len(self.banks),),
@@ -132,11 +133,14 @@ class NCPTraining:
             )
             for index, bank in enumerate(self.banks)
         ]
+        self.epochs_waited = self.add_weight(
+            name="epochs_waited", shape=(), initializer="zeros", dtype="int64", trainable=False
+        )
 
     @property
     def training_state(self) -> list[keras.Variable]:
         """What checkpoints hold only of a model in training."""
-        return [self.best_loss, *self.best_weights]
+        return [self.best_loss, *self.best_weights, self.epochs_waited]
 
     def remember_best(self, losses: Sequence[float]) -> list[bool]:
         """Keeps the present weights of the classifiers whose held-out loss is their lowest yet.
@@ -159,6 +163,11 @@ class NCPTraining:
     def training_callbacks(self, held_out, directory=None):
         del directory
         return [] if held_out is None else [HeldOutSelection(held_out)]
+
+    def ended_early(self) -> str | None:
+        if int(self.epochs_waited.numpy()) < PATIENCE:
+            return None
+        return f"no classifier improved on the images held out in {PATIENCE} epochs"
 
     def finish(self) -> bool:
         """Gives every classifier its best weights, if any were kept; returns whether any were."""
