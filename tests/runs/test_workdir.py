@@ -10,7 +10,8 @@ import pytest
 
 from tfgen.errors import ConfigError
 from tfgen.files import temporaries
-from tfgen.runs.workdir import Workdir, with_nan
+from tfgen.runs.numbers import with_nan
+from tfgen.runs.workdir import Workdir
 
 CONFIG = {
     "model": {"name": "nvae", "num_channels": 8, "total_steps": 10},

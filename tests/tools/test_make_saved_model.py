@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from fuzzing import budgets, either, json_value, try_many, with_values
 
 import tfgen
 from tfgen.bin import arguments, pack
+from tfgen.errors import UserError
 from tfgen.runs import model_card
 from tfgen.runs.config import complete
+from tfgen.runs.numbers import with_nan
+from tfgen.runs.workdir import Workdir
 from tfgen.systems import presets
 
 TINY = {
@@ -159,6 +163,39 @@ def test_card(model):
     bare = model_card.write("x", model, config, {}, SERVED)
     assert "Not measured yet" in bare
     assert "--config=RECIPE --workdir=runs/x" in bare
+
+
+@budgets
+def test_metrics_of_any_kind(model, tmp_path, budget):
+    """Numbers of other types are kept and said; the card does without them."""
+    config, run = complete(CONFIG), Workdir(tmp_path)
+    whole = {"test": METRICS, "train": {**METRICS, "images": "all 60,000 train images"}}
+
+    def attempt(metrics):
+        run.metrics_path.write_text(json.dumps(metrics))
+        numbers = with_nan(run.read_metrics())
+        said = model_card.left_out(config, numbers)
+        table = model_card._numbers("nvae", numbers)
+        shown = sum("nll" in found for found in numbers.values()) - len(said)
+        assert sum(" ± " in line for line in table.splitlines() if line[0:1] == "|") == shown
+        if said:
+            raise UserError(" ".join(said))
+
+    outcomes = try_many(either(with_values(whole), json_value), attempt, budget)
+    assert min(outcomes["read"], outcomes["refused"]) > budget / 20
+
+
+def test_packing_with_metrics_of_other_types(run, workdir, tmp_path):
+    metrics = {"test": {**METRICS, "nll": "81"}, "train": METRICS, "export": {}}
+    (workdir / "metrics.json").write_text(json.dumps(metrics))
+    code, out, _ = run(workdir, "mixed", "--served_weights=float16")
+    assert code == 0
+    assert "but kept in metrics.json: 'test': 'nll' is '81', expected a number" in out
+    preset = tmp_path / "saved_models" / "mixed"
+    assert json.loads((preset / "metrics.json").read_text())["test"]["nll"] == "81"
+    card = (preset / "README.md").read_text()
+    assert "| train | 10,000 | 81.23" in card
+    assert "| test |" not in card
 
 
 def test_card_of_a_refinement_names_what_it_stands_on(model):

@@ -1,5 +1,6 @@
 """The optimizer study: its networks and data, and the tool from a configuration to a report."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -30,15 +31,22 @@ def get_config(mode=""):
 """
 
 
-@pytest.fixture(scope="module")
-def tasks(root):
-    path = root / "tools" / "studies" / "tasks.py"
-    spec = importlib.util.spec_from_file_location("study_tasks", path)
+@contextlib.contextmanager
+def part(root, name):
+    """A module of the tool."""
+    path = root / "tools" / "studies" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"study_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def tasks(root):
+    with part(root, "tasks") as module:
+        yield module
 
 
 @pytest.fixture
@@ -95,6 +103,16 @@ def test_runs_once_and_goes_on(root, folder):
     )
     assert other.returncode == 2
     assert "holds another study (training.epochs: 2 -> 3)" in other.stderr
+
+
+def test_runs_of_other_types_are_left_out_and_said(root):
+    run = {"loss": [1.0, None], "accuracy": [0.5, 0.6], "test_loss": None, "test_accuracy": 0.1}
+    run["seconds"] = 3
+    damaged = [{**run, "loss": "low"}, {**run, "accuracy": []}, {**run, "seconds": [3]}, {}]
+    found = {f"run {index}": values for index, values in enumerate([run, *damaged])}
+    with part(root, "report") as report:
+        with pytest.warns(UserWarning, match="'run [1-4]' is left out of the report"):
+            assert report.readable(found) == {"run 0": run}
 
 
 def test_examples_are_the_same_for_every_run(tasks, folder):

@@ -50,7 +50,8 @@ def main(workdir: str, name: str) -> None:
         from tfgen.files.replacing import replace_dir
         from tfgen.runs import model_card
         from tfgen.runs.base_model import base_of
-        from tfgen.runs.workdir import Workdir, with_nan
+        from tfgen.runs.numbers import with_nan
+        from tfgen.runs.workdir import Workdir
         from tfgen.systems import presets
 
         trained = Workdir(workdir)
@@ -78,6 +79,8 @@ def main(workdir: str, name: str) -> None:
         card = model_card.write(name, model, config, numbers, report, RECIPE.value, NOTE.value)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = _size_in_bounds(temporary, target)
+    for line in model_card.left_out(config, numbers):
+        terminal.say(f"left out of the model card, but kept in metrics.json: {line}")
     if not numbers:
         terminal.say(
             f"the model card has no numbers: run tfgen-evaluate --workdir={workdir} and repeat"

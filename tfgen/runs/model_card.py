@@ -175,10 +175,34 @@ def _splits(info):
     return ": " + ", ".join(f"{count:,} {split} images" for split, count in info.num_images.items())
 
 
+def left_out(config: Mapping[str, Any], numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a card does not show of what was measured, since it is of another type, with reasons.
+
+    Args:
+        config: dict, the complete configuration.
+        numbers: dict of what `tfgen-evaluate` measured, by split.
+    """
+    return [
+        f"{split!r}: {reason}"
+        for evaluator in _evaluators(config["model"]["name"])
+        for split, reason in evaluator.left_out(numbers).items()
+    ]
+
+
+def _evaluators(system):
+    return [EVALUATORS[name] for name in find_system(system).evaluators]
+
+
 def _numbers(system, numbers):
-    tables = (EVALUATORS[name].table(numbers) for name in find_system(system).evaluators)
+    tables = (_table(evaluator, numbers) for evaluator in _evaluators(system))
     text = "\n\n".join(filter(None, ("\n".join(lines) for lines in tables)))
     return text or "Not measured yet: `tfgen-evaluate`."
+
+
+def _table(evaluator, numbers):
+    without = evaluator.left_out(numbers)
+    shown = {k: v for k, v in evaluator.measured(numbers).items() if k not in without}
+    return evaluator.table(shown) if shown else ()
 
 
 def _options(config):

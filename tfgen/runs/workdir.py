@@ -10,7 +10,6 @@ export/         artefacts
 
 import contextlib
 import itertools
-import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -152,8 +151,8 @@ class Workdir:
     def read_metrics(self) -> dict[str, Any]:
         """What was measured so far, by name; empty before any evaluation.
 
-        JSON has no NaN: what was none is None (see `with_nan`). A file that holds something else is
-        said to, and left alone.
+        JSON has no NaN: what was none is None (see `tfgen.runs.numbers.with_nan`). A file that
+        holds something else is said to, and left alone.
         """
         try:
             return self._read_metrics()
@@ -204,19 +203,6 @@ class Workdir:
                 f"{self.path} was removed, or emptied, while this program worked with it; restore "
                 "it, or begin again in another folder"
             )
-
-
-def with_nan(value: Any) -> Any:
-    """Metrics as they were measured: NaN for what JSON keeps as `null`, to be printed as numbers.
-
-    Args:
-        value: dictionary, list or number, what `Workdir.read_metrics` gave, or a part of it.
-    """
-    if isinstance(value, dict):
-        return {key: with_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [with_nan(item) for item in value]
-    return math.nan if value is None else value
 
 
 def _free_name(path: Path) -> Path:

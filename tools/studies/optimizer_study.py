@@ -54,7 +54,7 @@ def main(argv) -> None:
     if not REPORT.value:
         with workdir.claimed():
             run_study(config, depths, workdir, app.DATA_DIR.value)
-    print(report.write(config, workdir.read_metrics(), workdir.path))
+    print(report.write(config, report.readable(workdir.read_metrics()), workdir.path))
 
 
 def run_study(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,35 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tfgen.files.replacing import replace_file
+from tfgen.runs.numbers import misfit, with_nan
 
 _COLOURS = {"sgd": "tab:green", "adam": "tab:blue", "fromage": "tab:red"}
 _STYLES = ("-", "--", ":", "-.", (0, (1, 3)))
+
+
+_SHOWN = {
+    "loss": list,
+    "accuracy": list,
+    "test_loss": float,
+    "test_accuracy": float,
+    "seconds": float,
+}
+
+
+def readable(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The runs of which metrics.json holds what a study writes; a warning says why of others."""
+    found = {}
+    for name, result in results.items():
+        reason = misfit(with_nan(result), _SHOWN)
+        if reason is None and not (result["loss"] and result["accuracy"]):
+            reason = "it has no epoch"
+        if reason is None:
+            found[name] = result
+        else:
+            warnings.warn(
+                f"metrics.json: {name!r} is left out of the report: {reason}", stacklevel=2
+            )
+    return found
 
 
 def line(name: str, result: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tfgen.runs.numbers import is_text, misfit
+
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -61,9 +63,12 @@ class Evaluator:
     Attributes:
         record: string, the name under which `metrics.json` keeps what it measures, beside the
             split's other numbers; None puts its numbers among them.
+        shown: dict of what `table` shows, by name, as `tfgen.runs.numbers.misfit` takes it; what
+            comes first is there where this was measured at all.
     """
 
     record: ClassVar[str | None] = None
+    shown: ClassVar[Mapping[str, type]] = {}
 
     def check(self, subject: Subject) -> None:
         """Refuses options that do not fit, before anything takes time.
@@ -87,8 +92,28 @@ class Evaluator:
         return ()
 
     @classmethod
+    def measured(cls, numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """The splits of which there is something to show in `table`, right or wrong."""
+        first = next(iter(cls.shown), None)
+        return {split: found for split, found in numbers.items() if first in found}
+
+    @classmethod
+    def left_out(cls, numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """By split, why what is there cannot be shown."""
+        found = {}
+        for split, values in cls.measured(numbers).items():
+            reason = misfit(values, cls.shown) if is_text(split) else "a split of no plain name"
+            if reason:
+                found[split] = reason
+        return found
+
+    @classmethod
     def table(cls, numbers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-        """Lines of Markdown for a model card, from what was measured by split; none by default."""
+        """Lines of Markdown for a model card; none by default.
+
+        Args:
+            numbers: dict of what was measured, by split, all of it as `shown` says.
+        """
         del numbers
         return iter(())
 

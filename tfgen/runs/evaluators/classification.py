@@ -1,6 +1,7 @@
 """How often a classifier is right, and how sure."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,6 +14,15 @@ from tfgen.serving import as_servable
 @dataclasses.dataclass(frozen=True)
 class Classification(Evaluator):
     """Accuracy and cross-entropy of a model whose `predict` answers `probabilities` `[B, K]`."""
+
+    shown: ClassVar = {
+        "accuracy": float,
+        "accuracy_standard_error": float,
+        "cross_entropy": float,
+        "cross_entropy_standard_error": float,
+        "num_images": float,
+        "images": str,
+    }
 
     def measure(self, subject, found):
         del found
@@ -45,9 +55,6 @@ class Classification(Evaluator):
 
     @classmethod
     def table(cls, numbers):
-        numbers = {split: n for split, n in numbers.items() if "accuracy" in n}
-        if not numbers:
-            return
         yield "| Split | Images | Accuracy | Cross-entropy (nats) |"
         yield "|---|---|---|---|"
         for split, n in numbers.items():
