@@ -110,9 +110,9 @@ def test_runs_of_other_types_are_left_out_and_said(root):
     run["seconds"] = 3
     damaged = [{**run, "loss": "low"}, {**run, "accuracy": []}, {**run, "seconds": [3]}, {}]
     found = {f"run {index}": values for index, values in enumerate([run, *damaged])}
-    with part(root, "report") as report:
-        with pytest.warns(UserWarning, match="'run [1-4]' is left out of the report"):
-            assert report.readable(found) == {"run 0": run}
+    words = "'run [1-4]' is left out of the report"
+    with part(root, "report") as report, pytest.warns(UserWarning, match=words):
+        assert report.readable(found) == {"run 0": run}
 
 
 def test_examples_are_the_same_for_every_run(tasks, folder):
