@@ -83,3 +83,12 @@ def test_few_effective_walks_are_said_to_be_few():
 def test_bounds_that_cross_are_said_to_cross():
     _, lines = said_of(np.full(64, 5.0), np.full(64, -1.0))
     assert "the bounds cross" in lines[-1]
+
+
+def test_where_bounds_cross_no_empty_interval_is_said():
+    walks = np.zeros(64)
+    walks[3] = 40.0
+    found, lines = said_of(walks, 30.0 + walks)
+    low = found["log_z_lower"] - 3.0
+    assert lines[1].endswith(f"log Z is above {low:.1f} in nineteen runs of twenty")
+    assert "the bounds cross" in lines[-1]

@@ -28,14 +28,16 @@ class Partition(Evaluator):
         )
         sizes = [found[f"log_z_{name}sample_size"] for name in ("", "upper_")]
         low, high = found["log_z_interval"]
+        errors = [found[f"log_z_{side}_standard_error"] for side in ("lower", "upper")]
+        crossed = found["log_z_lower"] - found["log_z_upper"] > 2 * math.hypot(*errors)
         if min(sizes) < SMALLEST_SAMPLE:
+            between = f"nine runs of ten hold log Z between {low:.1f} and {high:.1f}"
+            above = f"log Z is above {low:.1f} in nineteen runs of twenty"
             yield (
                 f"only {sizes[0]:.1f} effective walks carry the lower bound and {sizes[1]:.1f} the "
-                f"upper: another seed may move them by nats; nine runs of ten hold log Z between "
-                f"{low:.1f} and {high:.1f}"
+                f"upper: another seed may move them by nats; {above if crossed else between}"
             )
-        errors = [found[f"log_z_{side}_standard_error"] for side in ("lower", "upper")]
-        if found["log_z_lower"] - found["log_z_upper"] > 2 * math.hypot(*errors):
+        if crossed:
             yield (
                 "the bounds cross: the walks of the upper one began where chains had not reached "
                 "the target, and it does not hold; only the lower one does"
