@@ -98,7 +98,7 @@ def write_saved_model(traces: Traces, directory: str, names: Sequence[str]) -> N
     functions = {name: traces[name] for name in names}
     default = default_signature({name: traces.signatures[name] for name in names})
     # Only the variables are attached: no object of tfgen enters the file or is needed to read it.
-    variables = {id(v): v for function in functions.values() for v in function.variables}
+    variables = {id(v): v for function in functions.values() for v in variables_of(function)}
     holder = tf.Module()
     holder.weights = list(variables.values())
     try:
@@ -107,6 +107,12 @@ def write_saved_model(traces: Traces, directory: str, names: Sequence[str]) -> N
     except _DISK_ERRORS as error:
         raise OSError(errno.EIO, error.message) from error
     _forget_custom_gradients(os.path.join(directory, "saved_model.pb"))
+
+
+def variables_of(trace: tf.types.experimental.ConcreteFunction) -> list[tf.Variable]:
+    """Its variables as the trace met them; `trace.variables` have another order in each process."""
+    found = {id(variable.handle): variable for variable in trace.variables}
+    return [found[id(tensor)] for tensor in trace.captured_inputs if id(tensor) in found]
 
 
 def _forget_custom_gradients(path: str) -> None:
