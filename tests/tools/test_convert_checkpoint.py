@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 from fuzzing import budgets, try_many, with_values
+from killing import command, same_after_kills
 
 import tfgen
 from tfgen.bin import arguments, convert
@@ -361,6 +362,16 @@ class TestMistakes:
         assert result.err.count("\n") == 1
         assert words in result.err
         assert {path.name for path in folder.iterdir()} <= {"checkpoint.pt", "absent"}
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(root, saved, tmp_path):
+    path = saved()
+
+    def argv(folder):
+        return command("convert", path, folder / "mnist", "--overwrite")
+
+    same_after_kills(root, tmp_path, argv, seed=6)
 
 
 def test_tool_is_executable(root):

@@ -56,7 +56,8 @@ def read_npz(path: Path, split: str) -> Split:
         if f"x_{split}" not in names:
             raise MissingSplitError(
                 f"{shown(path)} has no array x_{split}; it has "
-                f"{', '.join(map(shown, sorted(names))) or 'none'}"
+                f"{', '.join(map(shown, sorted(names))) or 'none'}: "
+                f"numpy.savez(path, x_{split}=images, y_{split}=labels) gives it that name"
             )
         images = as_levels(_member(archive, f"x_{split}", path), f"{shown(path)}: x_{split}")
         if f"y_{split}" not in names:
