@@ -71,7 +71,7 @@ def test_the_default_folder_is_advised_too(monkeypatch, no_network, tmp_path):
 def test_a_file_without_the_split_is_mentioned(tmp_path, no_network):
     np.savez(tmp_path / "cifar100_test.npz", x_test=np.zeros([2, 32, 32, 3], np.uint8))
     assert len(load("cifar100", "test", tmp_path)) == 2
-    with pytest.raises(DataError, match="has no array x_train; it has .*x_train=images"):
+    with pytest.raises(DataError, match=r"has no array x_train; .*x_train=images"):
         load("cifar100", "train", tmp_path)
 
 
