@@ -68,7 +68,7 @@ def test_images():
     images = np.float32([[[[0.0], [1.0]]]])
     np.testing.assert_array_equal(as_images(images, (1, 2, 1)), images)
     np.testing.assert_array_equal(as_images(np.uint8(255 * images), (1, 2, 1)), images)
-    with pytest.raises(UserError, match=r"the model takes \(8, 8, 1\)"):
+    with pytest.raises(UserError, match=r"expected \[B, 8, 8, 1\]"):
         as_images(images, (8, 8, 1))
     for wrong in (255 * images, 2 * images - 1, images * np.nan):
         with pytest.raises(UserError, match=r"the batch of images (holds|has)"):

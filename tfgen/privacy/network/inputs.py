@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tfgen.data.ranges import as_intensities
+from tfgen.data import doors
 from tfgen.errors import UserError
 
 
@@ -39,7 +39,7 @@ def shapes_of(model: keras.Model) -> tuple[tuple[int, ...], int]:
 
 
 def as_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """A batch of images as float32 (or float64, if they came so) in [0, 1].
+    """What `tfgen.data.doors.as_images` lets in, in the precision it came in if that is float64.
 
     Args:
         images: `[K, H, W, C]`, in any form that `tfgen.data.ranges` takes.
@@ -48,8 +48,5 @@ def as_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         UserError: another shape or range.
     """
-    shape = tuple(np.shape(images))
-    if shape[1:] != tuple(image_shape):
-        raise UserError(f"the images have shape {shape[1:]}; the model takes {tuple(image_shape)}")
-    intensities = as_intensities(images, "the batch of images").numpy()
+    intensities = doors.as_images(images, tuple(image_shape), "the batch of images").numpy()
     return images if getattr(images, "dtype", None) == np.float64 else intensities
