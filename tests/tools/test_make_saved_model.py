@@ -51,6 +51,19 @@ METRICS = {
     "active_units": 3,
     "latent_channels": 4,
 }
+PARTITION = {
+    "log_z_lower": 29.25,
+    "log_z_lower_standard_error": 1.5,
+    "log_z_upper": 17.75,
+    "log_z_upper_standard_error": 4.5,
+    "log_z_sample_size": 2.5,
+    "log_z_upper_sample_size": 1.0,
+    "log_z_interval": [26.25, 20.75],
+    "base_nelbo": 86.5,
+    "base_nelbo_standard_error": 0.26,
+    "nelbo_gain": 2.0,
+    "nelbo_gain_standard_error": 0.125,
+}
 SERVED = {"weights": "float16", "num_images": 4, "max_difference": 2e-3}
 
 
@@ -168,16 +181,20 @@ def test_card(model):
 @budgets
 def test_metrics_of_any_kind(model, tmp_path, budget):
     """Numbers of other types are kept and said; the card does without them."""
-    config, run = complete(CONFIG), Workdir(tmp_path)
-    whole = {"test": METRICS, "train": {**METRICS, "images": "all 60,000 train images"}}
+    config, run = {"model": {"name": "vaebm"}}, Workdir(tmp_path)
+    more = {**METRICS, **PARTITION, "images": "all 60,000 train images"}
+    whole = {"test": METRICS, "train": more}
 
     def attempt(metrics):
         run.metrics_path.write_text(json.dumps(metrics))
         numbers = with_nan(run.read_metrics())
         said = model_card.left_out(config, numbers)
-        table = model_card._numbers("nvae", numbers)
-        shown = sum("nll" in found for found in numbers.values()) - len(said)
-        assert sum(" ± " in line for line in table.splitlines() if line[0:1] == "|") == shown
+        lines = model_card._numbers("vaebm", numbers).splitlines()
+        likelihoods = sum("nll" in found for found in numbers.values())
+        partitions = sum("log_z_lower" in found for found in numbers.values())
+        shown = sum(" ± " in line for line in lines if line[:1] == "|")
+        shown += sum(": Log Z: lower bound" in line for line in lines)
+        assert shown == likelihoods + partitions - len(said)
         if said:
             raise UserError(" ".join(said))
 
@@ -196,6 +213,17 @@ def test_packing_with_metrics_of_other_types(run, workdir, tmp_path):
     card = (preset / "README.md").read_text()
     assert "| train | 10,000 | 81.23" in card
     assert "| test |" not in card
+
+
+def test_numbers_of_a_refinement():
+    text = model_card._numbers("vaebm", {"test": {**METRICS, **PARTITION}})
+    for words in (
+        "test: Log Z: lower bound 29.250 ± 1.500, upper bound 17.750 ± 4.500 nats; likelihoods",
+        "log Z is above 26.2 in nineteen runs of twenty. The bounds",
+        "| test | 10,000 | 81.23 ± 0.25 |",
+        "a NELBO of 86.50 ± 0.26 nats on the same images; 2.00 ± 0.12 are gained, image by image.",
+    ):
+        assert words in text, words
 
 
 def test_card_of_a_refinement_names_what_it_stands_on(model):

@@ -1,6 +1,8 @@
 """What metrics.json holds, looked at before it is shown: anyone may have written it."""
 
 import math
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,18 +20,24 @@ def with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def misfit(found: Mapping[str, Any], shown: Mapping[str, type]) -> str | None:
+Kind = type | types.UnionType
+
+
+def misfit(found: Mapping[str, Any], shown: Mapping[str, Kind]) -> str | None:
     """Why values cannot be shown, or None if they can.
 
     Args:
         found: dict of values by name, see `with_nan`.
         shown: dict of what is to be shown by name: `float` for a number, `list` for a list of
-            numbers, `str` for a text on one line, which may be left out.
+            numbers, `tuple` for a list of two, `str` for a text on one line; in a union with None
+            what may be left out.
     """
     for name, kind in shown.items():
-        if name not in found and kind is str:
-            continue
+        optional = isinstance(kind, types.UnionType)
+        kind = typing.get_args(kind)[0] if optional else kind
         if name not in found:
+            if optional:
+                continue
             return f"{name!r} is missing"
         if not _IS[kind](found[name]):
             return f"{name!r} is {str(found[name])[:40]!r}, expected {_WORDS[kind]}"
@@ -49,5 +57,14 @@ def _are_numbers(value):
     return isinstance(value, list) and all(map(_is_number, value))
 
 
-_IS = {float: _is_number, list: _are_numbers, str: is_text}
-_WORDS = {float: "a number", list: "a list of numbers", str: "a text on one line"}
+def _is_pair(value):
+    return _are_numbers(value) and len(value) == 2
+
+
+_IS = {float: _is_number, list: _are_numbers, tuple: _is_pair, str: is_text}
+_WORDS = {
+    float: "a number",
+    list: "a list of numbers",
+    tuple: "two numbers",
+    str: "a text on one line",
+}

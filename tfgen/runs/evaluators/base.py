@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tfgen.runs.numbers import is_text, misfit
+from tfgen.runs.numbers import Kind, is_text, misfit
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -68,7 +68,7 @@ class Evaluator:
     """
 
     record: ClassVar[str | None] = None
-    shown: ClassVar[Mapping[str, type]] = {}
+    shown: ClassVar[Mapping[str, Kind]] = {}
 
     def check(self, subject: Subject) -> None:
         """Refuses options that do not fit, before anything takes time.

@@ -21,7 +21,7 @@ class Classification(Evaluator):
         "cross_entropy": float,
         "cross_entropy_standard_error": float,
         "num_images": float,
-        "images": str,
+        "images": str | None,
     }
 
     def measure(self, subject, found):

@@ -1,6 +1,7 @@
 """Likelihood bounds, the rate of every latent group, and which latents are in use."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 from tfgen.runs import evaluation
@@ -31,7 +32,11 @@ class Likelihood(Evaluator):
         "active_units": float,
         "latent_channels": float,
         "num_images": float,
-        "images": str,
+        "images": str | None,
+        "base_nelbo": float | None,
+        "base_nelbo_standard_error": float | None,
+        "nelbo_gain": float | None,
+        "nelbo_gain_standard_error": float | None,
     }
 
     def measure(self, subject, found):
@@ -83,7 +88,16 @@ class Likelihood(Evaluator):
             "NLL is the importance-weighted bound with K posterior samples, ± its standard error "
             f"over the images. Nats per latent group, top first: {rates}."
         )
+        for split, n in numbers.items():
+            if "base_nelbo" in n and "nelbo_gain" in n:
+                yield ""
+                yield (
+                    f"{split}: the generator underneath has a NELBO of "
+                    f"{_with_error(n, 'base_nelbo', '±', 2)} nats on the same images; "
+                    f"{_with_error(n, 'nelbo_gain', '±', 2)} are gained, image by image."
+                )
 
 
 def _with_error(found, key: str, sign: str, digits: int = 3) -> str:
-    return f"{found[key]:.{digits}f} {sign} {found[f'{key}_standard_error']:.{digits}f}"
+    error = found.get(f"{key}_standard_error", math.nan)
+    return f"{found[key]:.{digits}f} {sign} {error:.{digits}f}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from tfgen.runs.evaluators.base import Evaluator
 from tfgen.samplers.annealed_importance import SMALLEST_SAMPLE
@@ -10,6 +11,16 @@ from tfgen.samplers.annealed_importance import SMALLEST_SAMPLE
 @dataclasses.dataclass(frozen=True)
 class Partition(Evaluator):
     """Bounds log Z by annealing, and lets the model's likelihoods count the larger bound."""
+
+    shown: ClassVar = {
+        "log_z_lower": float,
+        "log_z_lower_standard_error": float,
+        "log_z_upper": float,
+        "log_z_upper_standard_error": float,
+        "log_z_sample_size": float,
+        "log_z_upper_sample_size": float,
+        "log_z_interval": tuple,
+    }
 
     def measure(self, subject, found):
         del found
@@ -20,10 +31,16 @@ class Partition(Evaluator):
         values = {f"log_z_{name}": float(value) for name, value in bounds._asdict().items()}
         return {**values, "log_z_interval": [float(end) for end in bounds.interval()]}
 
+    @classmethod
+    def table(cls, numbers):
+        for split, found in numbers.items():
+            text = ". ".join(line[0].upper() + line[1:] for line in cls().lines(found))
+            yield f"{split}: {text}.".replace("+-", "±")
+
     def lines(self, found):
         yield (
-            f"log Z between {found['log_z_lower']:.3f} +- "
-            f"{found['log_z_lower_standard_error']:.3f} and {found['log_z_upper']:.3f} +- "
+            f"log Z: lower bound {found['log_z_lower']:.3f} +- "
+            f"{found['log_z_lower_standard_error']:.3f}, upper bound {found['log_z_upper']:.3f} +- "
             f"{found['log_z_upper_standard_error']:.3f} nats; likelihoods take the larger"
         )
         sizes = [found[f"log_z_{name}sample_size"] for name in ("", "upper_")]
