@@ -29,8 +29,12 @@ class ExportError(UserError):
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what a foreign exception says; its type where it says nothing."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of what a foreign exception says; its type where it says nothing.
+
+    Names that TensorFlow gives to its own nodes, `{{node ...}}`, say nothing to anyone.
+    """
+    text = re.sub(r"\{\{.*?\}\}\s*", "", str(error))
+    return next((line for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def user_error_in(error: BaseException) -> UserError | None:

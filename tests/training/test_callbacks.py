@@ -248,6 +248,16 @@ def events(folder):
 
 
 class TestTensorBoard:
+    def test_full_disk(self, tmp_path, monkeypatch):
+        def fail(*args, **kwargs):
+            text = "{{function_node flush_0}} events.v2; No space left on device\nFailed to flush"
+            raise tf.errors.ResourceExhaustedError(None, None, text)
+
+        monkeypatch.setattr(tf.summary, "scalar", fail)
+        words = r"Cannot write \S+: events.v2; No space left on device\. Training is kept"
+        with pytest.raises(UserError, match=words):
+            fit(plain_toy(), 1, [TensorBoard(tmp_path)])
+
     def test_scalars_vectors_and_images(self, tmp_path):
         model = make_toy()
         board = TensorBoard(tmp_path, every_steps=2)

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfgen.errors import ExportError
+from tfgen.errors import ExportError, reason_of
 from tfgen.export import check
 from tfgen.export.subject import Subject
 from tfgen.export.traces import Traces
@@ -105,7 +105,7 @@ def write_saved_model(traces: Traces, directory: str, names: Sequence[str]) -> N
         signatures = {**functions, DEFAULT: functions[default]}
         tf.saved_model.save(holder, directory, signatures=signatures)
     except _DISK_ERRORS as error:
-        raise OSError(errno.EIO, error.message) from error
+        raise OSError(errno.EIO, reason_of(error)) from error
     _forget_custom_gradients(os.path.join(directory, "saved_model.pb"))
 
 

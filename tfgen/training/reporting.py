@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import UserError
+from tfgen.errors import UserError, reason_of
 from tfgen.files.images import grid, save_grid
 from tfgen.files.row_log import RowLog
 from tfgen.training.averages import averaged_weights
@@ -185,7 +185,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+        reason = getattr(error, "strerror", None) or reason_of(error)
         raise UserError(
             f"Cannot write {path}: {reason}. Training is kept up to the last checkpoint; free "
             "some space or make the folder writable, and run again."
