@@ -343,6 +343,13 @@ def test_executions_of_several_steps_train_exactly_what_was_asked(cli, tiny, tmp
     assert int(tensors(tmp_path / "run")["model/train_steps"]) == 6
 
 
+def test_a_run_that_is_out_of_time_says_so_and_goes_on(cli, tiny, tmp_path):
+    options = [*tiny, "--config.training.steps_per_epoch=2", "--config.training.epochs=2"]
+    options += ["--config.training.max_minutes=1e-9", f"--workdir={tmp_path / 'run'}"]
+    assert "trained 2 of 4 steps; config.training.max_minutes is over" in cli("train", *options).out
+    assert "trained 4 of 4 steps\n" in cli("train", *options).out
+
+
 def test_any_field_of_a_recipe_can_be_set_back(cli, digits_config):
     unset = ("--config.training.steps_per_epoch=None", "--config.training.max_minutes=None")
     result = cli("train", digits_config, *unset, "--dry_run")

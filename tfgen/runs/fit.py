@@ -91,10 +91,11 @@ def _train(experiment, workdir, plan, chief):
         if model.finish():
             manager.save(model)
     if chief:
-        print(_outcome(model, steps * experiment.epochs), flush=True)
+        out_of_time = any(getattr(callback, "is_over", False) for callback in callbacks)
+        print(_outcome(model, steps * experiment.epochs, out_of_time), flush=True)
 
 
-def _outcome(model, total: int) -> str:
+def _outcome(model, total: int, out_of_time: bool) -> str:
     """How far a run has come that is not to go on, in a line for a person."""
     done = int(model.train_steps.numpy())
     text = f"trained {done:,} of {total:,} steps"
@@ -102,6 +103,10 @@ def _outcome(model, total: int) -> str:
         text += f"; {skipped:,} of their updates were skipped, being not finite"
     if done < total and (reason := model.ended_early()):
         text += f"; the run is finished: {reason}"
+    elif done < total and out_of_time:
+        text += (
+            "; config.training.max_minutes is over, and the same command goes on for as long again"
+        )
     return text
 
 

@@ -151,25 +151,31 @@ class TimeLimit(keras.callbacks.Callback):
         minutes: float, time from the beginning of `fit`.
         within_epochs: whether to stop in the middle of an epoch too when the time is up. Defaults
             to `False`, for runs that count whole epochs.
+
+    Attributes:
+        is_over: whether it has ended the run.
     """
 
     def __init__(self, minutes: float, within_epochs: bool = False):
         super().__init__()
         self.minutes = minutes
         self.within_epochs = within_epochs
+        self.is_over = False
 
     def on_train_begin(self, logs=None):
         self._begin = self._epoch_end = time.monotonic()
-        self._longest = 0.0
+        self._longest, self.is_over = 0.0, False
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.within_epochs and time.monotonic() - self._begin >= 60 * self.minutes:
-            self.model.stop_training = True
+        if self.within_epochs:
+            self._stop_where_over(time.monotonic())
 
     def on_epoch_end(self, epoch, logs=None):
         now = time.monotonic()
         self._longest = max(self._longest, now - self._epoch_end)
         self._epoch_end = now
-        needed = 0.0 if self.within_epochs else self._longest
-        if now + needed - self._begin >= 60 * self.minutes:
-            self.model.stop_training = True
+        self._stop_where_over(now + (0.0 if self.within_epochs else self._longest))
+
+    def _stop_where_over(self, needed_until):
+        if needed_until - self._begin >= 60 * self.minutes:
+            self.model.stop_training = self.is_over = True
