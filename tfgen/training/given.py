@@ -22,7 +22,7 @@ def checked(x, taker: TakesImages):
     Args:
         x: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator; anything else is
             handed on as it is.
-        taker: model or other object they are for, which says what they may be.
+        taker: a `TakesImages`, which they are for and which says what they may be.
 
     Raises:
         DataError: arrays that are no images; types that are none.
