@@ -31,9 +31,9 @@ class ExportError(UserError):
 def reason_of(error: BaseException) -> str:
     """The first line of what a foreign exception says; its type where it says nothing.
 
-    Names that TensorFlow gives to its own nodes, `{{node ...}}`, say nothing to anyone.
+    TensorFlow's names of its own nodes, `{{node ...}}` and `[Op:...]`, say nothing to anyone.
     """
-    text = re.sub(r"\{\{.*?\}\}\s*", "", str(error))
+    text = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\]( name: *)?", "", str(error))
     return next((line for line in text.splitlines() if line.strip()), type(error).__name__)
 
 

@@ -199,7 +199,7 @@ def test_a_place_that_cannot_be_written_is_said_in_one_sentence(tiny, subject, t
 @pytest.mark.parametrize("kind", ["PermissionDeniedError", "ResourceExhaustedError"])
 def test_a_full_or_locked_disk_is_said_in_one_sentence(tiny, subject, tmp_path, monkeypatch, kind):
     def fail(*args, **kwargs):
-        raise getattr(tf.errors, kind)(None, None, "{{node x}} the disk said no\nat once")
+        raise getattr(tf.errors, kind)(None, None, "{{node x}} the disk said no [Op:SaveV2]\nso")
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(ExportError, match=r"Cannot write .*\(the disk said no\)"):
