@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfgen.errors import UserError
 from tfgen.privacy.attack import gradient_distance as distances
 from tfgen.privacy.attack import image_priors, registration
+from tfgen.privacy.attack.gradient_metric import metric_of
 from tfgen.privacy.attack.norms import safe_norm
 
 
@@ -62,6 +63,17 @@ def test_batch_norm_distance_by_hand():
     np.testing.assert_allclose(image_priors.batch_norm_distance([ours], [known]), 2 + 3)
     twice = image_priors.batch_norm_distance([ours, ours], [known, known], first_weight=10.0)
     np.testing.assert_allclose(twice, 55)
+
+
+def test_relative_batch_norm_distance_is_in_standard_deviations():
+    known = (np.array([0.0, 2.0]), np.array([4.0, 1.0]))
+    ours = (np.array([2.0, 2.0]), np.array([4.0, np.exp(2.0)]))
+    # A mean that is off by one deviation, and a deviation that is e times as large.
+    want = np.sqrt((1 + 2) / 2)
+    found = image_priors.batch_norm_distance([ours], [known], form="relative")
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+    with pytest.raises(UserError, match="expected one of 'norm'"):
+        image_priors.batch_norm_distance([ours], [known], form="l1")
 
 
 class TestGroup:
@@ -173,16 +185,33 @@ class TestGradientDistance:
         target = [rng.standard_normal(4), rng.standard_normal((2, 3))]
         other, x = rng.standard_normal((2, 3)), rng.standard_normal(4)
 
+        references = [[rng.standard_normal(x.shape) for x in target] for _ in range(6)]
+        metric = metric_of(references, damping=1e-2, power=0.5) if form == "whitened" else None
+
         def distance(value):
-            return distances.gradient_distance([value, other], target, form)
+            return distances.gradient_distance([value, other], target, form, metric=metric)
 
         np.testing.assert_allclose(
             gradient_of(distance, x), central_differences(distance, x), rtol=1e-5, atol=1e-8
         )
         at_zero = gradient_of(
-            lambda v: distances.gradient_distance([v, target[1]], target, form), target[0]
+            lambda v: distances.gradient_distance([v, target[1]], target, form, metric=metric),
+            target[0],
         )
         assert np.all(np.isfinite(at_zero))
+
+    def test_layers_by_themselves_and_in_units_of_the_target(self):
+        target = [np.array([1.0, 0.0]), np.array([0.0, 1.0])]
+        found = distances.gradient_distance(self.OURS, target, "layerwise", [2.0, 1.0])
+        np.testing.assert_allclose(found, 2 * (1 - 3 / 5) + (1 - 1))
+        found = distances.gradient_distance(self.OURS, target, "relative", [2.0, 1.0])
+        np.testing.assert_allclose(found, 2 * (4 + 16) + 16)
+        # Of a tensor of zeros nothing is known but that.
+        assert float(distances.gradient_distance(self.OURS, self.ZERO, "relative")) == 0
+
+    def test_a_metric_is_asked_for(self):
+        with pytest.raises(UserError, match="needs a metric"):
+            distances.gradient_distance(self.OURS, self.ZERO, "whitened")
 
     def test_unknown_form(self):
         with pytest.raises(UserError, match="expected one of 'norm'"):

@@ -11,6 +11,7 @@ from tfgen.errors import UserError
 from tfgen.privacy.attack import lbfgs
 from tfgen.privacy.attack.descent import descend
 from tfgen.privacy.attack.given import checked_gradients, checked_masks, whole
+from tfgen.privacy.attack.gradient_metric import metric_around
 from tfgen.privacy.attack.optimization import Optimization
 from tfgen.privacy.attack.restoration import labels_of
 from tfgen.privacy.attack.result import Inversion, inversion_of
@@ -151,6 +152,10 @@ class GradientInversion:
             tf.range(seed, seed + self.settings.num_seeds),
             self.network.checked_weights(sample_weight, targets.shape[0]),
         )
+        if self.settings.gradient_form == "whitened" and self.settings.gradient_weight:
+            evidence = evidence._replace(
+                metric=metric_around(self.network, self.settings, evidence)
+            )
         kept, history = Checkpoint(checkpoint, self._identity(evidence)), []
         if self.settings.optimizer == "lbfgs":
             state, seconds = lbfgs.minimize(self._optimization, evidence, kept)

@@ -11,6 +11,7 @@ from tfgen.privacy.attack.gradient_distance import gradient_distance
 from tfgen.privacy.attack.learning_rate import learning_rate_of
 from tfgen.privacy.attack.settings import AttackSettings
 from tfgen.privacy.attack.state import TERMS, Evidence, State
+from tfgen.privacy.network.relaxation import relaxed_relu
 from tfgen.privacy.network.shared import SharedNetwork
 
 # Streams of random numbers of one seed.
@@ -128,13 +129,17 @@ class Optimization:
         for g in range(evidence.seeds.shape[0]):
             values = [v[g] for v in state.values]
             augmentation = self._augmentation(evidence.seeds[g], state.step)
-            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-                tape.watch(values)
-                terms = self._objective(values, evidence, state, evidence.seeds[g], augmentation)
-            if g == 0 and self.settings.gradient_weight:
-                # Only while tracing: what is not used is not computed.
-                _check_connected(_gradient(tape, terms["gradient"], values))
-            gradients = _gradient(tape, terms["total"], values)
+            with relaxed_relu(self.settings.relu_width) as outer:
+                with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                    tape.watch(values)
+                    terms = self._objective(
+                        values, evidence, state, evidence.seeds[g], augmentation
+                    )
+                with outer:
+                    if g == 0 and self.settings.gradient_weight:
+                        # Only while tracing: what is not used is not computed.
+                        _check_connected(_gradient(tape, terms["gradient"], values))
+                    gradients = _gradient(tape, terms["total"], values)
             found.append([tf.zeros_like(v) if d is None else d for d, v in zip(gradients, values)])
             columns.append(tf.stack([terms[name] for name in TERMS]))
         return [tf.stack(seeds) for seeds in zip(*found)], tf.stack(columns, axis=1)
@@ -158,6 +163,7 @@ class Optimization:
                 self._layer_weights,
                 evidence.masks or None,
                 s.fit_scale,
+                evidence.metric or None,
             )
         elif s.label_weight or evidence.statistics:
             loss, statistics = self.network.forward(
@@ -165,7 +171,7 @@ class Optimization:
             )
         if s.batch_norm_weight and evidence.statistics:
             terms["batch_norm"] = image_priors.batch_norm_distance(
-                statistics, evidence.statistics, s.first_batch_norm_weight
+                statistics, evidence.statistics, s.first_batch_norm_weight, s.batch_norm_form
             )
         if s.label_weight:
             terms["label"] = tf.cast(loss, images.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfgen.errors import ConfigError
 from tfgen.privacy.attack.gradient_distance import GRADIENT_FORMS
+from tfgen.privacy.attack.image_priors import BATCH_NORM_FORMS
 from tfgen.privacy.attack.labels import LABEL_METHODS
 
 GROUPS = ("none", "lazy", "registered")
@@ -32,10 +33,16 @@ class AttackSettings:
             are.
         fit_scale: whether to fit the scale of the gradient, see `gradient_distance`. Defaults to
             `False`.
+        metric_power: float, of the moments of gradients by whose inverse "whitened" L_grad weighs
+            them, see `metric_of`. Defaults to `0.5`.
+        metric_damping: float, what is added to these moments first, likewise. Defaults to `1e-3`.
+        relu_width: float, width of the sigmoid for which the derivative of L_grad takes the steps
+            of rectifiers, see `relaxed_relu`; 0 is exact. Defaults to `0.0`.
         tv_weight: float a_tv, weight of the total variation. Defaults to `1e-4`.
         l2_weight: float a_l2, weight of the size of the pixels. Defaults to `1e-6`.
         batch_norm_weight: float a_BN; has no effect if the threat model knows no statistics.
             Defaults to `0.1`.
+        batch_norm_form: string, the form of R_BN, see `batch_norm_distance`. Defaults to `"norm"`.
         first_batch_norm_weight: float, further factor on the batch norm nearest to the pixels.
             Defaults to `1.0`.
         label_weight: float, weight of the candidates' own classification loss; 0 in the paper.
@@ -79,9 +86,13 @@ class AttackSettings:
     gradient_weight: float = 1e-3
     layer_weights: Mapping[str, float] | None = None
     fit_scale: bool = False
+    metric_power: float = 0.5
+    metric_damping: float = 1e-3
+    relu_width: float = 0.0
     tv_weight: float = 1e-4
     l2_weight: float = 1e-6
     batch_norm_weight: float = 0.1
+    batch_norm_form: str = "norm"
     first_batch_norm_weight: float = 1.0
     label_weight: float = 0.0
     group: str = "registered"
@@ -120,8 +131,13 @@ class AttackSettings:
                 raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 0")
         if self.optimizer == "lbfgs" and self.group != "none":
             raise ConfigError("optimizer 'lbfgs' runs seeds one by one; set group to 'none'")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; expected above 0")
+        if self.optimizer == "lbfgs" and self.relu_width:
+            raise ConfigError(
+                "optimizer 'lbfgs' needs the derivative of its objective; set relu_width to 0"
+            )
+        for field in ("learning_rate", "metric_damping"):
+            if not getattr(self, field) > 0:
+                raise ConfigError(f"{field} is {getattr(self, field)}; expected above 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "AttackSettings":
@@ -145,6 +161,7 @@ class AttackSettings:
 
 _CHOICES = {
     "gradient_form": GRADIENT_FORMS,
+    "batch_norm_form": BATCH_NORM_FORMS,
     "group": GROUPS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
@@ -154,6 +171,8 @@ _CHOICES = {
 _WHOLE = dict(num_steps=1, num_seeds=1, group_period=1, group_start=0, warmup_steps=0, jitter=0)
 _NOT_NEGATIVE = (
     "gradient_weight",
+    "metric_power",
+    "relu_width",
     "tv_weight",
     "l2_weight",
     "batch_norm_weight",

@@ -21,6 +21,7 @@ class Evidence(NamedTuple):
         masks: sequence of tensors, where the gradient says something, or empty: everywhere.
         seeds: int32 `[G]`.
         sample_weight: `[K]`, the client's factors on the loss of each image, or None.
+        metric: sequence of the factors of every tensor, see `gradient_metric`, or empty.
     """
 
     gradients: Sequence[tf.Tensor]
@@ -29,6 +30,7 @@ class Evidence(NamedTuple):
     masks: Sequence[tf.Tensor]
     seeds: tf.Tensor
     sample_weight: tf.Tensor | None = None
+    metric: Sequence[Sequence[tf.Tensor]] = ()
 
 
 class State(NamedTuple):

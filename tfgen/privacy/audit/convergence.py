@@ -72,12 +72,14 @@ class Yardstick:
         # Of a target of unknown size only the direction counts: any form shrinks with candidates
         # whose own gradient shrinks.
         self.form = "cosine" if settings.fit_scale else settings.gradient_form
+        # A metric of the attacker's own making is no measure for others.
+        self.form = "relative" if self.form == "whitened" else self.form
         weights = settings.layer_weights or {}
         self._weights = [float(weights.get(v.path, 1.0)) for v in network.variables]
 
     def reached(self, found: Inversion) -> float:
         """The distance that an attack reached, with its own labels, which may be soft."""
-        if self.settings.gradient_weight and not self.settings.fit_scale:
+        if self.settings.gradient_weight and self.form == self.settings.gradient_form:
             return float(np.min(found.terms["gradient"]))
         return self.gradient(found.images, found.labels)
 
@@ -98,7 +100,12 @@ class Yardstick:
             return 0.0
         found = self.network.statistics(images, labels, seed=0)
         return float(
-            batch_norm_distance(found, self.statistics, self.settings.first_batch_norm_weight)
+            batch_norm_distance(
+                found,
+                self.statistics,
+                self.settings.first_batch_norm_weight,
+                self.settings.batch_norm_form,
+            )
         )
 
 

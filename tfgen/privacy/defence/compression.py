@@ -56,8 +56,9 @@ class SignCompression(NoDefence):
     def adapt(self, settings):
         # Only directions are left.
         form = settings.gradient_form
-        weight = settings.gradient_weight if form in ("cosine", "sign") else 1.0
-        form = form if form in ("cosine", "sign") else "cosine"
+        fits = form in ("cosine", "layerwise", "sign")
+        weight = settings.gradient_weight if fits else 1.0
+        form = form if fits else "cosine"
         return dataclasses.replace(
             settings, gradient_form=form, gradient_weight=weight if settings.gradient_weight else 0
         )
