@@ -58,6 +58,28 @@ def test_second_derivatives_are_those_of_central_differences(make):
     assert tf.nn.moments.__module__.startswith("tensorflow")  # as it was
 
 
+def test_unit_norm_of_a_vector_of_zeros_differentiates_twice():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.ReLU()(layers.Conv2D(4, 3, use_bias=False)(inputs))
+    x = layers.UnitNormalization()(x)
+    model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
+    images, labels = distinct_batch(2)
+    images[0, :5] = 0  # black, so that whole vectors are
+    network = SharedNetwork(model)
+    with tf.GradientTape() as outer:
+        x = tf.constant(images)
+        outer.watch(x)
+        _, gradients, _ = network.compute(x, network.one_hot(labels))
+        squares = tf.add_n([tf.reduce_sum(g**2) for g in gradients])
+    with tf.GradientTape() as tape:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, model(images))
+    want = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    for ours, theirs in zip(gradients, want, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+    assert np.all(np.isfinite(outer.gradient(squares, x)))
+
+
 def test_in_float64_the_gradient_is_that_of_keras_to_the_last_digits():
     # In float32 networks with small batch variances, MobileNets above all, amplify rounding.
     images, labels = distinct_batch(2)

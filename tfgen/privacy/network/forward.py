@@ -16,6 +16,8 @@ from tfgen.ops.precision import at_least_float32
 # Mean and biased variance of the input of one batch-norm layer, `[C]` each.
 Statistics = tuple[tf.Tensor, tf.Tensor]
 
+_SMALLEST_NORM = 1e-12  # that Keras divides by
+
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """All layers inside a model, nested ones included."""
@@ -54,6 +56,27 @@ def exact_moments() -> Iterator[None]:
         yield
     finally:
         tf.nn.moments = original
+
+
+def smooth_unit_norms(model: keras.Model) -> contextlib.AbstractContextManager:
+    """Lets unit normalisation of a model differentiate twice where a vector is zero.
+
+    Keras takes the inverse root of the square first and bounds it afterwards: the second
+    derivative of a vector of zeros, as behind a rectifier, is then NaN. Values and first
+    derivatives are the same.
+    """
+
+    def replacement(layer):
+        def call(inputs):
+            square = tf.reduce_sum(tf.square(inputs), layer.axis, keepdims=True)
+            bounded = square <= _SMALLEST_NORM**2
+            inverse = tf.math.rsqrt(tf.where(bounded, tf.ones_like(square), square))
+            return inputs * tf.where(bounded, tf.ones_like(square) / _SMALLEST_NORM, inverse)
+
+        return call
+
+    norms = [x for x in layers_of(model) if isinstance(x, keras.layers.UnitNormalization)]
+    return replaced_calls({layer: replacement(layer) for layer in norms})
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:

@@ -13,6 +13,7 @@ from tfgen.privacy.network.forward import (
     pure_batch_norms,
     random_states,
     redrawn,
+    smooth_unit_norms,
 )
 from tfgen.privacy.network.losses import ClientLoss
 
@@ -121,5 +122,6 @@ class PureStep:
             keras.StatelessScope(values, collect_losses=True),
             pure_batch_norms(self.batch_norms, self.training, statistics),
             exact_moments(),
+            smooth_unit_norms(self.model),
         ):
             yield
