@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     verbose = int(sys.stdout.isatty())
     with workdir.claimed():
         workdir.write_config(completed)
-        auditing.prepare(terminal.say, verbose=verbose)
+        auditing.prepare(terminal.say, verbose=verbose, workdir=Path(workdir.path))
         result = auditing.run(Path(workdir.path), terminal.say, verbose=verbose)
         workdir.check_present()
         paths = result.save(workdir.path)

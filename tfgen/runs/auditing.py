@@ -7,12 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.data import load
 from tfgen.errors import ConfigError, DataError, reason_of
 from tfgen.files.regular import regular_file
 from tfgen.privacy import GradientAudit, ThreatModel, build_classifier, trained_accuracy
+from tfgen.privacy.attack.resumption import Checkpoint, fingerprint
 from tfgen.privacy.audit.result import AuditResult
 from tfgen.privacy.defence import defence_from_config
 from tfgen.runs.config import check_sections, to_plain
@@ -117,31 +119,63 @@ class Auditing:
         batches = len(section["batch_sizes"]) * section["num_batches"]
         return {**described, "attacks_in_all": combinations * batches}
 
-    def prepare(self, report=print, verbose: int = 1) -> None:
-        """Trains the network first, where the configuration asks for it; 0 shows no bar."""
+    def prepare(self, report=print, verbose: int = 1, workdir: Path | None = None) -> None:
+        """Trains the network first, where the configuration asks for it.
+
+        Args:
+            report: function that is told in a line how it went.
+            verbose: integer; 0 shows no bar. Defaults to `1`.
+            workdir: folder that the trained network is kept in, and taken from again by a run that
+                goes on; None: it is kept nowhere.
+
+        Raises:
+            CheckpointError: what lies in the folder was trained by another audit, or is damaged.
+            Stopped: a signal arrived; training begins again next time.
+        """
         section = self.config["model"]
         if not section["epochs"]:
             return
-        images, labels = self._read(self.config["data"]["train_split"])
-        network = self.audit.network
+        # Also where nothing is left to train: the loss of attacks is that of a compiled model.
         self.model.compile(
             keras.optimizers.Adam(section["learning_rate"]),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        inputs = network.normalize(images).numpy()
-        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=verbose)
-        history = self.model.fit(inputs, labels, callbacks=[StopOnSignal()], **options).history
-        stopping.check()
+        images, labels = self._read(self.config["data"]["train_split"])
+        path = None if workdir is None else workdir / "network.safetensors"
+        trained = Checkpoint(path, self._training_identity(images, labels))
+        accuracy = tf.constant([0.0], tf.float64)
+        kept, _ = trained.load([accuracy, *self.model.get_weights()])
+        if kept is None:
+            kept = [np.float64([self._fit(images, labels, verbose)]), *self.model.get_weights()]
+            trained.save(kept, 0.0, now=True)
+        self.model.set_weights([np.asarray(weight) for weight in kept[1:]])
         self._training |= {
             "epochs": section["epochs"],
             "num_images": len(images),
-            "accuracy": history["accuracy"][-1],
+            "accuracy": float(kept[0][0]),
         }
         report(
             f"trained {section['epochs']} epochs on {len(images):,} images: "
-            f"training accuracy {history['accuracy'][-1]:.1%}"
+            f"training accuracy {self._training['accuracy']:.1%}"
         )
+
+    def _fit(self, images, labels, verbose):
+        """Trains the network; returns its accuracy in training."""
+        section = self.config["model"]
+        inputs = self.audit.network.normalize(images).numpy()
+        options = dict(epochs=section["epochs"], batch_size=section["batch_size"], verbose=verbose)
+        history = self.model.fit(inputs, labels, callbacks=[StopOnSignal()], **options).history
+        stopping.check()
+        return history["accuracy"][-1]
+
+    def _training_identity(self, images, labels):
+        """What has to be equal for a trained network to be the one that is asked for."""
+        return {
+            "model": self.config["model"],
+            "initial weights": fingerprint(self.model.get_weights()),
+            "images": fingerprint([images, labels]),
+        }
 
     def run(self, workdir: Path, report=print, verbose: int = 1) -> AuditResult:
         """The audit, and the accuracy that each defence leaves."""
