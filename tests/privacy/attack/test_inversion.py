@@ -28,7 +28,7 @@ from tfgen.privacy import (
 from tfgen.privacy.attack import resumption
 from tfgen.privacy.attack.descent import _stride
 from tfgen.privacy.attack.learning_rate import learning_rate_of
-from tfgen.privacy.attack.optimization import Optimization
+from tfgen.privacy.attack.optimization import Optimization, layer_weights
 from tfgen.privacy.attack.resumption import save_state
 from tfgen.privacy.attack.state import TERMS, Evidence
 from tfgen.privacy.attack.threat_model import ThreatModel
@@ -483,6 +483,20 @@ class TestRuns:
     def test_options_change_the_path(self, options):
         assert np.abs(run(attack_of(**options)).seeds - run(attack_of()).seeds).max() > 1e-3
 
+    def test_late_kernels(self):
+        network = SharedNetwork(smooth_batch_norm_net())
+        kernels = [v.path for v in network.variables if len(v.shape) > 1]
+        assert len(kernels) == 3
+
+        def seen(share, **settings):
+            weights = layer_weights(network, AttackSettings(late_kernels=share, **settings))
+            return {v.path: w for v, w in zip(network.variables, weights) if w}
+
+        assert seen(0.5) == dict.fromkeys(kernels[1:], 1.0)
+        assert seen(0.1, layer_weights={kernels[2]: 3.0}) == {kernels[2]: 3.0}
+        assert seen(1.0) == dict.fromkeys(kernels, 1.0)  # no biases, gains and offsets
+        assert layer_weights(network, AttackSettings()) is None
+
     def test_layer_weights(self):
         path = attack_of().network.variables[0].path
         other = run(attack_of.__wrapped__(layer_weights={path: 0.0}))
@@ -572,6 +586,14 @@ class TestMistakes:
                 AttackSettings(**{field: 2.5})
         with pytest.raises(ConfigError, match="noise is -1"):
             AttackSettings(noise=-1.0)
+        with pytest.raises(ConfigError, match="late_kernels is 1"):
+            AttackSettings(late_kernels=1.5)
+        with pytest.raises(ConfigError, match="metric_damping is 0; expected above 0"):
+            AttackSettings(metric_damping=0)
+        with pytest.raises(ConfigError, match="batch_norm_form is 'l1'; expected one of 'norm'"):
+            AttackSettings(batch_norm_form="l1")
+        with pytest.raises(ConfigError, match="'lbfgs' needs the derivative"):
+            AttackSettings(optimizer="lbfgs", group="none", relu_width=0.5)
         settings = AttackSettings.from_config(ATTACKS["inverting_gradients"])
         assert AttackSettings.from_config(settings.get_config()) == settings
 

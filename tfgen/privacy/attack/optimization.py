@@ -3,6 +3,8 @@
 Everything is a pure function of a `State`, so that a run can stop anywhere and go on bit-equal.
 """
 
+import math
+
 import tensorflow as tf
 
 from tfgen.errors import UserError
@@ -40,7 +42,7 @@ class Optimization:
         self.optimize_labels = optimize_labels
         self.learning_rate = learning_rate_of(settings)
         self.box = network.normalize(0.0), network.normalize(1.0)
-        self._layer_weights = _layer_weights(network, settings.layer_weights)
+        self._layer_weights = layer_weights(network, settings)
         self.run = tf.function(self._run, autograph=False, jit_compile=jit_compile)
         self.evaluate = tf.function(self._evaluate, autograph=False, jit_compile=jit_compile)
         self.value_and_gradient = tf.function(self._value_and_gradient, autograph=False)
@@ -221,9 +223,13 @@ def _check_connected(gradients):
         raise UserError(_NOT_TWICE)
 
 
-def _layer_weights(network, by_path):
-    if not by_path:
-        return None
+def layer_weights(network: SharedNetwork, settings: AttackSettings) -> list[float] | None:
+    """The factor of every tensor in L_grad; None: all one.
+
+    Raises:
+        UserError: `settings.layer_weights` names what is no variable of the model.
+    """
+    by_path = settings.layer_weights or {}
     paths = [v.path for v in network.variables]
     unknown = sorted({*by_path} - {*paths})
     if unknown:
@@ -231,7 +237,13 @@ def _layer_weights(network, by_path):
             f"layer_weights names {unknown[0]!r}, which is no trainable variable of the model; "
             f"it has {', '.join(paths)}"
         )
-    return [float(by_path.get(path, 1.0)) for path in paths]
+    seen = set(paths)
+    if settings.late_kernels:
+        kernels = [v.path for v in network.variables if len(v.shape) > 1]
+        seen = {*kernels[-math.ceil(settings.late_kernels * len(kernels)) :]}
+    if not by_path and len(seen) == len(paths):
+        return None
+    return [float(by_path.get(path, 1.0)) if path in seen else 0.0 for path in paths]
 
 
 def _normal(seeds, stream, step, shape, dtype):

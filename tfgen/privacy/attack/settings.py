@@ -31,6 +31,9 @@ class AttackSettings:
             Defaults to `1e-3`.
         layer_weights: dict of factors on L_grad by path of the variable; others are 1. None: all
             are.
+        late_kernels: float, share of the kernels, counted from the outputs in the order of the
+            model's variables, that L_grad looks at; what lies before them and all biases, gains and
+            offsets are left out. 0 looks at everything. Defaults to `0.0`.
         fit_scale: whether to fit the scale of the gradient, see `gradient_distance`. Defaults to
             `False`.
         metric_power: float, of the moments of gradients by whose inverse "whitened" L_grad weighs
@@ -85,6 +88,7 @@ class AttackSettings:
     gradient_form: str = "norm"
     gradient_weight: float = 1e-3
     layer_weights: Mapping[str, float] | None = None
+    late_kernels: float = 0.0
     fit_scale: bool = False
     metric_power: float = 0.5
     metric_damping: float = 1e-3
@@ -135,6 +139,8 @@ class AttackSettings:
             raise ConfigError(
                 "optimizer 'lbfgs' needs the derivative of its objective; set relu_width to 0"
             )
+        if not 0 <= self.late_kernels <= 1:
+            raise ConfigError(f"late_kernels is {self.late_kernels}; expected a share, 0 to 1")
         for field in ("learning_rate", "metric_damping"):
             if not getattr(self, field) > 0:
                 raise ConfigError(f"{field} is {getattr(self, field)}; expected above 0")

@@ -142,7 +142,12 @@ def _without_gradient(settings):
         settings = dataclasses.replace(settings, num_steps=1)
     # What becomes of the gradient makes no difference to it.
     return dataclasses.replace(
-        settings, gradient_weight=0.0, gradient_form="norm", fit_scale=False, layer_weights=None
+        settings,
+        gradient_weight=0.0,
+        gradient_form="norm",
+        fit_scale=False,
+        layer_weights=None,
+        late_kernels=0.0,
     )
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfgen.privacy.attack.gradient_distance import gradient_distance
 from tfgen.privacy.attack.image_priors import batch_norm_distance
 from tfgen.privacy.attack.inversion import Inversion
+from tfgen.privacy.attack.optimization import layer_weights
 from tfgen.privacy.attack.settings import AttackSettings
 from tfgen.privacy.audit.batches import Batch
 from tfgen.privacy.network.forward import Statistics
@@ -74,8 +75,7 @@ class Yardstick:
         self.form = "cosine" if settings.fit_scale else settings.gradient_form
         # A metric of the attacker's own making is no measure for others.
         self.form = "relative" if self.form == "whitened" else self.form
-        weights = settings.layer_weights or {}
-        self._weights = [float(weights.get(v.path, 1.0)) for v in network.variables]
+        self._weights = layer_weights(network, settings)
 
     def reached(self, found: Inversion) -> float:
         """The distance that an attack reached, with its own labels, which may be soft."""
