@@ -6,14 +6,15 @@ A client that trains with the statistics of its own batch, which the attacker kn
 
 - `:sizes`: batches of 1, 4, 8 and 16 without a defence;
 - `:trained`: the same network after three epochs;
-- `:resnet18`: a ResNet-18 of a quarter of the width;
+- `:resnet18`: a ResNet-18, batch statistics known;
+- `:resnet18_moving`: the same of a client that normalises with moving averages;
 - `:defences`: clients that normalise with moving averages, and DP-SGD of growing noise;
 - `:runlocal`: a few minutes.
 """
 
 from ml_collections import config_dict
 
-MODES = ("", "sizes", "trained", "resnet18", "defences", "runlocal")
+MODES = ("", "sizes", "trained", "resnet18", "resnet18_moving", "defences", "runlocal")
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
@@ -68,8 +69,12 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         attack.label_method = "instance"  # 16 images of 10 classes repeat some
     elif mode == "trained":
         config.model.epochs = 3
-    elif mode == "resnet18":
-        config.model.update(name="resnet18", options=dict(width=16))
+    elif mode.startswith("resnet18"):
+        config.model.update(name="resnet18", options=dict(width=64))
+        _deep(attack)
+        if mode == "resnet18_moving":
+            config.threat_model.update(batch_norm_mode="eval", batch_norm_statistics="moving")
+            _whitened(attack)
     elif mode == "defences":
         config.threat_model.update(batch_norm_mode="eval", batch_norm_statistics="moving")
         attack.batch_norm_weight = 0.0  # moving averages of a new network say nothing
@@ -86,3 +91,37 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         config.model.options.width = 16
         config.audit.batch_sizes = (2,)
     return config
+
+
+def _deep(attack):
+    """For networks in whose gradients kinks and early layers hide what belongs to the pixels."""
+    attack.update(
+        num_steps=1000,
+        gradient_form="layerwise",
+        late_kernels=0.5,
+        relu_width=1.0,
+        batch_norm_form="relative",
+        batch_norm_weight=0.25,
+        signed=False,
+        tv_weight=0.0,
+        l2_weight=0.0,
+        learning_rate=0.2,
+        warmup_steps=0,
+        beta_2=0.99,
+        initial_mean=0.45,
+        initial_std=0.125,
+    )
+
+
+def _whitened(attack):
+    """Without batch norm what images share is nearly all of a gradient: weigh it less."""
+    attack.update(
+        num_steps=500,
+        gradient_form="whitened",
+        metric_damping=0.01,
+        late_kernels=1.0,
+        relu_width=0.3,
+        batch_norm_weight=0.0,  # moving averages of a new network say nothing
+        learning_rate=0.4,
+        beta_2=0.999,
+    )

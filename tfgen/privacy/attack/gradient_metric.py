@@ -107,7 +107,7 @@ def squared_length(difference: tf.Tensor, factors: Sequence[tf.Tensor]) -> tf.Te
 def _factors(tensors, damping, power):
     """Of the gradients `[R, ...]` of one tensor."""
     shape = _folded(tensors.shape[1:])
-    deviations = (tensors - tensors.mean(axis=0)).reshape(-1, *shape).astype(np.float64)
+    deviations = (tensors - tensors.mean(axis=0)).reshape(-1, *shape)
     factors, weighed = [], deviations
     for axis, size in enumerate(shape):
         rows = np.moveaxis(deviations, axis + 1, 0).reshape(size, -1)
@@ -130,9 +130,12 @@ def _folded(shape):
 
 
 def _inverse_power(moments, damping, power):
+    dtype = moments.dtype
     mean = np.trace(moments) / len(moments)
+    moments = moments.astype(np.float64)
     values, vectors = scipy.linalg.eigh(moments / mean if mean > 0 else moments)
-    return (vectors * (np.maximum(values, 0.0) + damping) ** -power) @ vectors.T
+    found = (vectors * (np.maximum(values, 0.0) + damping) ** -power) @ vectors.T
+    return found.astype(dtype)
 
 
 def _apply(x, factors):
