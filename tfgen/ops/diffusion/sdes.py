@@ -22,6 +22,7 @@ import math
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.kinds import config_of, kind_from_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ class SDE:
 
     def get_config(self) -> dict:
         """The kind and its numbers, for `sde_from_config`."""
-        return {"name": _NAMES[type(self)], **dataclasses.asdict(self)}
+        return config_of(_KINDS, self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,7 +328,6 @@ _KINDS = {
     "vesde": VESDE,
     "geometric_sde": GeometricVPSDE,
 }
-_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 def sde_from_config(config: "SDE | str | dict") -> SDE:
@@ -340,18 +340,7 @@ def sde_from_config(config: "SDE | str | dict") -> SDE:
     Raises:
         ConfigError: there is no such kind, or it has no such number.
     """
-    if isinstance(config, SDE):
-        return config
-    options = {"name": config} if isinstance(config, str) else dict(config)
-    name = options.pop("name", None)
-    if name not in _KINDS:
-        raise ConfigError(f"sde {name!r} is unknown; choose one of {', '.join(_KINDS)}")
-    fields = [field.name for field in dataclasses.fields(_KINDS[name])]
-    if unknown := set(options) - set(fields):
-        raise ConfigError(
-            f"sde {name!r} has no {', '.join(sorted(unknown))}; it has {', '.join(fields)}"
-        )
-    return _KINDS[name](**options)
+    return kind_from_config("sde", _KINDS, config)
 
 
 def _column(coefficient, like):
