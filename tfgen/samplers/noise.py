@@ -50,7 +50,11 @@ class NoiseSource:
             raise UserError(
                 f"a sampler takes one of noise=, seeds= and seed=; got {', '.join(given) or 'none'}"
             )
-        self._noise = noise if isinstance(noise, ChainNoise) or noise is None else ChainNoise(noise)
+        noise = noise if isinstance(noise, ChainNoise) or noise is None else ChainNoise(noise)
+        # Arrays that a program closes over cannot be indexed within its loop; tensors can.
+        self._noise = tf.nest.map_structure(
+            lambda given: None if given is None else tf.convert_to_tensor(given), noise
+        )
         self._seeds = None if seeds is None else tf.convert_to_tensor(seeds, tf.int32)
         self._seed = None if seed is None else pair_of_integers(seed)
 

@@ -29,6 +29,13 @@ class Mixture:
         share = tf.nn.softmax(np.log(self.WEIGHTS) - 0.5 * (away**2 / spread + tf.math.log(spread)))
         return tf.sqrt(variance)[..., 0] * tf.reduce_sum(share * away / spread, axis=-1)
 
+    def density(self, z, t):
+        """Of every coordinate of `z`, as an array."""
+        t = tf.constant(t, tf.float64)
+        mean, variance = self.sde.mean(t).numpy(), self.sde.variance(t).numpy()
+        parts = norm(mean * self.MEANS, np.sqrt((mean * self.STDS) ** 2 + variance))
+        return parts.pdf(np.asarray(z)[..., None]) @ self.WEIGHTS
+
     @classmethod
     def check_moments(cls, z, tolerances):
         found = np.mean(z), np.var(z), np.mean(np.less(z, -0.5))

@@ -6,7 +6,10 @@ state their order; they count network evaluations and know no model.
 
 from tfgen.ops.kinds import kind_from_config
 from tfgen.samplers.diffusion.adaptive import integrate
+from tfgen.samplers.diffusion.discretized_bound import DiscretizedBound, discretized_bound
+from tfgen.samplers.diffusion.flow_likelihood import FlowLikelihood, flow_log_prob
 from tfgen.samplers.diffusion.heun import Heun
+from tfgen.samplers.diffusion.interpolation import interpolate, spherical
 from tfgen.samplers.diffusion.multistep import DDIM, DPMSolver
 from tfgen.samplers.diffusion.predictor_corrector import PredictorCorrector
 from tfgen.samplers.diffusion.probability_flow import RK45, flow_velocity
@@ -46,15 +49,21 @@ __all__ = [
     "SOLVERS",
     "Ancestral",
     "DPMSolver",
+    "DiscretizedBound",
     "EulerMaruyama",
     "FixedStepSolver",
+    "FlowLikelihood",
     "Heun",
     "PredictorCorrector",
     "Solution",
     "StepTable",
+    "discretized_bound",
+    "flow_log_prob",
     "flow_velocity",
     "integrate",
+    "interpolate",
     "solver_from_config",
+    "spherical",
     "starting_state",
     "time_grid",
 ]
