@@ -8,6 +8,12 @@ from tfgen.ops.kinds import kind_from_config
 from tfgen.samplers.diffusion.adaptive import integrate
 from tfgen.samplers.diffusion.discretized_bound import DiscretizedBound, discretized_bound
 from tfgen.samplers.diffusion.flow_likelihood import FlowLikelihood, flow_log_prob
+from tfgen.samplers.diffusion.guidance import (
+    classifier_free_guidance,
+    classifier_guidance,
+    observation,
+    reconstruction_guidance,
+)
 from tfgen.samplers.diffusion.heun import Heun
 from tfgen.samplers.diffusion.interpolation import interpolate, spherical
 from tfgen.samplers.diffusion.multistep import DDIM, DPMSolver
@@ -57,11 +63,15 @@ __all__ = [
     "PredictorCorrector",
     "Solution",
     "StepTable",
+    "classifier_free_guidance",
+    "classifier_guidance",
     "discretized_bound",
     "flow_log_prob",
     "flow_velocity",
     "integrate",
     "interpolate",
+    "observation",
+    "reconstruction_guidance",
     "solver_from_config",
     "spherical",
     "starting_state",
