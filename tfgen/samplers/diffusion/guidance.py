@@ -23,6 +23,9 @@ def classifier_free_guidance(
         unconditional: function `(z, t) -> eps` that does not.
         scale: float; 0 is the unconditional prediction, 1 the conditional one, and more
             exaggerates. Defaults to `1.0`.
+
+    Returns:
+        A function `(z, t) -> eps`, which solvers count as one evaluation.
     """
     in_range("scale", scale, 0.0)
 
@@ -44,6 +47,9 @@ def classifier_guidance(
         log_prob: function `(z, t) -> [N]`, log-probability of what is wanted, by a classifier that
             was trained on noisy states.
         scale: float, weight of the classifier. Defaults to `1.0`.
+
+    Returns:
+        A function `(z, t) -> eps`, which solvers count as one evaluation.
     """
     in_range("scale", scale, 0.0)
 
@@ -71,6 +77,9 @@ def reconstruction_guidance(
         log_likelihood: function `(x0, variance) -> [N]` of predicted data `[N, ...]` and the
             variance around them, `[N]` or scalar: log p(y | x0), such as `observation` makes.
         scale: float, weight of the observation. Defaults to `1.0`.
+
+    Returns:
+        A function `(z, t) -> eps`, which solvers count as one evaluation.
     """
     in_range("scale", scale, 0.0)
 
