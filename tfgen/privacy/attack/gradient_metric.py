@@ -3,8 +3,8 @@
 Nearly all of a gradient is the same for any images of the same labels: features behind a rectifier
 have a mean, and errors behind a mean over pixels hardly vary. What belongs to the pixels is a small
 part of it, in other directions; a plain distance is near zero long before it is met, and descent
-crawls. As Shampoo does with the gradients of a training (Gupta et al., 2018, arXiv:1802.09568,
-algorithm 2), every tensor is weighed by the inverse roots of its second moments along each of its
+crawls. As Shampoo does with the gradients of a training (Gupta et al., 2018, arXiv:1802.09568),
+every tensor is weighed by the inverse roots of its second moments along each of its
 axes, here over the gradients that other images would cause.
 """
 
