@@ -41,9 +41,9 @@ GROUP_STRIDE, SAMPLE_STRIDE, EXAMPLE_STRIDE = 0x9E3779, 104_729, 1_000_003
 STREAMS = {
     "normal noise": Stream("image", 0x6E),
     "uniform noise": Stream("image", 0x75),
-    "divergence probes": Stream("image", 0x70),
     "image chain normal": Stream("image", _CHAIN_OFFSET, _CHAIN_STRIDE, STEPS),
     "image chain uniform": Stream("image", _CHAIN_OFFSET + 2, _CHAIN_STRIDE, STEPS),
+    "divergence probes": Stream("image", 0x70),
     "proposal normal": Stream("proposal", 0x51),
     "proposal uniform": Stream("proposal", 0x52),
     "chain normal": Stream("chain", 0, _CHAIN_STRIDE, STEPS),
