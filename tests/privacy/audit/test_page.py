@@ -206,6 +206,13 @@ class TestSentences:
         assert distance["originals"] < 1e-4 < distance["reached"]
         assert "batch-norm statistics that it knew" in text_of(found)
 
+    def test_a_metric_of_the_attackers_own_measures_nothing(self):
+        short = {**PLAIN, "num_steps": 2, "gradient_form": "whitened", "late_kernels": 0.5}
+        cell = audited(relu_net(), attacks={"short": short}).cells()[0]
+        distance = cell["gradient_distance"]
+        assert cell["gradient_form"] == "relative"
+        assert distance["originals"] < 1e-4 < distance["reached"]
+
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
