@@ -8,6 +8,7 @@ Each use therefore has a name here, and within a space (a kind of key) no two sh
     chain      folded into the one seed of a batch of chains
     replay     folded into the seed of one look into a replay buffer
     use        of the proposals of an image: added to the number of the latent group
+    attack     the word beside a seed of an attack on gradients, for NumPy's generator
     step       folded into the seed of one training step; names become numbers by CRC-32
     data       names of the tables that a pipeline's seed opens, hashed by SHA-256
 
@@ -54,6 +55,7 @@ STREAMS = {
     # The proposals that score an image are not those that would draw one.
     "scoring proposals": Stream("use", 2**14, 1, GROUPS),
     "conservative proposals": Stream("use", 2**14 + 2**10, 1, GROUPS),
+    "metric references": Stream("attack", 3),
     "group posterior": Stream("step", 0, 1, GROUPS),
 }
 # Of training steps, by name and perhaps a latent group: see `Model.step_seed`.

@@ -14,13 +14,14 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
+from tfgen.ops import random_streams
 from tfgen.privacy.attack.state import Evidence
 from tfgen.privacy.network.shared import SharedNetwork
 
 # One matrix for every axis of a tensor, once some of its axes are taken as one.
 Factors = list[np.ndarray]
 
-_REFERENCES, _STREAM = 24, 3  # gradients that moments are taken of; of random numbers of a seed
+_REFERENCES = 24  # gradients that moments are taken of
 _LARGEST = 1152  # rows of a matrix that takes a second to decompose
 
 
@@ -35,7 +36,8 @@ def metric_around(network: SharedNetwork, settings, evidence: Evidence) -> list[
     labels = evidence.labels
     if not np.any(labels):  # they are to be optimised: any will do
         labels = tf.one_hot(np.arange(len(labels)) % network.num_classes, network.num_classes)
-    rng = np.random.default_rng([int(evidence.seeds[0]), _STREAM])
+    stream = random_streams.number("metric references")
+    rng = np.random.default_rng([int(evidence.seeds[0]), stream])
     compute = tf.function(lambda *of: network.compute(*of)[1], autograph=False)
     references = [
         compute(
