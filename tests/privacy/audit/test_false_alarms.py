@@ -78,6 +78,12 @@ def blurred(images):
     return guess
 
 
+def reseed(audit, seed):
+    """The audit that it would be with another seed, without tracing all anew."""
+    audit.seed, audit.protocol = seed, dataclasses.replace(audit.protocol, seed=seed)
+    audit._attacker.seed = seed
+
+
 def alarms(images, labels, guess, trials, batch_size, **changes):
     """In how many of the trials any cell of the report leaks."""
     model, found = linear(images.shape[1:]), 0
@@ -90,7 +96,7 @@ def alarms(images, labels, guess, trials, batch_size, **changes):
     # One audit for all trials, since it traces only once.
     audit = Ignorant(model, guess=guess, **{**options, **changes})
     for seed in range(trials):
-        audit.seed, audit.protocol = seed, dataclasses.replace(audit.protocol, seed=seed)
+        reseed(audit, seed)
         cells = audit.run(images, labels, report=lambda line: None, verbose=0).cells()
         found += any(cell["finding"] == "leaks" for cell in cells)
     return found
@@ -142,19 +148,18 @@ def test_false_alarm_rate(need_data, name, guess, batch_size):
 def test_false_alarm_rate_of_drowned_gradients(batch_size):
     # A real attack on noise a thousand times the clipped gradient; twelve images.
     images, labels = digits()
-    model, found = relu_net(), 0
-    rng = np.random.default_rng(0)
+    audit = GradientAudit(
+        relu_net(),
+        threat_model=threat_model(),
+        attacks={"a": {**PLAIN, "num_steps": 20, "tv_weight": 0.1}},
+        defences=[DPSGD(1.0, 1000.0)],
+        batch_sizes=[batch_size],
+        unique_labels=False,
+    )
+    rng, found = np.random.default_rng(0), 0
     for seed in range(100):
         chosen = rng.permutation(len(images))[: max(12, 4 * batch_size)]
-        audit = GradientAudit(
-            model,
-            threat_model=threat_model(),
-            attacks={"a": {**PLAIN, "num_steps": 20, "tv_weight": 0.1}},
-            defences=[DPSGD(1.0, 1000.0)],
-            batch_sizes=[batch_size],
-            unique_labels=False,
-            seed=seed,
-        )
+        reseed(audit, seed)
         result = audit.run(images[chosen], labels[chosen], report=lambda line: None, verbose=0)
         found += result.cells()[0]["finding"] == "leaks"
     print(f"noise of 1000, batch of {batch_size}: {found} alarms in 100 reports")
