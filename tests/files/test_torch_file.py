@@ -95,6 +95,16 @@ class TestArchives:
         with pytest.raises(CheckpointError, match="entries are compressed, encrypted or overlap"):
             read_torch_file(path, "state_dict")
 
+    def test_names_within_are_shown_on_one_line(self, path):
+        save(path, mapping())
+        content = bytearray(path.read_bytes())
+        for place in (content.index(b"data.pkl"), content.rindex(b"data.pkl")):
+            content[place + 4] = ord("\n")
+        content[content.index(b"data\npkl") + 9] ^= 1  # its content
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"data\\npkl does not match its checksum; copy"):
+            read_torch_file(path, "state_dict")
+
     def test_what_is_no_regular_file(self, tmp_path):
         for found in irregular_files(tmp_path).values():
             with pytest.raises(CheckpointError, match="expected a regular file"):

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfgen.errors import CheckpointError, UserError
 from tfgen.files.json_file import parse_json
+from tfgen.files.names import shown
 from tfgen.files.regular import regular_file
 
 # Names the Python that has PyTorch, where that is another one than runs this program.
@@ -111,12 +112,12 @@ def _refuse(path, reply) -> None:
         )
     if error == "unsafe":
         raise CheckpointError(
-            f"{path} asks for {reply['asks']} while it is read, which could run code; if you trust "
-            "where the file comes from, pass --allow_pickle (allow_pickle=True)"
+            f"{path} asks for {shown(reply['asks'])} while it is read, which could run code; if "
+            "you trust where the file comes from, pass --allow_pickle (allow_pickle=True)"
         )
     if error:
         raise CheckpointError(
-            f"{path} is truncated, damaged, or no checkpoint of PyTorch ({error}); copy or "
+            f"{path} is truncated, damaged, or no checkpoint of PyTorch ({shown(error)}); copy or "
             "download it again"
         )
 
@@ -135,7 +136,8 @@ def _is_whole_archive(path) -> bool:
         broken = "its table of contents"
     if broken:
         raise CheckpointError(
-            f"{path} is damaged: {broken} does not match its checksum; copy or download it again"
+            f"{path} is damaged: {shown(broken)} does not match its checksum; "
+            "copy or download it again"
         )
     return True
 
