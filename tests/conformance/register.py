@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import distributions, layers, metrics, optimizers, samplers, training
+from tfgen.generative.lsgm import ScoreMLP, ScoreNetwork, ScoreUNet
 from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
@@ -67,6 +68,7 @@ def _bank(**kwargs):
     result.conv(4, 4, 5, depthwise=True, bias=False, weight_norm=False)
     result.dense(4, 2)
     result.batch_norm(4)
+    result.group_norm(4, 2)
     result.free("start", (2, 2, 3))
     return result
 
@@ -156,6 +158,10 @@ SYSTEMS = {
 LAYERS = {
     "parameter bank": _bank,
     "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
+    "score network of grids": _making(
+        ScoreUNet, (4, 4, 3), 8, (1, 2), 1, attention_grids=(4,), filtered=True, embedding_dims=8
+    ),
+    "score network of vectors": _making(ScoreMLP, (3,), 8, 2, embedding="fourier"),
     "replay buffer": _making(samplers.ReplayBuffer, 5, {"z_0": [2, 2, 3], "z_1": [4]}),
 }
 
@@ -232,6 +238,7 @@ EXEMPT = {
     KerasMethods: "abstract, what `training.Model` has of Keras's methods: tests/training",
     OverVAEModel: "abstract; NCPVAE and VAEBM stand for it",
     FrozenOverVAE: "abstract; their frozen forms stand for it",
+    ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",

@@ -1,6 +1,6 @@
 """Building blocks shared by the generative models."""
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
+from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm, ParameterBank
 from tfgen.layers.data_init import DataDependentWeights
 from tfgen.layers.residual import Cell, InvertedResidual, Residual
 from tfgen.layers.stored import StoredWeights
@@ -13,6 +13,7 @@ __all__ = [
     "DataDependentWeights",
     "Dense",
     "FoldedWeights",
+    "GroupNorm",
     "InvertedResidual",
     "LiveWeights",
     "ParameterBank",

@@ -62,6 +62,21 @@ class BatchNorm:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class GroupNorm:
+    """A declared group norm over `channels` channels.
+
+    Args:
+        channels: integer, channels of the input.
+        row: integer, its place among the group norms of that width.
+        groups: integer, sets of neighbouring channels that are normalised together.
+    """
+
+    channels: int
+    row: int
+    groups: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Dense:
     """A declared dense layer.
 
@@ -88,6 +103,7 @@ class Stack:
     mask: np.ndarray | None = None
     gain: float = 1.0  # on the initial kernels
     log_gain_shifts: list[float] = dataclasses.field(default_factory=list)
+    fans: list[float] = dataclasses.field(default_factory=list)  # row k starts in +-fans[k]**-0.5
 
     @property
     def size(self) -> int:
@@ -115,6 +131,7 @@ class ParameterBank(keras.layers.Layer):
         self.stacks: dict[str, Stack] = {}
         self.bias_fans: dict[int, list[float]] = {}  # width -> fan_in of each row
         self.norm_repeats: dict[int, list[int]] = {}  # channels -> repeat of each row
+        self.group_norms: dict[int, int] = {}  # channels -> how many
         self.free_shapes: dict[str, tuple[int, ...]] = {}
         self.constants: set[str] = set()  # of the free ones
 
@@ -134,6 +151,7 @@ class ParameterBank(keras.layers.Layer):
         mask: np.ndarray | None = None,
         mask_name: str = "",
         log_gain_shift: float = 0.0,
+        bound: float | None = None,
     ) -> Conv:
         """Declares a convolution.
 
@@ -151,6 +169,8 @@ class ParameterBank(keras.layers.Layer):
                 masks nothing.
             mask_name: string that tells stacks with different masks apart. Defaults to `""`.
             log_gain_shift: float, added to the initial logarithm of the gain. Defaults to `0.0`.
+            bound: float, largest magnitude of the initial kernel, whose bias then starts at zero;
+                None is PyTorch's default for both, 1/sqrt(fan_in).
 
         Raises:
             ConfigError: `groups` does not divide the channels.
@@ -168,8 +188,9 @@ class ParameterBank(keras.layers.Layer):
         ).rstrip("_")
         stack = self.stacks.setdefault(name, Stack(shape, kind, weight_norm, mask))
         stack.log_gain_shifts.append(log_gain_shift)
-        fan_in = stack.matrix_shape[0]
-        bias_row = self._bias(filters, fan_in) if bias else None
+        stack.fans.append(_fan(stack, bound))
+        bias_fan = stack.matrix_shape[0] if bound is None else np.inf
+        bias_row = self._bias(filters, bias_fan) if bias else None
         return Conv(name, stack.size - 1, filters, stride, groups, depthwise, bias_row)
 
     def batch_norm(self, channels: int, repeat: int = 1) -> BatchNorm:
@@ -179,13 +200,22 @@ class ParameterBank(keras.layers.Layer):
         rows.append(repeat)
         return BatchNorm(channels, len(rows) - 1, repeat)
 
-    def dense(self, inputs: int, units: int, gain: float = 1.0) -> Dense:
+    def group_norm(self, channels: int, groups: int) -> GroupNorm:
+        """Declares a group norm of so many groups, which must divide the channels."""
+        row = self.group_norms.get(channels, 0)
+        self.group_norms[channels] = row + 1
+        return GroupNorm(channels, row, groups)
+
+    def dense(
+        self, inputs: int, units: int, gain: float = 1.0, bound: float | None = None
+    ) -> Dense:
         """Declares a dense layer with bias; `gain` multiplies the kernel that it starts with, and
-        with 0 the bias starts at zero too."""
+        with 0 the bias starts at zero too; `bound` as for `conv`."""
         name = f"dense_{inputs}x{units}" + ("" if gain == 1.0 else f"_gain{gain:g}")
         stack = self.stacks.setdefault(name, Stack((inputs, units), "dense", gain=gain))
         stack.log_gain_shifts.append(0.0)
-        fan_in = inputs if gain else np.inf
+        stack.fans.append(_fan(stack, bound))
+        fan_in = inputs if gain and bound is None else np.inf
         return Dense(name, stack.size - 1, units, self._bias(units, fan_in))
 
     def free(self, name: str, shape: tuple[int, ...], trainable: bool = True) -> str:
@@ -240,19 +270,29 @@ class ParameterBank(keras.layers.Layer):
                     initializer=start,
                     trainable=trainable,
                 )
+        self.group_scales, self.group_offsets = {}, {}
+        for channels, count in self.group_norms.items():
+            for target, kind, start in (
+                (self.group_scales, "scale", "ones"),
+                (self.group_offsets, "offset", "zeros"),
+            ):
+                target[channels] = self.add_weight(
+                    name=f"group_norm_{channels}_{kind}",
+                    shape=(count, channels),
+                    initializer=start,
+                )
         self.built = True
 
     def add_weight(self, **options):
-        """Keras's, in float32 whatever the policy or `keras.config.floatx()` is."""
-        return super().add_weight(**{"dtype": "float32", **options})
+        """Keras's, in float32 whatever the policy or `keras.config.floatx()` is: views round."""
+        return super().add_weight(**{"dtype": "float32", "autocast": False, **options})
 
     def _build_stack(self, name: str, stack: Stack):
         rows, filters = stack.matrix_shape
-        fans = [rows] * stack.size
         self.kernels[name] = self.add_weight(
             name=name,
             shape=(stack.size, *stack.shape),
-            initializer=self._uniform(name, fans, stack.gain),
+            initializer=self._uniform(name, stack.fans, stack.gain),
         )
         if stack.weight_norm:
             start = wn.initial_log_gain(self.matrices(name))
@@ -335,8 +375,9 @@ class ParameterBank(keras.layers.Layer):
         return total, updates
 
     def scale_penalty(self) -> tf.Tensor:
-        """Sum over batch norms of the largest absolute scale (NVAE, section 3.1.1)."""
-        maxima = [tf.reduce_max(tf.abs(tf.convert_to_tensor(s)), 1) for s in self.scales.values()]
+        """Sum over batch and group norms of the largest absolute scale (NVAE, section 3.1.1)."""
+        scales = [*self.scales.values(), *self.group_scales.values()]
+        maxima = [tf.reduce_max(tf.abs(tf.convert_to_tensor(s)), 1) for s in scales]
         return tf.add_n([tf.reduce_sum(m) for m in maxima]) if maxima else tf.zeros([])
 
     @property
@@ -346,6 +387,7 @@ class ParameterBank(keras.layers.Layer):
         total = sum(int(np.prod(shape)) for shape in free.values())
         total += sum(width * len(fans) for width, fans in self.bias_fans.items())
         total += sum(2 * channels * len(rows) for channels, rows in self.norm_repeats.items())
+        total += sum(2 * channels * count for channels, count in self.group_norms.items())
         for stack in self.stacks.values():
             rows, filters = stack.matrix_shape
             total += stack.size * filters * (rows + stack.weight_norm)
@@ -363,3 +405,8 @@ class ParameterBank(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}
+
+
+def _fan(stack: Stack, bound: float | None) -> float:
+    """The number whose inverse root bounds an initial kernel."""
+    return stack.matrix_shape[0] if bound is None else bound**-2

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense
+from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm
 from tfgen.layers.weights import LiveWeights
 
 
-def declared_parts(thing) -> Iterator[Conv | BatchNorm | Dense]:
+def declared_parts(thing) -> Iterator[Conv | BatchNorm | GroupNorm | Dense]:
     """Every declared part that `thing` (a cell, a list, a part) holds, in a fixed order."""
-    if isinstance(thing, Conv | BatchNorm | Dense):
+    if isinstance(thing, Conv | BatchNorm | GroupNorm | Dense):
         yield thing
     elif isinstance(thing, list | tuple):
         for item in thing:
@@ -43,37 +43,42 @@ class GivenWeights(LiveWeights):
         return self._given[key] if key in self._given else self.source._row(kind, name, row)
 
 
-def recomputed(cell: Callable, w: LiveWeights, x: tf.Tensor, holder) -> tf.Tensor:
+def recomputed(cell: Callable, w: LiveWeights, x, holder) -> tf.Tensor:
     """`cell(w, x)` whose insides are computed again for the gradient.
 
     Args:
         cell: function `(w, x) -> tensor`, the computation.
         w: `LiveWeights` in training mode; receives the batch statistics.
-        x: tensor, the cell's input.
+        x: tensor, the cell's input, or a list of tensors.
         holder: object that holds the cell's declared parts, such as the cell itself or a list of
             parts.
     """
     parts = list(dict.fromkeys(declared_parts(holder)))
     norms = [part for part in parts if isinstance(part, BatchNorm)]
+    given = tf.nest.flatten(x)
+
+    def compute(view, inputs):
+        return cell(view, tf.nest.pack_sequence_as(x, inputs))
 
     @tf.custom_gradient
-    def run(x, *tensors):
-        view = GivenWeights(w, parts, tensors)
-        y = cell(view, x)
+    def run(*tensors):
+        view = GivenWeights(w, parts, tensors[len(given) :])
+        y = compute(view, tensors[: len(given)])
         moments = [tf.stop_gradient(m) for norm in norms for m in view.moments[norm]]
 
         def gradient(dy, *_):
             # Not before the gradient arrives, or the memory would be taken all the same.
             with tf.control_dependencies([dy]):
-                inputs = [tf.identity(t) for t in (x, *tensors)]
+                inputs = [tf.identity(t) for t in tensors]
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
-                again = cell(GivenWeights(w, parts, inputs[1:]), inputs[0])
+                view = GivenWeights(w, parts, inputs[len(given) :])
+                again = compute(view, inputs[: len(given)])
             return tape.gradient(again, inputs, dy, unconnected_gradients="zero")
 
         return (y, *moments), gradient
 
-    y, *moments = run(x, *_tensors(w, parts))
+    y, *moments = run(*given, *_tensors(w, parts))
     for norm, mean, variance in zip(norms, moments[::2], moments[1::2]):
         w.moments[norm] = (mean, variance)
     return y
@@ -87,6 +92,9 @@ def _keys(parts) -> list[tuple]:
             keys += [("bias", part)] if part.bias_row is not None else []
         elif isinstance(part, BatchNorm):
             keys += [(kind, part.channels, part.row) for kind in ("scales", "offsets")]
+        elif isinstance(part, GroupNorm):
+            kinds = ("group_scales", "group_offsets")
+            keys += [(kind, part.channels, part.row) for kind in kinds]
         else:
             keys += [("kernels", part.stack, part.row), ("biases", part.units, part.bias_row)]
     return keys

@@ -7,9 +7,10 @@ against the three calls `conv`, `norm` and `dense` and runs with either.
 
 import tensorflow as tf
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense, ParameterBank
+from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm, ParameterBank
 from tfgen.ops import batch_norm as bn_ops
 from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d, phase_conv2d
+from tfgen.ops.group_norm import group_norm
 from tfgen.ops.pointwise import activate, affine
 from tfgen.ops.pooled_convolution import pooled_conv2d, pooled_kernel
 from tfgen.ops.precision import at_most_float32
@@ -87,6 +88,12 @@ class LiveWeights:
         count = bn_ops.pixel_count(x) * norm.repeat * replicas
         self.moments[norm] = (mean, variance * (count / (count - 1.0)))
         return y
+
+    def group_norm(self, norm: GroupNorm, x, activation=None):
+        """Group norm and activation, by the statistics of each example."""
+        scale = self._row("group_scales", norm.channels, norm.row)
+        offset = self._row("group_offsets", norm.channels, norm.row)
+        return group_norm(x, scale, offset, norm.groups, activation)
 
     def dense(self, dense: Dense, x, activation=None):
         """`activation(x W + b)` on `[B, inputs]`."""
@@ -214,6 +221,15 @@ class FoldedWeights:
             self._keep(norm, *self.source.affine(norm))
         scale, offset = self.folded[norm]
         return affine(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(offset), activation)
+
+    def group_norm(self, norm: GroupNorm, x, activation=None):
+        """As `LiveWeights.group_norm`."""
+        if norm not in self.folded:
+            kinds = ("group_scales", "group_offsets")  # float32 as the statistics
+            rows = (self.source._row(kind, norm.channels, norm.row) for kind in kinds)
+            self.folded[norm] = tuple(map(tf.identity, rows))
+        scale, offset = (tf.cast(tensor, tf.float32) for tensor in self.folded[norm])
+        return group_norm(x, scale, offset, norm.groups, activation)
 
     def dense(self, dense: Dense, x, activation=None):
         """As `LiveWeights.dense`."""

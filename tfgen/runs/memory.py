@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense
+from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm
 
 METHOD = (
     "per device: 4 bytes x parameters x (weights, gradients, optimizer slots, average), plus the "
@@ -46,6 +46,10 @@ class MeasuringWeights:
         return self._keep(tf.zeros((batch, height // 2, width // 2, filters)))
 
     def norm(self, norm: BatchNorm, x, activation=None):
+        del norm, activation
+        return self._keep(x)
+
+    def group_norm(self, norm: GroupNorm, x, activation=None):
         del norm, activation
         return self._keep(x)
 

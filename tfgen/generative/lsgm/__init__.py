@@ -1,0 +1,7 @@
+"""LSGM: a score-based prior in latent space (arXiv:2106.05931)."""
+
+from tfgen.generative.lsgm.mlp import ScoreMLP
+from tfgen.generative.lsgm.score_network import ScoreNetwork
+from tfgen.generative.lsgm.unet import ScoreUNet
+
+__all__ = ["ScoreMLP", "ScoreNetwork", "ScoreUNet"]
