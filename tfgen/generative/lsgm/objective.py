@@ -1,0 +1,195 @@
+"""The cross-entropy term of LSGM's bound, and who learns what from it (LSGM, arXiv:2106.05931).
+
+With the prior a diffusion, theorem 1 of the paper says
+
+    CE(q(z_0|x) || p(z_0)) = E_t E_{z_t} [ g^2 / (2 sigma^2) |eps - eps_theta(z_t, t)|^2 ] + const,
+
+a number whose gradient trains the encoder as well. Where the integral starts at a cut-off, the
+constant is that of sigma^2 there. The encoder always wants the weighting of the likelihood; the
+prior may want another one, and then each sees its own (algorithms 2 and 3).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.ops.diffusion import SDE, TimeSampler, uniforms
+
+ALGORITHMS = (1, 2, 3)
+
+
+class Draw(NamedTuple):
+    """Noise and the times at which it is predicted.
+
+    Attributes:
+        t: `[B]` float64 times.
+        eps: `[B, ...]` float32 standard normal noise.
+    """
+
+    t: tf.Tensor
+    eps: tf.Tensor
+
+
+class Losses(NamedTuple):
+    """The prior's part of the objective.
+
+    Attributes:
+        cross_entropy: `[B]` nats, an unbiased estimate of the bound's term.
+        trained: `[B]`, what is differentiated: its gradient in the encoder is that of
+            `cross_entropy` times its coefficient, in the prior that of the prior's own loss.
+        prior: `[B]`, the prior's own loss.
+    """
+
+    cross_entropy: tf.Tensor
+    trained: tf.Tensor
+    prior: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """How times are drawn and squared errors weighed.
+
+    Attributes:
+        sde: an `SDE`, the diffusion.
+        algorithm: integer, that of the paper: 1, encoder and prior learn from one loss; 2, from two
+            draws with a weighting each; 3, from one draw with a weighting each. Defaults to `1`.
+        weighting: string, the prior's: "ll", "un", "re" or "rescaled". Defaults to `"ll"`, which is
+            the only one of algorithm 1.
+        cutoff: float t_eps, where the integral over time starts. Defaults to `0.01`.
+        importance: whether times are drawn by the density that suits the weighting. Defaults to
+            `True`.
+        spacing: string, how the uniform numbers of a batch are drawn, see
+            `tfgen.ops.diffusion.uniforms`. Defaults to `"systematic"`.
+    """
+
+    sde: SDE
+    algorithm: int = 1
+    weighting: str = "ll"
+    cutoff: float = 0.01
+    importance: bool = True
+    spacing: str = "systematic"
+
+    def __post_init__(self):
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(f"algorithm is {self.algorithm!r}; expected 1, 2 or 3")
+        if self.algorithm == 1 and self.weighting != "ll":
+            raise ConfigError(
+                f"algorithm 1 trains encoder and prior by one loss, so that its weighting is 'll', "
+                f"not {self.weighting!r}; choose algorithm 2 or 3"
+            )
+        uniforms(1, (0, 0), self.spacing)  # refuses what it does not know, now
+        self.prior_times, self.bound_times  # noqa: B018 (refused now if impossible)
+
+    @functools.cached_property
+    def prior_times(self) -> TimeSampler:
+        """Times for the prior's own loss."""
+        return TimeSampler(self.sde, self.weighting, self.cutoff, self.importance)
+
+    @functools.cached_property
+    def bound_times(self) -> TimeSampler:
+        """Times for the bound."""
+        return TimeSampler(self.sde, "ll", self.cutoff, self.importance)
+
+    @functools.cached_property
+    def constant(self) -> float:
+        """Nats of the bound for every latent dimension beside the integral."""
+        with tf.init_scope():
+            variance = float(self.sde.variance(tf.constant(self.cutoff, tf.float64)))
+        return 0.5 * (1.0 + math.log(2.0 * math.pi * variance))
+
+    def draw(self, times: TimeSampler, z, seeds) -> Draw:
+        """Times and noise for latents `z` `[B, ...]`, from two seeds `[2]`."""
+        rho = uniforms(tf.shape(z)[0], seeds[0], self.spacing)
+        return Draw(times.times(rho), tf.random.stateless_normal(tf.shape(z), seeds[1]))
+
+    def squared_errors(self, predict: Callable, z, draw: Draw, scale=None) -> tf.Tensor:
+        """|eps - eps_theta(z_t, t)|^2 of every number, like `z`.
+
+        Args:
+            predict: function `(z_t, t)` -> predicted noise.
+            z: `[B, ...]` float32 latents z_0.
+            draw: a `Draw` for them.
+            scale: `[B]`, factor on the gradient that reaches `z`; None leaves it.
+        """
+        z_t = self.sde.diffuse(z, draw.eps, draw.t)
+        z_t = z_t if scale is None else scale_gradient(z_t, scale)
+        return tf.square(draw.eps - predict(z_t, tf.cast(draw.t, tf.float32)))
+
+    def cross_entropies(self, predict: Callable, z, draw: Draw, parts: list[int]) -> tf.Tensor:
+        """Unbiased estimates of the bound's term at times of `bound_times`, in nats.
+
+        Args:
+            predict: function `(z_t, t)` -> predicted noise.
+            z: `[B, ..., C]` latents.
+            draw: a `Draw` for them.
+            parts: list of integers that add up to C: channels of every part.
+
+        Returns:
+            `[B, len(parts)]`.
+        """
+        squares = tf.split(self.squared_errors(predict, z, draw), parts, axis=-1)
+        sums = tf.stack([_summed(part) for part in squares], axis=1)
+        sizes = [part.shape[1:].num_elements() for part in squares]
+        coefficient = tf.cast(self.bound_times.coefficient(draw.t), tf.float32)
+        return tf.expand_dims(coefficient, 1) * sums + self.constant * tf.constant(
+            sizes, tf.float32
+        )
+
+    def losses(self, predict: Callable, frozen: Callable, z, seeds, kl_coefficient) -> Losses:
+        """The prior's part of a training step.
+
+        Args:
+            predict: function `(z_t, t, seed)` -> noise, of weights that learn.
+            frozen: the same of weights that do not; only algorithm 2 calls it.
+            z: `[B, ...]` latents, through which the encoder learns.
+            seeds: sequence of 6 seeds `[2]`: times, noise and dropout, of two passes.
+            kl_coefficient: scalar, what the bound's term counts for the encoder; for the prior too
+                in algorithm 1.
+        """
+        (draw, dropout), (second, second_dropout) = (
+            (self.draw(times, z, part), part[2])
+            for times, part in ((self.prior_times, seeds[:3]), (self.bound_times, seeds[3:]))
+        )
+        constant = self.constant * z.shape[1:].num_elements()
+        own = tf.cast(self.prior_times.coefficient(draw.t), tf.float32)
+        run = functools.partial(predict, seed=dropout)
+        if self.algorithm == 2:
+            prior = own * _summed(self.squared_errors(run, tf.stop_gradient(z), draw))
+            passive = functools.partial(frozen, seed=second_dropout)
+            bound = tf.cast(self.bound_times.coefficient(second.t), tf.float32)
+            entropy = bound * _summed(self.squared_errors(passive, z, second)) + constant
+            return Losses(entropy, kl_coefficient * entropy + prior, prior)
+        bound = tf.cast(self.prior_times.coefficient(draw.t, "ll"), tf.float32)
+        if self.algorithm == 1:
+            entropy = bound * _summed(self.squared_errors(run, z, draw)) + constant
+            return Losses(entropy, kl_coefficient * entropy, entropy)
+        # One pass: examples do not mix in the network, so that weighing an example's gradient where
+        # it enters the network gives the encoder the loss that it would have had with that weight.
+        squares = _summed(self.squared_errors(run, z, draw, kl_coefficient * bound / own))
+        return Losses(bound * squares + constant, own * squares, own * squares)
+
+
+def scale_gradient(x, scale) -> tf.Tensor:
+    """`x` itself, whose gradient is multiplied example by example.
+
+    Args:
+        x: tensor `[B, ...]`.
+        scale: `[B]` factors, which get no gradient.
+    """
+
+    @tf.custom_gradient
+    def run(x):
+        column = tf.reshape(scale, [-1, *[1] * (x.shape.rank - 1)])
+        return tf.identity(x), lambda dy: dy * tf.stop_gradient(column)
+
+    return run(x)
+
+
+def _summed(values):
+    """Sums of every example, `[B]`."""
+    return tf.reduce_sum(values, axis=list(range(1, values.shape.rank)))
