@@ -1,7 +1,5 @@
 """The cross-entropy term against closed forms, and who learns what from which loss."""
 
-import math
-
 import numpy as np
 import pytest
 import tensorflow as tf
