@@ -11,6 +11,7 @@ _PUBLIC = {
     "Fromage": "tfgen.optimizers",
     "GradientAudit": "tfgen.privacy",
     "GradientInversion": "tfgen.privacy",
+    "LSGM": "tfgen.generative.lsgm",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "VAEBM": "tfgen.generative.vaebm",

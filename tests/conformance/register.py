@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import distributions, layers, metrics, optimizers, samplers, training
-from tfgen.generative.lsgm import ScoreMLP, ScoreNetwork, ScoreUNet
+from tfgen.generative.lsgm import LSGM, FrozenLSGM, ScoreMLP, ScoreNetwork, ScoreUNet
 from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
@@ -59,6 +59,20 @@ def _vaebm(vae, **options):
     """Over a generator of its own each time."""
     options = {"energy": _TINY_ENERGY, "num_steps": 2, "sample_steps": 2, **options}
     return lambda **kwargs: VAEBM(vae(), **{**options, **kwargs})
+
+
+_TINY_SCORE = {"num_channels": 4, "multipliers": [1], "num_blocks": 1, "embedding_dims": 4}
+
+
+def _lsgm(vae, **options):
+    """Over a generator of its own each time."""
+    options = {
+        "score_network": _TINY_SCORE,
+        "sampler": {"name": "dpm_solver", "num_steps": 3},
+        "num_evaluation_times": 1,
+        **options,
+    }
+    return lambda **kwargs: LSGM(vae(), **{**options, **kwargs})
 
 
 def _bank(**kwargs):
@@ -153,6 +167,28 @@ SYSTEMS = {
             seed=2,
         )
     ),
+    "lsgm": System(_lsgm(_nvae())),
+    "lsgm with everything": System(
+        _lsgm(
+            _nvae(image_shape=(4, 8, 3), decoder="normal", num_groups=1, num_scales=2),
+            score_network={**_TINY_SCORE, "filtered": True, "attention_grids": [1], "seed": 4},
+            sde={"name": "geometric_sde", "max_variance": 0.99},
+            algorithm=3,
+            weighting="re",
+            cutoff=0.0,
+            importance=False,
+            spacing="antithetic",
+            mixing_logit=-3.0,
+            kl_initial=0.7,
+            total_steps=10,
+            spectral_coefficient=0.1,
+            sampler={"name": "ancestral", "num_steps": 3},
+            seed=2,
+        )
+    ),
+    "lsgm of a frozen vae": System(
+        _lsgm(_nvae(), train_vae=False, mixing_logit=None, algorithm=2, weighting="un")
+    ),
 }
 
 LAYERS = {
@@ -236,12 +272,13 @@ KERAS_OBJECTS = {
 EXEMPT = {
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
     KerasMethods: "abstract, what `training.Model` has of Keras's methods: tests/training",
-    OverVAEModel: "abstract; NCPVAE and VAEBM stand for it",
+    OverVAEModel: "abstract; NCPVAE, VAEBM and LSGM stand for it",
     FrozenOverVAE: "abstract; their frozen forms stand for it",
     ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
+    FrozenLSGM: "made by LSGM.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenNVAE: "made by NVAE.frozen(), not by a configuration: tests/generative, tests/export",
 }
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise

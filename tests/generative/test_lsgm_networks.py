@@ -62,7 +62,7 @@ def test_starts_as_the_normal_prior(network, sde):
     z, t = tensor(2, *network.latent_shape), tf.constant([0.1, 0.9])
     assert np.abs(network(z, t)).max() < 1e-3
     alpha = tf.fill([3], 0.25)
-    predict = NoisePredictor(sde, network, network.weights_view(), alpha)
+    predict = NoisePredictor(sde, network.predict, network.weights_view(), alpha)
     c = sde.std(t) / ((1 - sde.initial_variance) * sde.mean(t) ** 2 + sde.variance(t))
     c = tf.reshape(c, [-1] + [1] * (z.shape.rank - 1))
     np.testing.assert_allclose(predict(z, t), 0.75 * c * z, atol=1e-3)
@@ -166,7 +166,9 @@ class TestEveryNetwork:
 def test_inactive_channels_neither_see_nor_feel_the_network():
     network = disturbed(ScoreUNet((4, 4, 3), **TINY))
     active = tf.constant([1.0, 0.0, 1.0])
-    predict = NoisePredictor(VPSDE(), network, network.weights_view(), tf.fill([3], 0.5), active)
+    predict = NoisePredictor(
+        VPSDE(), network.predict, network.weights_view(), tf.fill([3], 0.5), active
+    )
     z, t = tensor(2, 4, 4, 3), tf.constant([0.3, 0.6])
     before = predict(z, t)
     np.testing.assert_allclose(before[..., 1], predict.normal(z, t)[..., 1])
@@ -181,7 +183,7 @@ def test_mixing_logit_learns_from_the_start():
     with tf.GradientTape() as tape:
         alpha = tf.sigmoid(logit)
         w = network.weights_view()
-        eps = NoisePredictor(VPSDE(), network, w, alpha)(z, tf.constant(0.5))
+        eps = NoisePredictor(VPSDE(), network.predict, w, alpha)(z, tf.constant(0.5))
         loss = tf.reduce_sum(eps**2)
     np.testing.assert_allclose(alpha, 0.00247262, rtol=1e-5)
     assert np.abs(tape.gradient(loss, logit)).min() > 1e-6

@@ -49,7 +49,7 @@ def reference(reference_values):
 def test_network_and_mixture(reference, form):
     network = reference.network
     w = network.weights_view() if form == "live" else network.folded()
-    predict = NoisePredictor(VPSDE(), network, w, reference.alpha)
+    predict = NoisePredictor(VPSDE(), network.predict, w, reference.alpha)
     reference.assert_same(network.predict(w, reference.z, reference.t), "network_output")
     reference.assert_same(predict(reference.z, reference.t), "mixed_prediction_vpsde")
 
@@ -64,7 +64,7 @@ def test_gradients(reference, recompute):
     logit = tf.Variable(reference.values["weights/mixing_logit"].ravel())
     with tf.GradientTape() as tape:
         w = network.weights_view(training=True)
-        predict = NoisePredictor(VPSDE(), network, w, tf.sigmoid(logit))
+        predict = NoisePredictor(VPSDE(), network.predict, w, tf.sigmoid(logit))
         loss = tf.reduce_sum(predict(reference.z, reference.t) ** 2)
     variables = [v.value for v in network.trainable_variables]
     *found, of_logit = tape.gradient(loss, [*variables, logit])

@@ -6,8 +6,8 @@ methods; see `LatentGenerator`.
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -61,6 +61,20 @@ class PosteriorWalk:
     log_px: tf.Tensor
 
 
+class TrainingWalk(NamedTuple):
+    """A posterior walk through which a VAE learns, and what else its step needs.
+
+    Attributes:
+        walk: the `PosteriorWalk`, with gradients to the VAE's variables.
+        penalty: float32 scalar, regularisation of the VAE's weights.
+        updates: sequence of pairs of a variable that moves without a gradient and its next value.
+    """
+
+    walk: PosteriorWalk
+    penalty: tf.Tensor
+    updates: Sequence[tuple[Any, tf.Tensor]]
+
+
 class LatentGenerator(Generator):
     """A generator that samples named groups of latents in turn, each from a Normal, and decodes.
 
@@ -93,6 +107,16 @@ class LatentGenerator(Generator):
     def walk_posterior(self, images, noise: dict[str, tf.Tensor]) -> PosteriorWalk:
         """Encodes `images` `[B, H, W, C]` with standard normal noise by group."""
         raise NotImplementedError
+
+    def training_walk(self, images, noise: dict[str, tf.Tensor]) -> TrainingWalk:
+        """`walk_posterior` as a training step takes it, for a VAE that is trained with its prior.
+
+        One that behaves differently in training, or is regularised, overrides this.
+        """
+        return TrainingWalk(self.walk_posterior(images, noise), tf.zeros([]), ())
+
+    def prepare_training(self) -> None:
+        """Called before the first step of a training, outside of graphs."""
 
     def prepared(self) -> "LatentGenerator":
         """The same, made ready for many calls within one graph (weights folded, say)."""

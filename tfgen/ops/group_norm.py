@@ -30,7 +30,8 @@ def group_norm(x, scale, offset, groups: int, activation: str | None = None) -> 
         Tensor like `x`.
     """
     forward = _forward(groups, activation)
-    if not pays(x) or activation not in ("swish", None):
+    # Of an open batch a cluster would be compiled for every size, and within every loop anew.
+    if x.shape.num_elements() is None or not pays(x) or activation not in ("swish", None):
         return forward(x, scale, offset)
 
     @tf.custom_gradient

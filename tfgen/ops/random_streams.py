@@ -42,6 +42,9 @@ GROUP_STRIDE, SAMPLE_STRIDE, EXAMPLE_STRIDE = 0x9E3779, 104_729, 1_000_003
 STREAMS = {
     "normal noise": Stream("image", 0x6E),
     "uniform noise": Stream("image", 0x75),
+    # Of likelihoods under a diffusion: the one offset of an image's times, and the noise of each.
+    "diffusion times": Stream("image", 0x100),
+    "diffusion noise": Stream("image", 0x200, 1, 2**10),
     "image chain normal": Stream("image", _CHAIN_OFFSET, _CHAIN_STRIDE, STEPS),
     "image chain uniform": Stream("image", _CHAIN_OFFSET + 2, _CHAIN_STRIDE, STEPS),
     "divergence probes": Stream("image", 0x70),
@@ -59,7 +62,12 @@ STREAMS = {
     "group posterior": Stream("step", 0, 1, GROUPS),
 }
 # Of training steps, by name and perhaps a latent group: see `Model.step_seed`.
-STEP_NAMES = ("posterior", "negatives", "dropout", "smoothing", "chain", "start", "replay")
+STEP_NAMES = (
+    *("posterior", "negatives", "dropout", "smoothing", "chain", "start", "replay"),
+    # Of two passes of a step: the prior's own and that of the bound.
+    *("prior times", "prior noise", "prior dropout"),
+    *("bound times", "bound noise", "bound dropout"),
+)
 DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
 
 

@@ -71,6 +71,12 @@ SYSTEMS: dict[str, System] = {
         base=Base("vae"),
         evaluators=("partition", "likelihood", "sample_quality", "pictures"),
     ),
+    "lsgm": System(
+        "tfgen.generative.lsgm:LSGM",
+        title="LSGM, a score-based prior in a VAE's latent space",
+        paper="[Vahdat et al., 2021](https://arxiv.org/abs/2106.05931)",
+        base=Base("vae", frozen=False),
+    ),
 }
 
 

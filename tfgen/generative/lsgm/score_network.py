@@ -105,9 +105,13 @@ class ScoreNetwork(keras.layers.Layer):
         """Trainable numbers, whether they are variables yet or not."""
         return self.bank.num_parameters
 
+    def options(self) -> dict:
+        """The keyword arguments that make it for given latents."""
+        return {name: _plain(value) for name, value in self._options.items()}
+
     def get_config(self):
         shape = {"latent_shape": list(self.latent_shape)}
-        return {**super().get_config(), **shape, **self._options}
+        return {**super().get_config(), **shape, **self.options()}
 
 
 def numbers_above_zero(**values: Any) -> None:
@@ -134,3 +138,7 @@ def plain_options(network: Any) -> dict:
     raise ConfigError(
         f"score_network is {network!r}; expected a ScoreNetwork or its keyword arguments by name"
     )
+
+
+def _plain(value):
+    return list(value) if isinstance(value, list | tuple) else value

@@ -189,8 +189,11 @@ class NVAEInference(LatentGenerator):
 
     @takes_images
     def walk_posterior(self, images, noise, features=None):
+        return self.walk_with(self.weights_for_inference(), images, noise, features)
+
+    def walk_with(self, w, images, noise: dict[str, tf.Tensor], features=None) -> PosteriorWalk:
+        """`walk_posterior` with a given view of the weights."""
         noise = [noise[name] for name in self.groups]
-        w = self.weights_for_inference()
         result = self.posterior_pass(w, images, noise, features=features)
         log_px = self.image_decoder.log_prob(result.head, images)
         priors = [_group_prior(*parts) for parts in result.priors]

@@ -9,6 +9,7 @@ from tfgen.data.doors import takes_images
 from tfgen.data.elements import images_of
 from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
+from tfgen.generative.latent import TrainingWalk
 from tfgen.generative.nvae.architecture import check_options, groups_per_scale
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.frozen import FrozenNVAE, NVAEView, fold
@@ -304,12 +305,21 @@ class NVAE(NVAEInference, Model):
             penalty += coefficient * spectral
         return penalty, updates
 
+    def training_walk(self, images, noise):
+        w = self.weights_view(training=True)
+        walk = self.walk_with(w, images, noise)
+        penalty, updates = self._penalty(w, tf.ones([]))
+        return TrainingWalk(walk, penalty, w.statistics_updates() + updates)
+
+    def prepare_training(self):
+        if int(self.singular_vectors_ready.numpy()) == 0:
+            self.initialize_singular_vectors()
+
     def make_train_function(self, force=False):
         if not self.built:
             self.build()
         self.build_optimizer()  # within the first trace its variables would cost a second one
-        if int(self.singular_vectors_ready.numpy()) == 0:
-            self.initialize_singular_vectors()
+        self.prepare_training()
         return super().make_train_function(force)
 
     def initialize_singular_vectors(self):

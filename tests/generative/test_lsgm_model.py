@@ -1,0 +1,281 @@
+"""LSGM as a model: what it is where nothing is learned, what it learns, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from dense_vae import DenseVAE
+from tiny_nvae import draw_images, normals, shaken_nvae
+from toy_vae import ToyVAE, ring_images
+
+from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.generative.lsgm import LSGM, ScoreUNet
+from tfgen.generative.lsgm.inference import normal_cross_entropy
+from tfgen.training import CheckpointManager, JointOptimizer
+from tfgen.training.averages import moving_averages
+
+MLP = dict(width=32, num_blocks=2, embedding_dims=16)
+UNET = dict(num_channels=8, multipliers=(1,), num_blocks=1, embedding_dims=8)
+RK45 = {"name": "rk45"}
+DPM = {"name": "dpm_solver", "num_steps": 4}
+SEEDS = tf.range(4)
+
+
+def toy(dims=2, **options):
+    return LSGM(ToyVAE(dims=dims), MLP, sampler=options.pop("sampler", DPM), **options)
+
+
+def over_nvae(**options):
+    """Over two grids, of which the smaller has the diffusion."""
+    vae = shaken_nvae(num_scales=2, num_groups=2, ada_groups=False)
+    return LSGM(vae, UNET, **{"sampler": DPM, **options})
+
+
+def disturbed(model, logit=0.0):
+    """With a prior that is no Normal."""
+    model.build()
+    rng = np.random.default_rng(3)
+    for variable in model.network.trainable_variables:
+        variable.assign_add(0.1 * rng.standard_normal(variable.shape))
+    model.mixing_logit.assign(tf.fill(model.mixing_logit.shape, logit))
+    return model
+
+
+@pytest.fixture(scope="module")
+def nvae_model():
+    return disturbed(over_nvae())
+
+
+class TestWithoutNetworkItIsTheVAE:
+    """Where alpha is nought, the ODE is the identity and the prior a Normal."""
+
+    def test_samples(self):
+        model = toy(mixing_logit=-60.0, sampler=RK45)
+        noise = normals(model, 5)
+        np.testing.assert_allclose(model.generate(noise), model.vae.generate(noise), atol=1e-4)
+
+    def test_noise_of_images(self):
+        model = over_nvae(mixing_logit=-60.0, sampler={"name": "ddim", "num_steps": 1})
+        images = draw_images(model.vae, 2)
+        noise, known = model.encode_noise(images), model.vae.whiten(model.vae.encode(images))
+        assert noise.keys() == known.keys()
+        for name in ("z_2", "z_3"):  # of the larger grid, which has no diffusion
+            np.testing.assert_allclose(noise[name], known[name], atol=1e-3)
+        again = model.generate(noise)
+        np.testing.assert_allclose(again, model.reconstruct(images), atol=1e-3)
+
+    def test_bound(self):
+        """To 2.2e-5 nat a latent on average, and the noise of the times."""
+        model = toy(mixing_logit=-60.0)
+        images = np.repeat(ring_images(50), 400, axis=0)
+        seeds = tf.range(len(images))
+        ours, own = (m.negative_elbo(images, seeds)["nelbo"] for m in (model, model.vae))
+        differences = np.asarray(ours - own, np.float64)
+        error = differences.std() / np.sqrt(len(images))
+        assert error < 0.03
+        assert abs(differences.mean()) < 4 * error
+
+
+class TestInference:
+    def test_frozen_form_says_the_same(self, nvae_model):
+        frozen, noise = nvae_model.frozen(), normals(nvae_model, 2)
+        images = draw_images(nvae_model.vae, 2)
+        np.testing.assert_allclose(frozen.generate(noise), nvae_model.generate(noise), atol=2e-4)
+        plain = frozen.without_loops().generate(noise)
+        np.testing.assert_allclose(plain, frozen.generate(noise), atol=1e-5)
+        for name, value in nvae_model.negative_elbo(images, SEEDS[:2]).items():
+            other = frozen.negative_elbo(images, SEEDS[:2])[name]
+            np.testing.assert_allclose(other, value, rtol=1e-3)
+
+    def test_groups_add_up(self, nvae_model):
+        images = draw_images(nvae_model.vae, 2)
+        kl = nvae_model.kl_per_group(images, SEEDS[:2])
+        whole = nvae_model.negative_elbo(images, SEEDS[:2])["kl"]
+        assert kl.shape == (2, 4)
+        np.testing.assert_allclose(tf.reduce_sum(kl, 1), whole, rtol=1e-5)
+        # The groups of the larger grid keep the VAE's prior.
+        own = nvae_model.vae.kl_per_group(images, SEEDS[:2])
+        np.testing.assert_allclose(kl[:, 2:], own[:, 2:], rtol=1e-5)
+        assert np.abs(kl[:, :2] - own[:, :2]).min() > 0
+
+    def test_there_and_back(self):
+        sampler = {"name": "dpm_solver", "num_steps": 200, "end": 0.01}
+        model, images = disturbed(toy(sampler=sampler), -2.0), ring_images(5)
+
+        @tf.function(autograph=False)
+        def there_and_back():
+            noise = model.encode_noise(images)
+            return noise["z_0"], model.generate(noise)
+
+        noise, again = there_and_back()
+        assert np.abs(noise - images[:, 0, :, 0]).max() > 0.02
+        np.testing.assert_allclose(again, images, atol=0.01)
+
+    def test_counts_evaluations(self, nvae_model):
+        noise = normals(nvae_model, 2)
+        assert nvae_model.generate_with_count(noise)[1].numpy().tolist() == [4, 4]
+
+    def test_a_solver_that_draws_has_noise_of_its_own(self, nvae_model):
+        nvae_model.set_sampler({"name": "ancestral", "num_steps": 3})
+        assert nvae_model.noise_spec(5)["solver"].shape == (5, 3, 2, 2, 6)
+        one, many = (nvae_model.sample(2, seed=1, batch_size=size) for size in (1, 2))
+        np.testing.assert_allclose(one, many, atol=1e-5)
+        with pytest.raises(UserError, match="draws noise"):
+            nvae_model.encode_noise(draw_images(nvae_model.vae, 1))
+        nvae_model.set_sampler(DPM)
+
+
+ROWS = np.random.default_rng(2).standard_normal((8, 1, 4, 1)).astype(np.float32)
+
+
+def own(**options):
+    """Over a VAE of one's own."""
+    return LSGM(DenseVAE(), MLP, sampler=DPM, **options)
+
+
+class TestTraining:
+    @pytest.mark.parametrize("options", [{}, dict(algorithm=2, weighting="un")])
+    @pytest.mark.parametrize("make", [own, over_nvae])
+    def test_the_vae_does_not_move_the_prior(self, make, options):
+        """The prior follows its own loss alone, the VAE the rest of the bound as well."""
+        model = disturbed(make(**options))
+        images = ROWS[:3] if make is own else draw_images(model.vae, 3)
+        with tf.GradientTape(persistent=True) as tape:
+            output = model.training_loss({"images": images})
+        prior = [v.value for v in model.variable_groups()["prior"]]
+        whole, of_prior = (
+            tape.gradient(loss, prior) for loss in (output.loss, output.logs["prior_loss"])
+        )
+        for a, b in zip(whole, of_prior):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        of_vae = tape.gradient(output.loss, [v.value for v in model.vae.trainable_variables])
+        assert all(np.isfinite(g).all() for g in of_vae)
+
+    def test_warms_up(self):
+        model = own(kl_initial=0.7, total_steps=100, kl_warmup_fraction=0.1)
+        found = [float(model.kl_coefficient(step)) for step in (0, 5, 10, 100)]
+        np.testing.assert_allclose(found, [0.7, 0.85, 1.0, 1.0])
+        assert float(own(kl_initial=0.7).kl_coefficient(0)) == 1.0
+
+    def test_parts_have_optimizers_of_their_own_and_the_prior_averages(self):
+        model = own()
+        prior = keras.optimizers.AdamW(1e-3, use_ema=True, weight_decay=0.5)
+        model.compile(JointOptimizer({"prior": prior, "vae": keras.optimizers.Adam(0.0)}))
+        model.build()
+        before = [v.numpy() for v in model.vae.trainable_variables]
+        model.fit(ROWS, batch_size=4, epochs=1, verbose=0)
+        for a, b in zip(before, model.vae.trainable_variables):
+            np.testing.assert_array_equal(a, b.numpy())
+        averaged = {id(weight) for weight, _ in moving_averages(model)}
+        assert averaged == {id(v) for v in model.variable_groups()["prior"]}
+        # Weight decay would have moved it by a thousandth of itself.
+        assert np.abs(model.mixing_logit.numpy() + 6.0).max() < 2.5e-3
+
+    def test_a_frozen_vae_stays(self):
+        model = own(train_vae=False, spectral_coefficient=0.1)
+        model.compile(keras.optimizers.Adam(1e-3))
+        model.build()
+        before = [w.numpy() for w in model.vae.weights]
+        logs = model.fit(ROWS, batch_size=4, verbose=0).history
+        for a, b in zip(before, model.vae.weights, strict=True):
+            np.testing.assert_array_equal(a, b.numpy())
+        assert model.num_parameters == model.num_score_parameters
+        assert logs["regularization"][0] > 0
+
+    def test_resumes_exactly(self, tmp_path):
+        def fresh():
+            model = own()
+            parts = {"prior": keras.optimizers.AdamW(1e-2, use_ema=True), "vae": "adam"}
+            model.compile(JointOptimizer(parts))
+            model.build()
+            model.build_optimizer()
+            return model
+
+        def train(model, batches):
+            for rows in batches:
+                model.train_on_batch(rows)
+
+        batches = np.split(ROWS, 4)
+        whole, first, second = fresh(), fresh(), fresh()
+        train(whole, batches)
+        train(first, batches[:2])
+        CheckpointManager(tmp_path).save(first)
+        CheckpointManager(tmp_path).restore(second)
+        train(second, batches[2:])
+        states = [[*m.weights, *m.optimizer.variables] for m in (whole, second)]
+        for a, b in zip(*states, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+
+    @pytest.mark.slow
+    def test_learns_a_ring(self):
+        """Latents on a ring, which no Normal fits: the bound gains, and samples lie on the ring."""
+        model = toy(train_vae=False, mixing_logit=0.0, sampler={"name": "heun", "num_steps": 20})
+        latents = model.encode_latents([ring_images(4000)])
+        model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, 1000)))
+        fitted = model.fit({"latents": latents}, batch_size=200, epochs=50, verbose=0)
+        assert np.isfinite(fitted.history["loss"]).all()
+        held_out = ring_images(1000, seed=1).reshape(-1, 2)
+        found = model.evaluate({"latents": held_out}, batch_size=500, verbose=0, return_dict=True)
+        normal = float(tf.reduce_mean(normal_cross_entropy(tf.constant(held_out))))
+        truth = np.log(2 * np.pi * 1.5 * 0.2) + 0.5 * np.log(2 * np.pi * np.e)
+        assert truth - 0.15 < found["cross_entropy"] < normal - 0.3
+        images = model.sample(1000, batch_size=500)
+        radius = np.sort(np.linalg.norm(images.reshape(-1, 2), axis=1))
+        # Of a Normal it would be 1.18, and the middle four fifths reach from 0.46 to 2.15.
+        assert abs(radius[500] - 1.5) < 0.1
+        assert radius[100] > 1.0
+        assert radius[900] < 2.0
+
+
+class TestEncoding:
+    def test_latents_are_those_of_the_smallest_grid_whitened(self, nvae_model):
+        images = draw_images(nvae_model.vae, 3)
+        latents = nvae_model.encode_latents([images[:2], {"images": images[2:]}], 2)
+        assert latents.shape == (6, 2, 2, 6)
+        assert np.isfinite(latents).all()
+        assert np.abs(latents[:2] - latents[2:4]).max() > 0  # two draws of the same images
+
+    def test_refuses_latents_far_from_a_normal(self):
+        model = toy(train_vae=False)
+        with pytest.raises(DataError, match="mean square 100"):
+            model.encode_latents([10.0 * np.ones((4, 1, 2, 1), np.float32)])
+        with pytest.raises(DataError, match="is empty"):
+            model.encode_latents([])
+        model.compile("adam")
+        with pytest.raises(DataError, match="mean square nan"):
+            model.fit({"latents": np.full((4, 2), np.nan, np.float32)})
+
+    def test_channels_that_carry_nothing_are_left_to_the_normal(self):
+        model = disturbed(over_nvae())
+        images = draw_images(model.vae, 4)
+        seeds = model.seeds_for(4)
+        kl = model.vae.kl_per_channel(images, seeds).numpy()[:2].ravel()
+        middle = float(np.median(kl))
+        assert model.deactivate_channels(images, threshold=middle) == int(np.sum(kl <= middle))
+        np.testing.assert_array_equal(model.active.numpy(), kl > middle)
+        alpha = model.alpha().numpy()
+        assert alpha[kl <= middle].max() < 1e-6 < 0.4 < alpha[kl > middle].min()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(score_network=dict(width=3)), "score_network has no width"),
+        (dict(score_network=ScoreUNet((2, 2, 6))), "smallest grid are"),
+        (dict(score_network="unet"), "keyword arguments by name"),
+        (dict(sampler="euler"), "solver 'euler' is unknown"),
+        (dict(sde="brownian"), "sde 'brownian' is unknown"),
+        (dict(weighting="re"), "choose algorithm 2 or 3"),
+        (dict(kl_initial=2.0), "kl_initial is 2.0"),
+        (dict(num_evaluation_times=0), "num_evaluation_times is 0"),
+    ],
+)
+def test_refuses(options, message):
+    vae = shaken_nvae()
+    with pytest.raises(ConfigError, match=message):
+        LSGM(vae, **{"score_network": UNET, **options})
+
+
+def test_refuses_what_is_no_vae():
+    with pytest.raises(ConfigError, match="without image_shape"):
+        LSGM(keras.Sequential())
