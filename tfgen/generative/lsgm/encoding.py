@@ -1,15 +1,14 @@
 """Latents of a data set as the prior sees them: cached once, and looked at before training."""
 
-import itertools
-
 import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.data.elements import images_of
 from tfgen.errors import DataError
+from tfgen.generative.base import seeds_for
 from tfgen.generative.lsgm.latents import whitened
-from tfgen.ops.random_streams import fold_in
+from tfgen.ops.random_streams import SAMPLE_STRIDE
 
 LATENTS = "latents"  # the name of cached latents among the arrays of a batch
 _MODERATE = (0.2, 5.0)  # mean squares of latents that a diffusion towards N(0, 1) starts well from
@@ -34,25 +33,22 @@ class LSGMEncoding:
             DataError: there are no images, or the latents are far from a standard Normal's size.
         """
         self.ensure_built()
-        stream = fold_in((seed, 0), 0)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def encode(images, key):
-            noise = {
-                name: tf.random.stateless_normal((tf.shape(images)[0], *shape), fold_in(key, index))
-                for index, (name, shape) in enumerate(self.vae.latent_shapes.items())
-            }
-            walk = self.vae.prepared().walk_posterior(images, noise)
+        def encode(images, seeds):
+            walk = self.vae.prepared().walk_posterior(images, self.vae.draw_noise(seeds))
             return self.joined.join(whitened(walk))
 
-        found, numbers = [], itertools.count()
+        found, done = [], 0
         for batch in dataset:
             stopping.check()
             images = self.as_images(images_of(batch))
+            own = seeds_for(done + len(images), seed)[done:]
             found += [
-                encode(images, fold_in(stream, next(numbers))).numpy()
-                for _ in range(draws_per_image)
+                encode(images, tf.constant(own ^ (k * SAMPLE_STRIDE))).numpy()
+                for k in range(draws_per_image)
             ]
+            done += len(images)
         if not found:
             raise DataError("the data set to encode is empty; expected at least one image")
         latents = np.concatenate(found)

@@ -145,7 +145,7 @@ class Objective:
 
         Args:
             predict: function `(z_t, t, seed)` -> noise, of weights that learn.
-            frozen: the same of weights that do not; only algorithm 2 calls it.
+            frozen: function, the same of weights that do not; only algorithm 2 calls it.
             z: `[B, ...]` latents, through which the encoder learns.
             seeds: sequence of 6 seeds `[2]`: times, noise and dropout, of two passes.
             kl_coefficient: scalar, what the bound's term counts for the encoder; for the prior too

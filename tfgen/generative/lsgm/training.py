@@ -22,9 +22,6 @@ from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
 FIRST_POWER_ITERATIONS = 40
-_PASSES = [
-    f"{name} {what}" for name in ("prior", "bound") for what in ("times", "noise", "dropout")
-]
 
 
 class LSGMTraining:
@@ -116,7 +113,15 @@ class LSGMTraining:
         }
 
     def _seeds(self):
-        return [self.step_seed(name) for name in _PASSES]
+        """Of times, noise and dropout, of the prior's own pass and of that of the bound."""
+        return [
+            self.step_seed("prior times"),
+            self.step_seed("prior noise"),
+            self.step_seed("prior dropout"),
+            self.step_seed("bound times"),
+            self.step_seed("bound noise"),
+            self.step_seed("bound dropout"),
+        ]
 
     def kl_coefficient(self, step) -> tf.Tensor:
         """beta at a training step: it rises linearly from `kl_initial` to 1."""
