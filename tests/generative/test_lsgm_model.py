@@ -64,6 +64,15 @@ class TestWithoutNetworkItIsTheVAE:
         again = model.generate(noise)
         np.testing.assert_allclose(again, model.reconstruct(images), atol=1e-3)
 
+    def test_importance_weights(self):
+        """The ODE leaves a Normal a Normal, so that they are those of the VAE."""
+        model, images = toy(mixing_logit=-60.0), ring_images(5)
+        seeds = tf.range(5)
+        walk = model.vae.walk_posterior(images, model.vae.draw_noise(seeds))
+        own = walk.log_px + walk.log_p - walk.log_q
+        found = tf.function(model.log_weights, autograph=False)(images, seeds)
+        np.testing.assert_allclose(found, own, atol=2e-3)
+
     def test_bound(self):
         """To 2.2e-5 nat a latent on average, and the noise of the times."""
         model = toy(mixing_logit=-60.0)
