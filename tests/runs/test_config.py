@@ -3,8 +3,11 @@
 import pytest
 from ml_collections import config_dict
 
+from tfgen import recipes
 from tfgen.errors import ConfigError
+from tfgen.runs.base_model import resolve
 from tfgen.runs.config import DEFAULTS, complete, differences, to_plain
+from tfgen.runs.experiment import build_optimizer
 from tfgen.systems import registry
 
 
@@ -31,6 +34,37 @@ def _toys(monkeypatch):
 
 def make(**sections):
     return {"model": {"name": "toy"}, **sections}
+
+
+def lsgm_recipe(**base):
+    config = recipes.binary_lsgm("runlocal", "mnist", 2, (2, 3), 2, (4, 4), 1, 0.0)
+    config.optimizer.base.update(base)
+    return to_plain(config)
+
+
+class TestAModelUnderneathThatLearnsAlong:
+    def test_has_an_optimizer_of_its_own(self):
+        config = complete(resolve(lsgm_recipe(learning_rate=0.5)))
+        optimizer = build_optimizer(config, steps_per_epoch=5)
+        assert set(optimizer.optimizers) == {"prior", "vae"}
+        parts = optimizer.optimizers
+        assert parts["prior"].use_ema
+        assert not parts["vae"].use_ema
+        assert parts["vae"].get_config()["learning_rate"]["config"]["peak"] == 0.5
+        config["model"]["train_vae"] = False
+        assert build_optimizer(config, steps_per_epoch=5).use_ema
+
+    def test_is_refused_what_it_does_not_have(self):
+        with pytest.raises(ConfigError, match=r"optimizer.base has no field 'momentum'"):
+            complete(lsgm_recipe(momentum=0.9))
+        with pytest.raises(ConfigError, match="no model underneath learns along"):
+            complete(make(optimizer={"base": {"learning_rate": 0.1}}))
+
+    def test_may_be_described_in_place(self):
+        assert resolve(lsgm_recipe()) == lsgm_recipe()
+        del (bare := lsgm_recipe())["model"]["vae"]
+        with pytest.raises(ConfigError, match=r"config\.vae is missing"):
+            resolve(bare)
 
 
 def test_completes_with_defaults():

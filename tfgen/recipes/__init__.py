@@ -8,6 +8,7 @@ from tfgen.recipes.image_vaebm import (
     image_vaebm,
     normal_nvae,
 )
+from tfgen.recipes.lsgm import LSGM_MODES, SMALL_LSGM_MODES, binary_lsgm, lsgm, stages
 from tfgen.recipes.ncp import binary_ncp, colour_ncp, ncp
 from tfgen.recipes.nvae import (
     binary_nvae,
@@ -29,10 +30,13 @@ from tfgen.recipes.sections import (
 
 __all__ = [
     "GREY_MODES",
+    "LSGM_MODES",
     "REPLAY",
+    "SMALL_LSGM_MODES",
     "VAEBM_MODES",
     "adamax",
     "adamw",
+    "binary_lsgm",
     "binary_ncp",
     "binary_nvae",
     "check_mode",
@@ -44,11 +48,13 @@ __all__ = [
     "grey_vaebm",
     "image_energy",
     "image_vaebm",
+    "lsgm",
     "ncp",
     "normal_nvae",
     "over_vae",
     "shorten",
     "shrink_binary_nvae",
     "shrink_colour_nvae",
+    "stages",
     "training",
 ]

@@ -47,6 +47,8 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         return config
     field = base.argument
     path = config.get(field)
+    if path is None and not base.frozen and isinstance(model.get(field), dict):
+        return config  # a recipe that describes it; its weights learn from the start
     if path is None:
         raise ConfigError(
             f"config.{field} is missing: {name!r} stands on a trained model; give its workdir or "

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         weight_decay=3e-4,
         epsilon=1e-3,
         ema_momentum=None,
+        base=None,  # fields that differ for the model underneath, where it learns along
     ),
     "training": dict(
         epochs=1,
@@ -48,7 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 # The types of fields whose default is None.
 KINDS: dict[str, dict[str, Any]] = {
     "data": dict(num_bits=int | None, binarize=str | None),
-    "optimizer": dict(ema_momentum=float | None),
+    "optimizer": dict(ema_momentum=float | None, base=Mapping | None),
     "training": dict(steps_per_epoch=int | None, max_minutes=float | None),
     "evaluation": dict(num_images=int | None),
 }
@@ -86,6 +87,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     for section, defaults in section_defaults(system).items():
         given = config.get(section, {})
         completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
+    _check_base_optimizer(completed["optimizer"], system)
     _check_ranges(completed)
     if "seed" in arguments_of(kind):
         completed["model"].setdefault("seed", completed["training"]["seed"])
@@ -94,6 +96,20 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
         if path is not None:
             completed[field] = typed(f"config.{field}", path, str)
     return completed
+
+
+def _check_base_optimizer(section, system: System) -> None:
+    """The optimizer of a model underneath has the fields of the other, and something to do."""
+    given = section["base"]
+    if given is None:
+        return
+    if system.base is None or system.base.frozen:
+        raise ConfigError(
+            "config.optimizer.base is given, but no model underneath learns along; leave it out"
+        )
+    defaults = {k: v for k, v in section.items() if k != "base"}
+    kinds = {**KINDS["optimizer"], "weight_decay": float | None}
+    complete_section("config.optimizer.base", given, defaults, kinds)
 
 
 def _base_fields() -> set[str]:

@@ -14,7 +14,7 @@ from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
 from tfgen.systems.presets import make_model
 from tfgen.systems.registry import arguments_of, find_system
-from tfgen.training import WarmupCosine, distribute, strategy_from_name
+from tfgen.training import JointOptimizer, WarmupCosine, distribute, strategy_from_name
 
 OPTIMIZERS = {
     "adamax": Adamax,
@@ -145,8 +145,23 @@ def build_model(config: Mapping[str, Any], with_variables: bool = True) -> keras
 
 
 def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a complete configuration, with its schedule."""
-    options = dict(config["optimizer"])
+    """The optimizer of a complete configuration, with its schedule.
+
+    With `optimizer.base` there are two that step as one: of the prior, and of the model underneath.
+    """
+    section = dict(config["optimizer"])
+    different = section.pop("base", None)
+    epochs = config["training"]["epochs"]
+    own = _one_optimizer(section, steps_per_epoch, epochs)
+    if different is None or not config["model"].get("train_vae", True):
+        return own
+    base = _one_optimizer({**section, **different}, steps_per_epoch, epochs)
+    argument = find_system(config["model"]["name"]).base.argument
+    return JointOptimizer({"prior": own, argument: base})
+
+
+def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
+    options = dict(section)
     name = options.pop("name")
     if name not in OPTIMIZERS:
         raise ConfigError(
@@ -157,7 +172,7 @@ def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.op
         peak=options.pop("learning_rate"),
         warmup_steps=round(options.pop("warmup_epochs") * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
-        epochs=config["training"]["epochs"],
+        epochs=epochs,
         final=options.pop("final_learning_rate"),
     )
     if name == "fromage":
