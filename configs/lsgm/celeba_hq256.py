@@ -11,7 +11,6 @@ r"""LSGM on CelebA-HQ at 256 x 256 in five bits: the paper's quantitative model 
 from ml_collections import config_dict
 
 from tfgen import recipes
-from tfgen.recipes.nvae import colour_nvae
 
 MODES = recipes.LSGM_MODES
 
@@ -19,7 +18,7 @@ MODES = recipes.LSGM_MODES
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
-    vae = colour_nvae(
+    vae = recipes.colour_nvae(
         256,
         num_bits=5,
         num_channels=32,

@@ -13,7 +13,6 @@ Each has its VAE: `:vae`, `:vae_fid`, `:vae_nll`.
 from ml_collections import config_dict
 
 from tfgen import recipes
-from tfgen.recipes.nvae import colour_nvae
 
 MODES = (*recipes.LSGM_MODES, "fid", "vae_fid", "nll", "vae_nll")
 
@@ -22,7 +21,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe of a variant, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
     likelihood = mode.endswith("nll")
-    vae = colour_nvae(
+    vae = recipes.colour_nvae(
         32,
         architecture="res_bnswish",
         num_channels=256 if likelihood else 128,
