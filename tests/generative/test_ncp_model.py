@@ -8,6 +8,7 @@ from tiny_nvae import draw_images, normals, shaken_nvae
 from toy_vae import ToyVAE
 
 from tfgen.errors import ConfigError
+from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.generative import check_walk
 from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.ncp.selection import PATIENCE, HeldOutSelection
@@ -338,6 +339,21 @@ class TestHeldOutSelection:
         assert again.ended_early() is None
         again.epochs_waited.assign(PATIENCE)
         assert "no classifier improved" in again.ended_early()
+
+
+def test_runs_begun_before_epochs_waited_were_kept_go_on(tmp_path):
+    model = make()
+    fit(model, draw_images(model.vae, 4), epochs=1)
+    manager = CheckpointManager(tmp_path)
+    path = manager.save(model)
+    tensors, note = read_tensors(path)
+    del tensors["training/epochs_waited"]
+    write_tensors(path, tensors, note)
+    again = make()
+    again.compile(keras.optimizers.AdamW(1e-3))
+    manager.restore(again)
+    assert int(again.train_steps.numpy()) == int(model.train_steps.numpy()) > 0
+    assert int(again.epochs_waited.numpy()) == 0
 
 
 def test_batch_norm_recalibration_goes_through_the_refined_prior():

@@ -114,7 +114,8 @@ class CheckpointManager:
         if found is None:
             return None
         _build_optimizer(model)
-        _assign(found.path, _variables(model), found.tensors, _weights(model))
+        variables = _present(_variables(model), found.tensors, model)
+        _assign(found.path, variables, found.tensors, _weights(model))
         self._set_aside(found.damaged)
         return found.note["extra"]
 
@@ -311,6 +312,12 @@ def _model_variables(model):
 
 def _training_state(model) -> list[keras.Variable]:
     return list(getattr(model, "training_state", ()))  # of any Keras model
+
+
+def _present(variables, tensors, model):
+    """Without the training state of which older checkpoints know nothing: it stays as it began."""
+    later = {f"training/{name}" for name in getattr(model, "later_training_state", ())}
+    return {name: v for name, v in variables.items() if name in tensors or name not in later}
 
 
 def _training_variables(model):

@@ -125,6 +125,10 @@ class Model(KerasMethods):
         """
         del extras, accepted
 
+    # Names in `training_state` that checkpoints did not always hold: where they are missing, they
+    # stay as in a new run.
+    later_training_state: tuple[str, ...] = ()
+
     def variable_groups(self) -> dict[str, list[keras.Variable]]:
         """The trainable variables of every part that has an optimizer of its own, by the names of
         the `JointOptimizer` the model is compiled with."""

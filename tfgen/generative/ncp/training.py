@@ -137,6 +137,8 @@ class NCPTraining:
             name="epochs_waited", shape=(), initializer="zeros", dtype="int64", trainable=False
         )
 
+    later_training_state = ("epochs_waited",)
+
     @property
     def training_state(self) -> list[keras.Variable]:
         """What checkpoints hold only of a model in training."""
