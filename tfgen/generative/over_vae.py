@@ -28,6 +28,10 @@ class OverVAE(Generator):
         """Images as the VAE takes them."""
         return self.vae.as_images(images, where)
 
+    def as_images_in_dataset(self, images, where="a batch of images"):
+        """Images of a `tf.data` set as the VAE takes them."""
+        return self.vae.as_images_in_dataset(images, where)
+
     @property
     def groups(self) -> list[str]:
         """Names of the latent groups, in the order in which they are drawn."""
