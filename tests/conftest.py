@@ -1,5 +1,6 @@
 """What every test may rely on: two logical CPUs, a quiet TensorFlow, where real data lie."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -28,6 +29,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected():
+    """Graphs are cycles and large: they go with their module, and what stays is not walked again.
+
+    Otherwise thousands lie there until a collection has gigabytes to walk, minutes where memory is
+    scarce.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ class TestDamage:
             ('{"model": {"name": "nvae", "num_channels": NaN}}', "NaN is no JSON"),
             (
                 '{"model": {"name": "gan"}}',
-                r"model\.name is 'gan'; expected one of \['ncp', 'nvae', 'vaebm'\]",
+                r"model\.name is 'gan'; expected one of \['lsgm', 'ncp', 'nvae', 'vaebm'\]",
             ),
             ('{"model": {"name": "nvae", "speed": 3}}', "does not describe a model: .*speed"),
             ('{"model": {"name": "nvae", "decoder": "x"}}', "does not describe a model: .*'x'"),
