@@ -28,4 +28,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         batch_sizes=(200, 128),
         epochs=800,
         spectral_coefficient=0.0,
+        small_epochs=(25, 6),
     )

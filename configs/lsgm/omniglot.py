@@ -28,4 +28,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         batch_sizes=(128, 128),
         epochs=1500,
         spectral_coefficient=1e-3,
+        small_epochs=(16, 10),
     )

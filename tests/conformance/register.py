@@ -172,12 +172,14 @@ SYSTEMS = {
         _lsgm(
             _nvae(image_shape=(4, 8, 3), decoder="normal", num_groups=1, num_scales=2),
             score_network={**_TINY_SCORE, "filtered": True, "attention_grids": [1], "seed": 4},
+            scope="all",
             sde={"name": "geometric_sde", "max_variance": 0.99},
             algorithm=3,
             weighting="re",
             cutoff=0.0,
             importance=False,
             spacing="antithetic",
+            control_variate=False,
             mixing_logit=-3.0,
             kl_initial=0.7,
             total_steps=10,
@@ -187,7 +189,15 @@ SYSTEMS = {
         )
     ),
     "lsgm of a frozen vae": System(
-        _lsgm(_nvae(), train_vae=False, mixing_logit=None, algorithm=2, weighting="un")
+        _lsgm(
+            _nvae(),
+            train_vae=False,
+            prediction="velocity",
+            mixing_logit=None,
+            inactive_below=0.0,
+            algorithm=2,
+            weighting="un",
+        )
     ),
 }
 

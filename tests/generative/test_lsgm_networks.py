@@ -68,6 +68,25 @@ def test_starts_as_the_normal_prior(network, sde):
     np.testing.assert_allclose(predict(z, t), 0.75 * c * z, atol=1e-3)
 
 
+@pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
+def test_velocity_is_what_the_normal_leaves(sde):
+    """s^2 is the variance of eps - c z_t, and a network of zeros is the Normal prior."""
+
+    def predictor(network):
+        w, alpha = network.weights_view(), tf.fill([3], 0.5)
+        return NoisePredictor(sde, network.predict, w, alpha, velocity=True)
+
+    z, t = tensor(3, 4, 4, 3), tf.constant([0.02, 0.4, 0.9])
+    predict = predictor(ScoreUNet((4, 4, 3), **TINY))
+    left, wide = predict.error_of_normal(t), tf.cast(t, tf.float64)
+    variance = 1.0 - sde.normal_coefficient(wide) * sde.std(wide)
+    np.testing.assert_allclose(left**2, variance, rtol=1e-4)
+    np.testing.assert_allclose(predict(z, t), predict.normal(z, t), atol=1e-3)
+    network = disturbed(ScoreUNet((4, 4, 3), **TINY))
+    expected = predict.normal(z, t) + 0.5 * left[:, None, None, None] * network(z, t)
+    np.testing.assert_allclose(predictor(network)(z, t), expected, atol=1e-5)
+
+
 def test_spread_of_initial_weights():
     bank = ParameterBank()
     conv = scaled_conv(bank, 32, 64)

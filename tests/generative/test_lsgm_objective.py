@@ -21,6 +21,12 @@ def normal_predictor(sde):
     return predict
 
 
+def plain(algorithm=1, weighting="ll", sde=VP, **options):
+    """The paper's estimator, every draw for itself."""
+    options = {"spacing": "independent", "control_variate": False, **options}
+    return Objective(sde, algorithm, weighting, **options)
+
+
 def seeds(number=0):
     return [tf.constant([number, k], tf.int32) for k in range(6)]
 
@@ -61,7 +67,7 @@ def test_cross_entropy_in_the_limit(sde, loc, scale, cutoff, expected):
 @pytest.mark.parametrize(("weighting", "tolerance"), [("ll", 0.007), ("un", 0.010), ("re", 0.028)])
 def test_cross_entropy_by_draws(weighting, tolerance):
     algorithm = 1 if weighting == "ll" else 3
-    objective = Objective(VP, algorithm, weighting, spacing="independent")
+    objective = plain(algorithm, weighting)
     z = posterior(1.0, 0.5, MANY)
     found = objective.losses(normal_predictor(VP), None, z, seeds(), 1.0).cross_entropy
     assert abs(np.mean(found, dtype=np.float64) - 1.543662) < tolerance
@@ -101,7 +107,7 @@ def slopes_of_cross_entropy(objective, predict, count):
     [(1, "ll", 2.4), (2, "ll", 2.4), (3, "ll", 2.4), (3, "un", 1.8), (3, "re", 2.3)],
 )
 def test_gradient_of_the_encoder(algorithm, weighting, spread):
-    objective = Objective(VP, algorithm, weighting, spacing="independent")
+    objective = plain(algorithm, weighting)
     slopes = slopes_of_cross_entropy(objective, normal_predictor(VP), 1_000_000)
     expected = 1.0 - 0.00199301 - 4.3e-5
     np.testing.assert_allclose(slopes.std(), spread, atol=0.1)
@@ -109,13 +115,51 @@ def test_gradient_of_the_encoder(algorithm, weighting, spread):
 
 
 def test_the_gradient_goes_through_the_input_of_the_network():
-    objective, predict = Objective(VP, spacing="independent"), normal_predictor(VP)
+    objective, predict = plain(), normal_predictor(VP)
     assert abs(slopes_of_cross_entropy(objective, predict, 100_000).mean() - 0.998) < 0.03
 
     def blind(z, t, seed=None):
         return predict(tf.stop_gradient(z), t)
 
     assert not slopes_of_cross_entropy(objective, blind, 100).any()
+
+
+class TestControlVariate:
+    @pytest.mark.parametrize(
+        ("sde", "cutoff"),
+        [(VP, 1e-5), (SubVPSDE(), 0.01), (VESDE(), 0.0), (GeometricVPSDE(), 0.0)],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_of_a_normal_prior_nothing_is_left_to_draw(self, sde, cutoff):
+        objective = Objective(sde, cutoff=cutoff)
+        z = tf.constant([[-1.5], [0.0], [0.3], [2.0]])
+        draw = objective.draw(objective.bound_times, z, seeds())
+        found = objective.cross_entropies(normal_predictor(sde), z, draw, [1])
+        known = [integrated(sde, float(value), 0.0, cutoff) for value in z[:, 0]]
+        np.testing.assert_allclose(found[:, 0], known, rtol=5e-6)
+
+    @pytest.mark.parametrize(
+        ("algorithm", "weighting"), [(1, "ll"), (2, "un"), (3, "un"), (3, "re")]
+    )
+    def test_it_changes_no_mean_and_takes_the_noise(self, algorithm, weighting):
+        """Bound and gradient of a prior that is no Normal, within 4 standard errors."""
+
+        def predict(z, t, seed=None):
+            return normal_predictor(VP)(z, t) + 0.02 * tf.sin(2.0 * z) * t[:, None]
+
+        def found(objective):
+            phi = tf.ones([200_000, 1])
+            with tf.GradientTape() as tape:
+                tape.watch(phi)
+                losses = objective.losses(predict, predict, phi, seeds(5), 0.6)
+            return losses.cross_entropy.numpy(), tape.gradient(losses.trained, phi).numpy()[:, 0]
+
+        with_it = Objective(VP, algorithm, weighting, spacing="independent")
+        for ours, other in zip(found(with_it), found(plain(algorithm, weighting))):
+            differences = np.asarray(ours - other, np.float64)
+            error = differences.std() / np.sqrt(differences.size)
+            assert abs(differences.mean()) < 4 * error
+            assert ours.std() < 0.5 * other.std()
 
 
 class TestWhoLearnsWhat:
@@ -155,7 +199,7 @@ class TestWhoLearnsWhat:
 
     @pytest.mark.parametrize("weighting", ["un", "re"])
     def test_one_draw_with_two_weightings(self, weighting):
-        objective = Objective(VP, 3, weighting)
+        objective = plain(3, weighting, spacing="systematic")
         phi = tf.Variable(tf.random.stateless_normal((8, 3), (1, 2)))
         slope = tf.Variable(0.3)
 

@@ -1,5 +1,6 @@
 """What data sets yield, by name: as this library makes them, as Keras does, and as TFDS does."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,25 @@ def by_name(element: Any) -> Batch:
 def images_of(element: Any):
     """The images of one element of a data set, however it holds them; see `by_name`."""
     return element if _is_array(element) else by_name(element)["images"]
+
+
+def first_images(x: Any, num_batches: int, strategy: tf.distribute.Strategy) -> tf.Tensor:
+    """The first images of what `fit` was given.
+
+    Args:
+        x: a dict of arrays by name, or an iterable of batches.
+        num_batches: integer, how many batches; of arrays 64 images count as one.
+        strategy: that of the model, whose replicas a batch may be spread over.
+
+    Returns:
+        `[N, H, W, C]` float32.
+    """
+    if isinstance(x, dict):
+        return tf.cast(x["images"][: 64 * num_batches], tf.float32)
+    found = []
+    for batch in itertools.islice(x, num_batches):
+        found += strategy.experimental_local_results(images_of(batch))
+    return tf.cast(tf.concat(found, axis=0), tf.float32)
 
 
 def _is_array(element) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from tfgen.recipes.nvae import PAPER_NVAE
+from tfgen.recipes.nvae import PAPER_NVAE, binary_nvae, shrink_binary_nvae
 from tfgen.recipes.sections import adamax, adamw, check_mode, evaluation, shorten, training
 
 LSGM_MODES = ("", "vae", "runlocal", "vae_runlocal")
@@ -22,7 +22,6 @@ _TINY_NVAE = dict(
     postprocess_cells=1,
 )
 _TINY_PRIOR = dict(num_channels=16, multipliers=[1], num_blocks=1, embedding_dims=16)
-_SMALL_PRIOR = dict(num_channels=64, multipliers=[1, 1], num_blocks=2, embedding_dims=64)
 
 
 def lsgm(
@@ -111,7 +110,7 @@ def stages(
     """The recipe of a mode: one of both stages, as published or small.
 
     Args:
-        mode: string, one of `LSGM_MODES` or `SMALL_LSGM_MODES`.
+        mode: string, one of `LSGM_MODES`.
         config: the `ConfigDict` of the published second stage, changed in place.
         vae_batch_size: integer, images a step of the published first stage.
         vae_epochs: integer, its passes over the training images.
@@ -124,24 +123,61 @@ def stages(
         grids = [
             grid for grid in config.model.score_network.get("attention_grids", []) if grid < 16
         ]
-        config.model.score_network = {
-            **(_SMALL_PRIOR if size == "cpu" else _TINY_PRIOR),
-            "attention_grids": grids,
-            "dropout": 0.0,
-        }
+        config.model.score_network = {**_TINY_PRIOR, "attention_grids": grids, "dropout": 0.0}
         config.model.vae.update(**_TINY_NVAE, num_groups=2, latent_channels=10)
         config.data.batch_size = vae_batch_size = 64 if config.model.vae.image_shape[0] < 32 else 4
         config.optimizer.update(learning_rate=1e-3, final_learning_rate=1e-4, warmup_epochs=1)
         config.optimizer.ema_momentum = 0.999
-        config.training.epochs, vae_epochs = 20, 20
     if mode.startswith("vae"):
         config = first_stage(config, vae_batch_size, vae_epochs)
         if size:
             config.optimizer.update(learning_rate=5e-3, warmup_epochs=1)
-    if size == "runlocal":
+    if size:
         shorten(
             config, epochs=2, steps=5, report_steps=1, num_images=4, num_samples=1, batch_size=4
         )
+    return config
+
+
+def small_lsgm(mode: str, data: str, epochs: tuple[int, int]) -> config_dict.ConfigDict:
+    """LSGM for two cores, over the NVAE of `configs/nvae` in its mode "cpu".
+
+    All latents have the diffusion, as far as they carry anything: the VAE's groups of both grids
+    have a channel each that does. Both learn from the first step on, the VAE at a rate that falls
+    to where its own training ended.
+
+    Args:
+        mode: string, "cpu" or "vae_cpu", the NVAE's own training.
+        data: string, the data set's name.
+        epochs: pair of integers, passes of the first and the second stage.
+
+    Returns:
+        The recipe, a `ConfigDict`.
+    """
+    first = binary_nvae(data, batch_size=64, epochs=epochs[0])
+    shrink_binary_nvae(first, "cpu", epochs=epochs[0])
+    if mode == "vae_cpu":
+        return first
+    config = lsgm(
+        data,
+        first.model.to_dict(),
+        dict(
+            num_channels=64,
+            multipliers=[1],
+            num_blocks=2,
+            embedding_dims=64,
+            attention_grids=[4],
+            dropout=0.0,
+        ),
+        batch_size=64,
+        epochs=epochs[1],
+        learning_rate=1e-3,
+        warmup_epochs=1,
+        model=dict(scope="all", prediction="velocity", mixing_logit=None, inactive_below=0.1),
+        binarize="dynamic",
+    )
+    config.optimizer.update(final_learning_rate=1e-5, epsilon=1e-8, ema_momentum=0.999)
+    config.optimizer.base.update(learning_rate=1e-3, final_learning_rate=1e-5, ema_momentum=0.999)
     return config
 
 
@@ -154,6 +190,7 @@ def binary_lsgm(
     batch_sizes: tuple[int, int],
     epochs: int,
     spectral_coefficient: float,
+    small_epochs: tuple[int, int],
 ) -> config_dict.ConfigDict:
     """LSGM on dynamically binarised images of 28 x 28.
 
@@ -166,11 +203,14 @@ def binary_lsgm(
         batch_sizes: pair of integers, images a step of the first and the second stage.
         epochs: integer, passes of the second stage over the training images.
         spectral_coefficient: float, that of the score network.
+        small_epochs: pair of integers, passes of the stages of the model for two cores.
 
     Returns:
         The recipe, a `ConfigDict`.
     """
     check_mode(mode, SMALL_LSGM_MODES)
+    if mode.endswith("cpu"):
+        return small_lsgm(mode, data, small_epochs)
     vae = {
         **PAPER_NVAE,
         "image_shape": (28, 28, 1),

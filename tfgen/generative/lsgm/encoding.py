@@ -72,7 +72,8 @@ class LSGMEncoding:
         seeds = self.seeds_for(len(images), seed)
         kl = np.asarray(self.vae.kl_per_channel(images, seeds))
         rows = [np.ravel(kl[k]) for k in range(len(self.joined.names))]
-        active = (np.concatenate(rows) > threshold).astype(np.float32)
+        active = np.concatenate(self.joined.channels_of(rows)) > threshold
+        active = active.astype(np.float32)
         self.active.assign(active)
         if self._options["mixing_logit"] is not None:
             logit = self.mixing_logit.numpy()

@@ -24,7 +24,7 @@ class FrozenLSGM(LSGMInference, FrozenOverVAE):
         self.solver, self.num_evaluation_times = model.solver, model.num_evaluation_times
         (self._weights,) = self.store([model.network.folded()], storage)
         # Of the network only what computes: its variables are those of the model.
-        self._predict = model.network.predict
+        self._predict, self._velocity = model.network.predict, model.predicts_velocity
         self._alpha = _kept(model.alpha())
         self._active = _kept(model.active_channels())
 
@@ -39,7 +39,8 @@ class FrozenLSGM(LSGMInference, FrozenOverVAE):
             None if kept is None else tf.convert_to_tensor(kept)
             for kept in (self._alpha, self._active)
         )
-        predict = NoisePredictor(self.sde, self._predict, self._weights.view(), alpha, active)
+        weights = self._weights.view()
+        predict = NoisePredictor(self.sde, self._predict, weights, alpha, active, self._velocity)
         return Ready(self.vae.prepared(), predict)
 
 

@@ -3,42 +3,81 @@
 A latent z_k of prior N(loc_k, scale_k^2) given the earlier groups is whitened, (z_k - loc_k) /
 scale_k, so that the VAE's prior is a standard Normal of everything. The groups of the smallest
 grid, which come first, are joined over channels and get the diffusion; those of larger grids keep
-the Normal (LSGM, appendix G, arXiv:2106.05931).
+the Normal (LSGM, appendix G, arXiv:2106.05931). Ours beside it: those of larger grids can join,
+every block of theirs as channels of the place of the smallest grid that it lies over.
 """
 
 import dataclasses
 import itertools
 
+import numpy as np
 import tensorflow as tf
 
+from tfgen.errors import ConfigError
 from tfgen.generative.latent import PosteriorWalk
+
+SCOPES = ("smallest_grid", "all")
 
 
 @dataclasses.dataclass(frozen=True)
 class JoinedLatents:
-    """The groups of the smallest grid.
+    """The groups that get the diffusion, as one tensor.
 
     Attributes:
         names: tuple of their names, in the order in which they are drawn.
-        channels: tuple of integers, channels of each.
-        grid: tuple, the shape that they share: `(H, W)`, or `()` of vectors.
+        shapes: tuple of their shapes: `(H, W, C)`, or `(C,)` of vectors.
     """
 
     names: tuple[str, ...]
-    channels: tuple[int, ...]
-    grid: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, latent_shapes) -> "JoinedLatents":
-        """Those of a VAE: the first group and what follows on the same grid.
+    def of(cls, latent_shapes, scope: str = "smallest_grid") -> "JoinedLatents":
+        """Those of a VAE.
 
         Args:
             latent_shapes: dict of the shapes of all groups, in order.
+            scope: string: "smallest_grid", the first group and what follows on the same grid, or
+                "all". Defaults to `"smallest_grid"`.
+
+        Raises:
+            ConfigError: there is no such scope, or a grid is no multiple of the smallest.
         """
+        if scope not in SCOPES:
+            raise ConfigError(f"scope is {scope!r}; expected one of {', '.join(SCOPES)}")
         grid = tuple(next(iter(latent_shapes.values()))[:-1])
-        same = itertools.takewhile(lambda item: item[1][:-1] == grid, latent_shapes.items())
-        names, shapes = zip(*same)
-        return cls(names, tuple(int(shape[-1]) for shape in shapes), grid)
+        groups = latent_shapes.items()
+        if scope == "smallest_grid":
+            groups = itertools.takewhile(lambda item: tuple(item[1][:-1]) == grid, groups)
+        names, shapes = zip(*groups)
+        found = cls(names, tuple(tuple(int(size) for size in shape) for shape in shapes))
+        found.check_grids()
+        return found
+
+    def check_grids(self) -> None:
+        """Refuses grids that cannot be cut into blocks over the smallest.
+
+        Raises:
+            ConfigError: one cannot.
+        """
+        for name, shape in zip(self.names, self.shapes):
+            factors = {big // small for big, small in zip(shape, self.grid)}
+            fits = all(big % small == 0 for big, small in zip(shape, self.grid))
+            if len(shape) != len(self.grid) + 1 or not fits or len(factors) > 1:
+                raise ConfigError(
+                    f"group {name} has the shape {shape}, which does not divide into blocks over "
+                    f'the first grid, {self.grid}; take scope="smallest_grid"'
+                )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """`(H, W)` of the first group, the smallest; `()` of vectors."""
+        return self.shapes[0][:-1]
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each group where all are joined."""
+        return tuple(shape[-1] * self._factor(shape) ** 2 for shape in self.shapes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,11 +86,34 @@ class JoinedLatents:
 
     def join(self, groups) -> tf.Tensor:
         """`[B, *shape]` of a list of groups, of which the first ones count."""
-        return tf.concat(list(groups)[: len(self.names)], axis=-1)
+        return tf.concat(
+            [
+                tf.nn.space_to_depth(group, factor) if factor > 1 else group
+                for group, factor in zip(groups, map(self._factor, self.shapes))
+            ],
+            axis=-1,
+        )
 
     def split(self, joined) -> list[tf.Tensor]:
         """The groups of `[B, *shape]`."""
-        return tf.split(joined, self.channels, axis=-1)
+        return [
+            tf.nn.depth_to_space(part, factor) if factor > 1 else part
+            for part, factor in zip(
+                tf.split(joined, self.channels, axis=-1), map(self._factor, self.shapes)
+            )
+        ]
+
+    def channels_of(self, rows) -> list:
+        """What is known of every group's channels, for those of the joined tensor.
+
+        Args:
+            rows: list of `[C]` arrays, one for each group.
+        """
+        # A block's places come first, its channels within each of them.
+        return [np.tile(row, self._factor(shape) ** 2) for row, shape in zip(rows, self.shapes)]
+
+    def _factor(self, shape) -> int:
+        return shape[0] // self.grid[0] if self.grid else 1
 
 
 def whitened(walk: PosteriorWalk) -> list[tf.Tensor]:

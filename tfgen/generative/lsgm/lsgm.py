@@ -17,7 +17,7 @@ from tfgen.generative.lsgm.encoding import LSGMEncoding
 from tfgen.generative.lsgm.frozen import FrozenLSGM
 from tfgen.generative.lsgm.inference import LSGMInference, Ready
 from tfgen.generative.lsgm.latents import JoinedLatents
-from tfgen.generative.lsgm.mixing import NoisePredictor
+from tfgen.generative.lsgm.mixing import PREDICTIONS, NoisePredictor
 from tfgen.generative.lsgm.mlp import ScoreMLP
 from tfgen.generative.lsgm.objective import Objective
 from tfgen.generative.lsgm.score_network import ScoreNetwork, plain_options
@@ -33,7 +33,7 @@ _SAMPLER = {"name": "dpm_solver", "num_steps": 20}
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
-    """A VAE with a diffusion prior over the latents of its smallest grid.
+    """A VAE with a diffusion prior over the latents of its smallest grid, or over all.
 
     Args:
         vae: a generator with latent groups, `NVAE` or another `LatentGenerator` that is a
@@ -41,6 +41,9 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         score_network: a `ScoreNetwork`, or a dict of the keyword arguments of `ScoreUNet` (where
             latents are grids) or `ScoreMLP` (where they are vectors); None is one with its
             defaults.
+        scope: string, which latents get the diffusion: "smallest_grid", as in the paper, or "all".
+            Those of larger grids then join as blocks over the smallest. Defaults to
+            `"smallest_grid"`.
         sde: string, dict or `SDE`, the diffusion: "vpsde", "sub_vpsde", "vesde" or
             "geometric_sde". Defaults to `"vpsde"`.
         algorithm: integer, that of the paper by which both learn: 1, from one loss; 2, from two
@@ -53,8 +56,15 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             `True`.
         spacing: string, how the times of a batch are spread: "independent", "stratified",
             "systematic" or "antithetic". Defaults to `"systematic"`.
+        control_variate: whether the bound is drawn as its difference from that of a Normal prior,
+            with less noise; ours, False is the paper's. Defaults to `True`.
+        prediction: string, what the network predicts: "noise", as in the paper, or "velocity", with
+            which it learns sooner where latents are nearly Normal. Defaults to `"noise"`.
         mixing_logit: float, from which the network's share of the mixed score starts, per channel;
             None has the network alone. Defaults to `-6.0`.
+        inactive_below: float, nats: channels in which the VAE's first images have fewer are left to
+            the Normal prior when training begins, as `deactivate_channels` does; the paper's code
+            takes 0.1. None leaves all to the network. Defaults to `None`.
         train_vae: whether the VAE learns along; otherwise training leaves it as it is. Defaults to
             `True`.
         kl_initial: float, coefficient of the KL part at the first step. Defaults to `1.0`.
@@ -90,13 +100,17 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         self,
         vae,
         score_network: ScoreNetwork | Mapping | None = None,
+        scope="smallest_grid",
         sde: SDE | Mapping | str = "vpsde",
         algorithm=1,
         weighting="ll",
         cutoff=0.01,
         importance=True,
         spacing="systematic",
+        control_variate=True,
+        prediction="noise",
         mixing_logit: float | None = -6.0,
+        inactive_below: float | None = None,
         train_vae=True,
         kl_initial=1.0,
         kl_warmup_fraction=0.1,
@@ -110,10 +124,15 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
     ):
         super().__init__(vae, frozen=not train_vae, name=name, seed=seed, **kwargs)
         sde = sde_from_config(sde)
-        self.objective = Objective(sde, algorithm, weighting, cutoff, importance, spacing)
-        self.joined = JoinedLatents.of(vae.latent_shapes)
+        self.objective = Objective(
+            sde, algorithm, weighting, cutoff, importance, spacing, control_variate
+        )
+        self.joined = JoinedLatents.of(vae.latent_shapes, scope)
         self._options = dict(
+            scope=scope,
+            prediction=prediction,
             mixing_logit=mixing_logit,
+            inactive_below=inactive_below,
             train_vae=train_vae,
             kl_initial=kl_initial,
             kl_warmup_fraction=kl_warmup_fraction,
@@ -138,6 +157,13 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
                 raise ConfigError(
                     f"{field} is {options[field]!r}; expected a number from {least} to {most}"
                 )
+        if options["prediction"] not in PREDICTIONS:
+            raise ConfigError(
+                f"prediction is {options['prediction']!r}; expected one of {', '.join(PREDICTIONS)}"
+            )
+        threshold = options["inactive_below"]
+        if threshold is not None and not threshold >= 0:
+            raise ConfigError(f"inactive_below is {threshold!r}; expected nats of at least 0")
         for field in ("num_evaluation_times", "total_steps"):
             value = options[field]
             if value is not None and (not isinstance(value, int) or value < 1):
@@ -164,8 +190,8 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             network = kind(dtype=self.dtype_policy, **options)
         if tuple(network.latent_shape) != self.joined.shape:
             raise ConfigError(
-                f"the score network takes latents {network.latent_shape}; those of the VAE's "
-                f"smallest grid are {self.joined.shape}"
+                f"the score network takes latents {network.latent_shape}; those of the VAE for "
+                f"the diffusion are {self.joined.shape}"
             )
         return network
 
@@ -186,13 +212,9 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         self.active = self.add_weight(
             name="active_channels", initializer="ones", trainable=False, **options
         )
-        self.singular_vectors_ready = self.add_weight(
-            name="singular_vectors_ready",
-            shape=(),
-            dtype="int32",
-            initializer="zeros",
-            trainable=False,
-        )
+        flag = dict(shape=(), dtype="int32", initializer="zeros", trainable=False)
+        self.singular_vectors_ready = self.add_weight(name="singular_vectors_ready", **flag)
+        self.channels_chosen = self.add_weight(name="channels_chosen", **flag)
         self.built = True
 
     def alpha(self) -> tf.Tensor | None:
@@ -203,6 +225,11 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
     def active_channels(self) -> tf.Tensor:
         """`[C]`, 1 where the network sees a channel and 0 where the Normal prior has it alone."""
         return tf.convert_to_tensor(self.active)
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """Whether the network predicts velocity instead of noise."""
+        return self._options["prediction"] == "velocity"
 
     @property
     def num_score_parameters(self) -> int:
@@ -234,6 +261,7 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             self.network.folded(),
             self.alpha(),
             self.active_channels(),
+            self.predicts_velocity,
         )
         return Ready(self.vae.prepared(), predict)
 
@@ -263,6 +291,7 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             "cutoff": objective.cutoff,
             "importance": objective.importance,
             "spacing": objective.spacing,
+            "control_variate": objective.control_variate,
             "sampler": config_of(SOLVERS, self.solver),
             **self._options,
         }

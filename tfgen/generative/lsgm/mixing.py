@@ -6,6 +6,11 @@ With alpha = sigmoid(logit) of a channel,
 
 where c(t) z is the exact prediction for latents whose z_0 is standard Normal. Near alpha = 0 the
 prior is a VAE's.
+
+Ours beside the paper's network of noise is one of velocity v, as Salimans & Ho (2022,
+arXiv:2202.00512) have it: eps' = c(t) z + s(t) v, where s is the error that c leaves to Normal
+latents. What it has to learn is of one size at all times and nothing for a Normal, so that it
+learns from the first step on what makes the latents no Normal.
 """
 
 import dataclasses
@@ -16,6 +21,8 @@ import tensorflow as tf
 
 from tfgen.layers import LiveWeights
 from tfgen.ops.diffusion import SDE
+
+PREDICTIONS = ("noise", "velocity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,7 @@ class NoisePredictor:
         alpha: `[C]` tensor, the network's share in every channel; None is all of it.
         active: `[C]` tensor of zeros and ones: the network neither sees nor touches channels of
             zero; None has none.
+        velocity: whether the network predicts velocity instead of noise. Defaults to `False`.
     """
 
     sde: SDE
@@ -36,6 +44,7 @@ class NoisePredictor:
     weights: Any
     alpha: tf.Tensor | None = None
     active: tf.Tensor | None = None
+    velocity: bool = False
 
     def __call__(self, z, t, seed=None) -> tf.Tensor:
         """The predicted noise, like `z`; the network itself computes in float32 at most.
@@ -49,17 +58,25 @@ class NoisePredictor:
         seen = tf.cast(z, tf.float32)
         seen = seen if self.active is None else seen * self.active
         predicted = self.apply(self.weights, seen, tf.cast(t, tf.float32), seed)
-        predicted = tf.cast(predicted, z.dtype)
-        if self.alpha is None:
+        predicted, normal = tf.cast(predicted, z.dtype), self.normal(z, t)
+        if self.velocity:
+            predicted = normal + self._column(self.error_of_normal(t), z) * predicted
+        if self.alpha is None and self.active is None:
             return predicted
-        alpha = self.alpha if self.active is None else self.alpha * self.active
-        normal = self.normal(z, t)
+        alpha = 1.0 if self.alpha is None else self.alpha
+        alpha = alpha if self.active is None else alpha * self.active
         return normal + tf.cast(alpha, z.dtype) * (predicted - normal)
+
+    def error_of_normal(self, t) -> tf.Tensor:
+        """s(t): standard deviation of eps given z_t where z_0 is standard Normal."""
+        return tf.sqrt(-tf.math.expm1(self.sde.log_noise_share(t)))
 
     def normal(self, z, t) -> tf.Tensor:
         """c(t) z: the prediction where alpha is 0."""
-        coefficient = self.sde.normal_coefficient(tf.cast(t, z.dtype))
-        return tf.reshape(coefficient, [-1, *[1] * (z.shape.rank - 1)]) * z
+        return self._column(self.sde.normal_coefficient(tf.cast(t, z.dtype)), z) * z
+
+    def _column(self, values, z):
+        return tf.reshape(values, [-1, *[1] * (z.shape.rank - 1)])
 
 
 class ConstantWeights(LiveWeights):

@@ -11,17 +11,19 @@ prior and the prior's out of the VAE where their losses differ.
 import numpy as np
 import tensorflow as tf
 
-from tfgen.data.elements import images_of
+from tfgen.data.elements import first_images, images_of
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.lsgm.encoding import LATENTS, check_size, latents_of
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import log_scales, whitened
 from tfgen.generative.lsgm.mixing import ConstantWeights, NoisePredictor
 from tfgen.training.joint_optimizer import plain_optimizers
+from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
 FIRST_POWER_ITERATIONS = 40
+_CHOOSING_BATCHES = 8  # of images that tell which channels carry something
 
 
 class LSGMTraining:
@@ -91,9 +93,10 @@ class LSGMTraining:
         w = self.network.weights_view(training=True)
         alpha, active = self.alpha(), self.active_channels()
         still = None if alpha is None else tf.stop_gradient(alpha)
+        predict, velocity = self.network.predict, self.predicts_velocity
         return (
-            NoisePredictor(self.sde, self.network.predict, w, alpha, active),
-            NoisePredictor(self.sde, self.network.predict, ConstantWeights(w), still, active),
+            NoisePredictor(self.sde, predict, w, alpha, active, velocity),
+            NoisePredictor(self.sde, predict, ConstantWeights(w), still, active, velocity),
         )
 
     def _prior_penalty(self):
@@ -185,6 +188,16 @@ class LSGMTraining:
         return {"loss": nelbo, "nelbo": nelbo, "kl": total, "kl_per_group": kl}
 
     def before_fit(self, x):
+        """A new prior leaves to the Normal what carries nothing."""
         self.ensure_built()
         if isinstance(x, dict) and LATENTS in x:
             check_size(np.asarray(x[LATENTS]))
+            return
+        threshold = self._options["inactive_below"]
+        # Workers see different data and would part.
+        if threshold is None or x is None or is_multi_worker(self.distribute_strategy):
+            return
+        if not int(self.channels_chosen.numpy()):
+            images = first_images(x, _CHOOSING_BATCHES, self.distribute_strategy)
+            self.deactivate_channels(images, threshold, self.seed)
+            self.channels_chosen.assign(1)

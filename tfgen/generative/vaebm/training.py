@@ -1,10 +1,8 @@
 """How the energy of a VAEBM learns: from the difference of data and samples of short chains."""
 
-import itertools
-
 import tensorflow as tf
 
-from tfgen.data.elements import images_of
+from tfgen.data.elements import first_images, images_of
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
@@ -118,7 +116,7 @@ class VAEBMTraining:
         batches = self._options["data_init_batches"]
         # Workers see different data and would part; the authors skip this there as well.
         if batches and x is not None and not is_multi_worker(self.distribute_strategy):
-            self.energy.initialize_from_data(_first_images(x, batches, self.distribute_strategy))
+            self.energy.initialize_from_data(first_images(x, batches, self.distribute_strategy))
 
         @tf.function(autograph=False)
         def iterate():
@@ -155,13 +153,3 @@ class VAEBMTraining:
             "kl": terms["kl"],
             "energy": energy,
         }
-
-
-def _first_images(x, num_batches: int, strategy) -> tf.Tensor:
-    """The images of the first batches of what `fit` was given, `[N, H, W, C]`."""
-    if isinstance(x, dict):
-        return x["images"][: 64 * num_batches]
-    found = []
-    for batch in itertools.islice(x, num_batches):
-        found += strategy.experimental_local_results(images_of(batch))
-    return tf.cast(tf.concat(found, axis=0), tf.float32)
