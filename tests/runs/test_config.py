@@ -37,7 +37,7 @@ def make(**sections):
 
 
 def lsgm_recipe(**base):
-    config = recipes.binary_lsgm("runlocal", "mnist", 2, (2, 3), 2, (4, 4), 1, 0.0)
+    config = recipes.binary_lsgm("runlocal", "mnist", 2, (2, 3), 2, (4, 4), 1, 0.0, (1, 1))
     config.optimizer.base.update(base)
     return to_plain(config)
 

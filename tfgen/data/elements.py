@@ -64,7 +64,7 @@ def first_images(x: Any, num_batches: int, strategy: tf.distribute.Strategy) -> 
     Args:
         x: a dict of arrays by name, or an iterable of batches.
         num_batches: integer, how many batches; of arrays 64 images count as one.
-        strategy: that of the model, whose replicas a batch may be spread over.
+        strategy: the `tf.distribute.Strategy` of the model, whose replicas may share a batch.
 
     Returns:
         `[N, H, W, C]` float32.

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import one_of
 from tfgen.ops.clusters import on_cpu
 from tfgen.ops.norms import inner_product, inner_products, norm, norms
 from tfgen.optimizers.granularity import Granularity, check_granularity, partition, plain
@@ -314,10 +315,7 @@ def _local(variable):
 
 
 def _check(p_bound, p_bound_floor, zero_norm, norm_floor, exclude) -> None:
-    if zero_norm not in _DEFAULT_FLOORS:
-        raise ConfigError(
-            f"zero_norm is {zero_norm!r}; expected one of {', '.join(_DEFAULT_FLOORS)}"
-        )
+    one_of("zero_norm", zero_norm, _DEFAULT_FLOORS)
     if norm_floor is not None and zero_norm == "sgd":
         raise ConfigError("norm_floor has no use with zero_norm='sgd'; leave one of them out")
     if p_bound_floor is not None and p_bound is None:

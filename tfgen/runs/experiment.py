@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfgen import data
 from tfgen.errors import ConfigError, DataError
+from tfgen.ops.checks import one_of
 from tfgen.optimizers import Adamax, ClippedAdam, Fromage
 from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
@@ -163,10 +164,7 @@ def build_optimizer(config: Mapping[str, Any], steps_per_epoch: int) -> keras.op
 def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
     options = dict(section)
     name = options.pop("name")
-    if name not in OPTIMIZERS:
-        raise ConfigError(
-            f"config.optimizer.name is {name!r}; expected one of {sorted(OPTIMIZERS)}"
-        )
+    one_of("config.optimizer.name", name, sorted(OPTIMIZERS))
     momentum = options.pop("ema_momentum")
     schedule = WarmupCosine(
         peak=options.pop("learning_rate"),

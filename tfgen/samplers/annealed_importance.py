@@ -16,10 +16,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.importance import effective_sample_size, iw_bound
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Trace, iterate
-from tfgen.samplers.checks import in_range, whole_number
 from tfgen.samplers.hmc import Position, hamiltonian_step
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State

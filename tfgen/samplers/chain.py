@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfgen.ops.checks import whole_number
 from tfgen.ops.clusters import on_cpu
-from tfgen.samplers.checks import whole_number
 from tfgen.samplers.state import Energy, State
 
 

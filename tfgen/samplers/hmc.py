@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Chain, Trace, iterate
-from tfgen.samplers.checks import in_range, scalar_or_per_chain, whole_number
+from tfgen.samplers.checks import scalar_or_per_chain
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State
 

@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError
 from tfgen.ops import importance
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.ops.seeded_rows import map_seeds
-from tfgen.samplers.checks import in_range, whole_number
 
 BLOCK = 16  # proposals drawn at once from one seed
 _SMALLEST_UNIFORM = 1e-30  # its Gumbel value is -4.2: a zero counts as the smallest draw

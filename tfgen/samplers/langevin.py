@@ -8,9 +8,10 @@ move (Roberts & Tweedie, 1996). Both take the same step size eta.
 
 import tensorflow as tf
 
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import Chain, Trace, iterate
-from tfgen.samplers.checks import in_range, scalar_or_per_chain, whole_number
+from tfgen.samplers.checks import scalar_or_per_chain
 from tfgen.samplers.hmc import hmc
 from tfgen.samplers.noise import ChainNoise, NoiseSource
 from tfgen.samplers.state import Energy, State

@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import in_range, whole_number
 from tfgen.samplers.noise import pair_of_integers
 from tfgen.training.replicas import gather_over_replicas, num_replicas
 

@@ -590,7 +590,7 @@ class TestMistakes:
             AttackSettings(late_kernels=1.5)
         with pytest.raises(ConfigError, match="metric_damping is 0; expected above 0"):
             AttackSettings(metric_damping=0)
-        with pytest.raises(ConfigError, match="batch_norm_form is 'l1'; expected one of 'norm'"):
+        with pytest.raises(ConfigError, match="batch_norm_form is 'l1'; expected one of norm"):
             AttackSettings(batch_norm_form="l1")
         with pytest.raises(ConfigError, match="'lbfgs' needs the derivative"):
             AttackSettings(optimizer="lbfgs", group="none", relu_width=0.5)

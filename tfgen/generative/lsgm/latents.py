@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.generative.latent import PosteriorWalk
+from tfgen.ops.checks import one_of
 
 SCOPES = ("smallest_grid", "all")
 
@@ -43,8 +44,7 @@ class JoinedLatents:
         Raises:
             ConfigError: there is no such scope, or a grid is no multiple of the smallest.
         """
-        if scope not in SCOPES:
-            raise ConfigError(f"scope is {scope!r}; expected one of {', '.join(SCOPES)}")
+        one_of("scope", scope, SCOPES)
         grid = tuple(next(iter(latent_shapes.values()))[:-1])
         groups = latent_shapes.items()
         if scope == "smallest_grid":

@@ -24,6 +24,7 @@ from tfgen.generative.lsgm.score_network import ScoreNetwork, plain_options
 from tfgen.generative.lsgm.training import LSGMTraining
 from tfgen.generative.lsgm.unet import ScoreUNet
 from tfgen.generative.over_vae import OverVAEModel
+from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.ops.diffusion import SDE, sde_from_config
 from tfgen.ops.kinds import config_of
 from tfgen.samplers.diffusion import RK45, SOLVERS, FixedStepSolver, solver_from_config
@@ -148,26 +149,15 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
 
     def _check_options(self):
         options = self._options
-        for field, least, most in (
-            ("kl_initial", 0.0, 1.0),
-            ("kl_warmup_fraction", 0.0, 1.0),
-            ("spectral_coefficient", 0.0, float("inf")),
-        ):
-            if not least <= options[field] <= most:
-                raise ConfigError(
-                    f"{field} is {options[field]!r}; expected a number from {least} to {most}"
-                )
-        if options["prediction"] not in PREDICTIONS:
-            raise ConfigError(
-                f"prediction is {options['prediction']!r}; expected one of {', '.join(PREDICTIONS)}"
-            )
-        threshold = options["inactive_below"]
-        if threshold is not None and not threshold >= 0:
-            raise ConfigError(f"inactive_below is {threshold!r}; expected nats of at least 0")
-        for field in ("num_evaluation_times", "total_steps"):
-            value = options[field]
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{field} is {value!r}; expected a whole number of at least 1")
+        one_of("prediction", options["prediction"], PREDICTIONS)
+        for field in ("kl_initial", "kl_warmup_fraction"):
+            in_range(field, options[field], 0.0, most=1.0)
+        in_range("spectral_coefficient", options["spectral_coefficient"], 0.0)
+        whole_number("num_evaluation_times", options["num_evaluation_times"], 1)
+        if options["total_steps"] is not None:
+            whole_number("total_steps", options["total_steps"], 1)
+        if options["inactive_below"] is not None:
+            in_range("inactive_below", options["inactive_below"], 0.0)
 
     def set_sampler(self, sampler: FixedStepSolver | RK45 | Mapping | str | None) -> None:
         """Sets the solver of the samples to come, as the constructor takes it.

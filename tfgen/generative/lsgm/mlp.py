@@ -6,8 +6,9 @@ import math
 import keras
 import tensorflow as tf
 
-from tfgen.generative.lsgm.score_network import ScoreNetwork, numbers_above_zero
+from tfgen.generative.lsgm.score_network import ScoreNetwork
 from tfgen.layers.diffusion import NEAR_ZERO, dropped, scaled_dense
+from tfgen.ops.checks import whole_number
 from tfgen.ops.random_streams import fold_in
 
 _HALF = math.sqrt(0.5)
@@ -59,7 +60,8 @@ class ScoreMLP(ScoreNetwork):
         super().__init__(
             latent_shape, embedding, embedding_dims, dropout, recompute, seed, name, **kwargs
         )
-        numbers_above_zero(width=width, num_blocks=num_blocks)
+        whole_number("width", width, 1)
+        whole_number("num_blocks", num_blocks, 1)
         self._options = dict(self._options, width=width, num_blocks=num_blocks)
         self.size = math.prod(self.latent_shape)
         units = self.declare_embedding()

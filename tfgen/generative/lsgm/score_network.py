@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
 from tfgen.layers.diffusion import TimeEmbedding
+from tfgen.ops.checks import in_range, one_of
 
 EMBEDDINGS = ("sinusoidal", "fourier")
 
@@ -42,12 +43,8 @@ class ScoreNetwork(keras.layers.Layer):
         # Keras would round latents and times under mixed precision.
         super().__init__(name=name, autocast=False, **kwargs)
         self.latent_shape = tuple(int(size) for size in latent_shape)
-        if embedding not in EMBEDDINGS:
-            raise ConfigError(
-                f"embedding is {embedding!r}; expected one of {', '.join(EMBEDDINGS)}"
-            )
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout is {dropout!r}; expected a number in [0, 1)")
+        one_of("embedding", embedding, EMBEDDINGS)
+        in_range("dropout", dropout, 0.0, below=1.0)
         if embedding_dims < 2 or embedding_dims % 2:
             raise ConfigError(
                 f"embedding_dims is {embedding_dims}; expected an even number above 0"
@@ -112,17 +109,6 @@ class ScoreNetwork(keras.layers.Layer):
     def get_config(self):
         shape = {"latent_shape": list(self.latent_shape)}
         return {**super().get_config(), **shape, **self.options()}
-
-
-def numbers_above_zero(**values: Any) -> None:
-    """Refuses what is no whole number of at least 1.
-
-    Raises:
-        ConfigError: one is not; the message names it.
-    """
-    for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1")
 
 
 def plain_options(network: Any) -> dict:

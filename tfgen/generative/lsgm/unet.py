@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.generative.lsgm.score_network import ScoreNetwork, numbers_above_zero
+from tfgen.generative.lsgm.score_network import ScoreNetwork
 from tfgen.layers.diffusion import (
     NEAR_ZERO,
     DiffusionBlock,
@@ -15,6 +15,7 @@ from tfgen.layers.diffusion import (
     group_norm_of,
     scaled_conv,
 )
+from tfgen.ops.checks import whole_number
 from tfgen.ops.random_streams import fold_in
 
 
@@ -75,7 +76,8 @@ class ScoreUNet(ScoreNetwork):
         super().__init__(
             latent_shape, embedding, embedding_dims, dropout, recompute, seed, name, **kwargs
         )
-        numbers_above_zero(num_channels=num_channels, num_blocks=num_blocks)
+        whole_number("num_channels", num_channels, 1)
+        whole_number("num_blocks", num_blocks, 1)
         self._check_grid(multipliers)
         self._options = dict(
             self._options,
@@ -88,7 +90,8 @@ class ScoreUNet(ScoreNetwork):
         self._declare()
 
     def _check_grid(self, multipliers):
-        numbers_above_zero(**{f"multipliers[{k}]": m for k, m in enumerate(multipliers)})
+        for k, multiplier in enumerate(multipliers):
+            whole_number(f"multipliers[{k}]", multiplier, 1)
         factor = 2 ** (len(multipliers) - 1)
         shape = self.latent_shape
         if not multipliers or len(shape) != 3 or any(size % factor for size in shape[:2]):

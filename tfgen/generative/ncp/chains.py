@@ -12,7 +12,7 @@ resampling's error, at the price of a gradient per step.
 
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
+from tfgen.ops.checks import one_of
 from tfgen.ops.random_streams import group_seeds
 from tfgen.samplers import Chain, langevin, mala
 
@@ -51,8 +51,7 @@ def run_chain(
         step_size: float eta, at first.
         num_adaptation: integer, steps in which MALA adapts it.
     """
-    if method not in METHODS:
-        raise ConfigError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    one_of("method", method, METHODS)
     options = {"num_adaptation_steps": num_adaptation} if method == "mala" else {}
     energy, own_seeds = whitened_energy(log_weight), group_seeds(seeds, index)
     return METHODS[method](energy, start, num_steps, step_size, seeds=own_seeds, **options)

@@ -17,6 +17,7 @@ from tfgen.generative.ncp.inference import NCPInference, Ready
 from tfgen.generative.ncp.training import NCPTraining
 from tfgen.generative.over_vae import OverVAEModel
 from tfgen.layers import FoldedWeights, LiveWeights, ParameterBank
+from tfgen.ops.checks import in_range, whole_number
 
 _MOST_CELLS = 1_000  # of one classifier; the largest recipe has 3
 
@@ -114,11 +115,7 @@ class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
             evaluation_proposals=1,
         )
         for name, least in smallest.items():
-            value = self._options[name]
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(
-                    f"{name} is {value!r}; expected a whole number of at least {least}"
-                )
+            whole_number(name, self._options[name], least)
         if self._options["num_cells"] > _MOST_CELLS:
             raise ConfigError(
                 f"num_cells is {self._options['num_cells']:,}; expected at most {_MOST_CELLS:,}"
@@ -128,8 +125,7 @@ class NCPVAE(NCPInference, NCPTraining, OverVAEModel):
                 f"refined_groups is {self._options['refined_groups']!r}; expected None or a number "
                 f"from 1 to {len(self.vae.groups)}, the latent groups"
             )
-        if not 0 <= self._options["dropout"] < 1:
-            raise ConfigError(f"dropout is {self._options['dropout']!r}; expected it in [0, 1)")
+        in_range("dropout", self._options["dropout"], 0.0, below=1.0)
 
     def set_num_proposals(self, num_proposals: int | Sequence[int]) -> None:
         """Sets M, a number or one per group, for the samples to come.

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from tfgen.distributions import CroppedBernoulli, DiscretizedLogisticMixture, PixelNormal
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import DataError
+from tfgen.ops.checks import one_of
 from tfgen.ops.logistic_mixture import EDGES
 
 DECODERS = ("bernoulli", "logistic_mixture", "normal")
@@ -22,10 +23,8 @@ class ImageDecoder:
     """
 
     def __init__(self, kind, image_shape, padding, num_bits, num_mixtures, edge):
-        if kind not in DECODERS:
-            raise ConfigError(f"decoder is {kind!r}; expected one of {', '.join(DECODERS)}")
-        if edge not in EDGES:
-            raise ConfigError(f"edge is {edge!r}; expected one of {', '.join(EDGES)}")
+        one_of("decoder", kind, DECODERS)
+        one_of("edge", edge, EDGES)
         self.kind = kind
         self.image_shape = tuple(image_shape)
         self.padding = padding

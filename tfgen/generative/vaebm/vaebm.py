@@ -19,6 +19,7 @@ from tfgen.generative.vaebm.inference import Ready, SamplerOptions, VAEBMInferen
 from tfgen.generative.vaebm.noise_space import POTENTIALS, NoiseSpace
 from tfgen.generative.vaebm.partition import log_partition_bounds
 from tfgen.generative.vaebm.training import VAEBMTraining
+from tfgen.ops.checks import one_of
 from tfgen.optimizers import ClippedAdam as _ClippedAdam  # noqa: F401 (saved models name it)
 from tfgen.samplers import PartitionBounds, ReplayBuffer
 
@@ -151,8 +152,7 @@ class VAEBM(VAEBMInference, VAEBMTraining, OverVAEModel):
             ("negatives", negatives, ("sample", "mean")),
             ("output", output, ("sample", "mean")),
         ):
-            if value not in known:
-                raise ConfigError(f"{field} is {value!r}; expected one of {', '.join(known)}")
+            one_of(field, value, known)
 
     # -- variables and weights --------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import difflib
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.privacy.attack.gradient_distance import GRADIENT_FORMS
 from tfgen.privacy.attack.image_priors import BATCH_NORM_FORMS
 from tfgen.privacy.attack.labels import LABEL_METHODS
@@ -121,18 +121,11 @@ class AttackSettings:
 
     def __post_init__(self):
         for field, allowed in _CHOICES.items():
-            value, expected = getattr(self, field), ", ".join(map(repr, allowed))
-            if value not in allowed:
-                raise ConfigError(f"{field} is {value!r}; expected one of {expected}")
+            one_of(field, getattr(self, field), allowed)
         for field, least in _WHOLE.items():
-            value = getattr(self, field)
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise ConfigError(
-                    f"{field} is {value!r}; expected a whole number of at least {least}"
-                )
+            whole_number(field, getattr(self, field), least)
         for field in _NOT_NEGATIVE:
-            if not 0 <= getattr(self, field) < float("inf"):
-                raise ConfigError(f"{field} is {getattr(self, field)}; expected at least 0")
+            in_range(field, getattr(self, field), 0.0)
         if self.optimizer == "lbfgs" and self.group != "none":
             raise ConfigError("optimizer 'lbfgs' runs seeds one by one; set group to 'none'")
         if self.optimizer == "lbfgs" and self.relu_width:
@@ -232,6 +225,5 @@ def attack_settings(config: Mapping[str, Any]) -> AttackSettings:
     """
     config = dict(config)
     preset = config.pop("preset", "gradinversion")
-    if preset not in ATTACKS:
-        raise ConfigError(f"attack preset is {preset!r}; expected one of {', '.join(ATTACKS)}")
+    one_of("attack preset", preset, ATTACKS)
     return AttackSettings.from_config({**ATTACKS[preset], **config})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import one_of
 from tfgen.privacy.defence.aggregation import Aggregation
 from tfgen.privacy.defence.base import NoDefence
 from tfgen.privacy.defence.compression import Quantization, SignCompression, TopKPruning
@@ -36,8 +37,7 @@ def defence_from_config(config: Mapping[str, Any]) -> NoDefence:
     """
     options = dict(config)
     name = options.pop("name", None)
-    if name not in DEFENCES:
-        raise ConfigError(f"defence is {name!r}; expected one of {', '.join(DEFENCES)}")
+    one_of("defence", name, DEFENCES)
     known = [field.name for field in dataclasses.fields(DEFENCES[name])]
     for option in options:
         if option not in known:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import one_of
 
 layers = keras.layers
 
@@ -81,8 +82,7 @@ def build_classifier(
     Raises:
         ConfigError: no such name, or an option it does not have.
     """
-    if name not in CLASSIFIERS:
-        raise ConfigError(f"classifier is {name!r}; expected one of {', '.join(CLASSIFIERS)}")
+    one_of("classifier", name, CLASSIFIERS)
     keras.utils.set_random_seed(seed)
     try:
         return CLASSIFIERS[name](image_shape, num_classes, **options)

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import in_range, whole_number
 from tfgen.samplers.state import State
 
 # Row i holds what stage i + 1 takes of the slopes before it; the last row is the step of order 5,

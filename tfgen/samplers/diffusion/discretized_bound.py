@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfgen.ops.checks import whole_number
 from tfgen.ops.diffusion import SDE
 from tfgen.samplers import state as states
 from tfgen.samplers.chain import iterate
-from tfgen.samplers.checks import whole_number
 from tfgen.samplers.diffusion.step_table import NoisePredictor, predicted_noise
 from tfgen.samplers.diffusion.time_grids import path, time_grid
 from tfgen.samplers.noise import NoiseSource

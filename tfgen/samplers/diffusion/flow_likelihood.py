@@ -14,11 +14,12 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError
+from tfgen.ops.checks import whole_number
 from tfgen.ops.diffusion import SDE
 from tfgen.ops.random_streams import number
 from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import one_per_chain, whole_number
+from tfgen.samplers.checks import one_per_chain
 from tfgen.samplers.diffusion.probability_flow import RK45, flow_coefficients
 from tfgen.samplers.diffusion.step_table import NoisePredictor, predicted_noise
 

@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.checks import in_range
 from tfgen.ops.diffusion import SDE
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import in_range, one_per_chain
+from tfgen.samplers.checks import one_per_chain
 from tfgen.samplers.diffusion.step_table import NoisePredictor, predicted_noise
 
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tfgen.samplers.checks import in_range
+from tfgen.ops.checks import in_range
 from tfgen.samplers.diffusion.solver import FixedStepSolver
 from tfgen.samplers.diffusion.step_table import interleaved, table
 from tfgen.samplers.diffusion.time_grids import Path, times_of_noise_to_signal

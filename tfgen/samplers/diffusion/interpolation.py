@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.checks import whole_number
 from tfgen.ops.diffusion import SDE
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import whole_number
 from tfgen.samplers.diffusion.solver import Solution
 from tfgen.samplers.diffusion.step_table import NoisePredictor
 

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from tfgen.errors import ConfigError
-from tfgen.samplers.checks import in_range
+from tfgen.ops.checks import in_range
 from tfgen.samplers.diffusion.solver import FixedStepSolver
 from tfgen.samplers.diffusion.step_table import table
 

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from tfgen.errors import ConfigError
-from tfgen.samplers.checks import in_range, whole_number
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers.diffusion.solver import FixedStepSolver
 from tfgen.samplers.diffusion.step_table import interleaved, table
 from tfgen.samplers.diffusion.stochastic import Ancestral, EulerMaruyama

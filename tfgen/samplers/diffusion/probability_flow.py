@@ -8,9 +8,9 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.diffusion import SDE
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import in_range, whole_number
 from tfgen.samplers.diffusion.adaptive import integrate
 from tfgen.samplers.diffusion.solver import Solution
 from tfgen.samplers.diffusion.step_table import NoisePredictor, predicted_noise

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError
+from tfgen.ops.checks import whole_number
 from tfgen.ops.diffusion import SDE
 from tfgen.samplers import state as states
-from tfgen.samplers.checks import whole_number
 from tfgen.samplers.diffusion.step_table import NoisePredictor, StepTable, follow, joined, table
 from tfgen.samplers.diffusion.time_grids import Path, check_grid, path, time_grid
 from tfgen.samplers.noise import NoiseSource

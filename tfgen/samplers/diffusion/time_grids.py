@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.diffusion import SDE
-from tfgen.samplers.checks import in_range, whole_number
 
 GRIDS = ("log_snr", "uniform", "quadratic", "edm")
 
