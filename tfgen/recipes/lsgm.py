@@ -177,7 +177,7 @@ def small_lsgm(mode: str, data: str, epochs: tuple[int, int]) -> config_dict.Con
         binarize="dynamic",
     )
     config.optimizer.update(final_learning_rate=1e-5, epsilon=1e-8, ema_momentum=0.999)
-    config.optimizer.base.update(learning_rate=1e-3, final_learning_rate=1e-5, ema_momentum=0.999)
+    config.optimizer.base.update(learning_rate=3e-4, final_learning_rate=1e-5, ema_momentum=0.999)
     return config
 
 
