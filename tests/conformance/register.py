@@ -17,6 +17,13 @@ from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
+from tfgen.search.unas import (
+    ArchitectureDistribution,
+    GradientEstimator,
+    GumbelSoftmax,
+    Reinforce,
+    UnbiasedEstimator,
+)
 from tfgen.training.keras_methods import KerasMethods
 
 RNG = np.random.default_rng(0)
@@ -202,6 +209,11 @@ SYSTEMS = {
 }
 
 LAYERS = {
+    "architecture distribution": _making(
+        ArchitectureDistribution, {"a/input": (2, 3), "b": (1, 5)}, 0.7, 0.08
+    ),
+    "unbiased estimator": _making(UnbiasedEstimator, 0.9, True, True, 0.9),
+    "reinforce": _making(Reinforce, "average", 0.8),
     "parameter bank": _bank,
     "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
     "score network of grids": _making(
@@ -286,6 +298,8 @@ EXEMPT = {
     FrozenOverVAE: "abstract; their frozen forms stand for it",
     ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
+    GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
+    GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenLSGM: "made by LSGM.frozen(), not by a configuration: tests/generative, tests/export",
