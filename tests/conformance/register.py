@@ -17,6 +17,7 @@ from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
+from tfgen.layers.drop_path import DropPath
 from tfgen.search.unas import (
     ArchitectureDistribution,
     GradientEstimator,
@@ -209,6 +210,7 @@ SYSTEMS = {
 }
 
 LAYERS = {
+    "drop path": _making(DropPath, 0.3, 5),
     "architecture distribution": _making(
         ArchitectureDistribution, {"a/input": (2, 3), "b": (1, 5)}, 0.7, 0.08
     ),
