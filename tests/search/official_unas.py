@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from tfgen.search.unas.genotypes import CELL_OPERATIONS
+
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
          "running_var": "moving_variance"}  # fmt: skip
 _STEPS = {"1": "depthwise1", "2": "pointwise1", "3": "norm1",
@@ -32,6 +34,9 @@ _FIXED = {
 _BLOCK = {"inverted_bottleneck": "expand", "depth_conv": "depthwise", "point_linear": "project"}
 
 
+_PAIRS = [(node, source) for node in range(4) for source in range(node + 2)]
+
+
 def layer_of(name: str) -> str:
     """The layer of a parameter, without the parameter's own last word."""
     owner = name.rpartition(".")[0]
@@ -46,36 +51,50 @@ def layer_of(name: str) -> str:
         parts = {"conv_1": "conv1", "conv_2": "conv2", "bn": "norm"}
         step = parts.get(rest) or _STEPS[rest.removeprefix("op.")]
         return f"cell{cell}_node{node}_edge{edge}_{step}"
+    if found := re.fullmatch(r"cells\.(\d+)\._ops\.(\d+)\._ops\.(\d+)\.(.*)", owner):
+        cell, pair, number, rest = found.groups()
+        node, source = _PAIRS[int(pair)]
+        parts = {"conv_1": "conv1", "conv_2": "conv2", "bn": "norm"}
+        step = parts.get(rest) or _STEPS[rest.removeprefix("op.")]
+        operation = CELL_OPERATIONS[int(number)]
+        return f"cell{cell}_node{node}_input{source}_{operation}_{step}"
     found = re.fullmatch(r"(stem\.1|cells\.\d+)\.mobile_inverted_conv\.(\w+)\.(conv|bn)", owner)
     place, part, kind = found.groups()
     start = "first" if place == "stem.1" else place.replace("cells.", "block")
     return f"{start}_{_BLOCK[part]}{'_norm' if kind == 'bn' else ''}"
 
 
-def variable_of(model, name: str):
+def all_layers(model) -> dict:
+    """Layers by name, those within layers too."""
+    found = {}
+    for layer in model._flatten_layers(include_self=False):
+        found.setdefault(layer.name, layer)
+    return found
+
+
+def variable_of(layers: dict, name: str):
     """The variable that a parameter is."""
-    layer, word = model.get_layer(layer_of(name)), name.rpartition(".")[2]
-    if hasattr(layer, "gamma"):
+    layer, word = layers[layer_of(name)], name.rpartition(".")[2]
+    if hasattr(layer, "moving_mean"):
         return getattr(layer, _NORM[word])
     return layer.kernel if word == "weight" else layer.bias
 
 
-def converted(model, name: str, value: np.ndarray) -> np.ndarray:
+def converted(layers: dict, name: str, value: np.ndarray) -> np.ndarray:
     """A parameter's value, or its gradient, as this project lays it out."""
     if value.ndim == 2:
         return value.T
     if value.ndim == 1:
         return value
-    depthwise = model.get_layer(layer_of(name)).__class__.__name__ == "DepthwiseConv2D"
+    depthwise = type(layers[layer_of(name)]).__name__ == "DepthwiseConv2D"
     return value.transpose(2, 3, 0, 1) if depthwise else value.transpose(2, 3, 1, 0)
 
 
-def load(model, values) -> int:
-    """Gives a model the reference's weights; returns how many variables it set."""
-    names = [name for name in values.files if name.startswith("weights/")]
-    for name in names:
-        own = name.removeprefix("weights/")
-        if own.endswith("num_batches_tracked"):
-            continue
-        variable_of(model, own).assign(converted(model, own, values[name]))
-    return len(names)
+def load(model, values) -> dict:
+    """Gives a model the reference's weights; returns its layers by name."""
+    layers = all_layers(model)
+    for key in values.files:
+        name = key.removeprefix("weights/")
+        if name != key and not name.endswith("num_batches_tracked"):
+            variable_of(layers, name).assign(converted(layers, name, values[key]))
+    return layers

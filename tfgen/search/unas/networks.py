@@ -80,7 +80,7 @@ def cell_network(
     if one_of("stem", stem, STEMS) == "large" and num_channels % 2:
         raise ConfigError(f"num_channels is {num_channels}; expected an even number")
     images = keras.Input(tuple(image_shape), name="images")
-    before, x, halved = _stem(images, num_channels, stem)
+    before, x, halved = stem_of(images, num_channels, stem)
     width, reductions, second_head = num_channels, (num_cells // 3, 2 * num_cells // 3), None
     for number in range(num_cells):
         reduces = number in reductions
@@ -98,7 +98,7 @@ def cell_network(
     return keras.Model(images, outputs, name=name)
 
 
-def _stem(images, channels, kind):
+def stem_of(images, channels, kind):
     """What the first cell sees: two tensors, and whether the second has half the first's grid."""
     norm = layers.BatchNormalization
     if kind == "small":

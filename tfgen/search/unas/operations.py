@@ -61,30 +61,36 @@ def _every(x, stride, name):
     return x if stride == 1 else layers.MaxPooling2D(1, stride, name=f"{name}_every")(x)
 
 
-def separable(x, channels: int, kernel: int, stride: int, *, name: str):
+def cell_norm(x, affine: bool, *, name: str):
+    """Batch norm of cells; without scale and offset while a search goes on."""
+    return layers.BatchNormalization(**CELL_NORM, center=affine, scale=affine, name=name)(x)
+
+
+def separable(x, channels: int, kernel: int, stride: int, affine: bool = True, *, name: str):
     """ReLU, depthwise and pointwise convolution and batch norm, twice."""
     for step, at in enumerate((stride, 1), 1):
         x = layers.ReLU(name=f"{name}_relu{step}")(x)
         x = depthwise(x, kernel, at, name=f"{name}_depthwise{step}")
         x = conv(x, channels, name=f"{name}_pointwise{step}")
-        x = layers.BatchNormalization(**CELL_NORM, name=f"{name}_norm{step}")(x)
+        x = cell_norm(x, affine, name=f"{name}_norm{step}")
     return x
 
 
-def dilated(x, channels: int, kernel: int, stride: int, *, name: str):
+def dilated(x, channels: int, kernel: int, stride: int, affine: bool = True, *, name: str):
     """ReLU, depthwise convolution over every second pixel, pointwise one and batch norm."""
     x = layers.ReLU(name=f"{name}_relu1")(x)
     x = depthwise(x, kernel, stride, dilation=2, name=f"{name}_depthwise1")
     x = conv(x, channels, name=f"{name}_pointwise1")
-    return layers.BatchNormalization(**CELL_NORM, name=f"{name}_norm1")(x)
+    return cell_norm(x, affine, name=f"{name}_norm1")
 
 
-def factorized_reduction(x, channels: int, *, name: str):
+def factorized_reduction(x, channels: int, affine: bool = True, *, name: str):
     """Half the grid by two convolutions, of which the second looks one pixel further on.
 
     Args:
         x: `[B, H, W, C]` of even H and W.
         channels: integer, even, channels that come out.
+        affine: whether batch norm has a scale and an offset. Defaults to `True`.
         name: string, start of the layers' names.
     """
     x = layers.ReLU(name=f"{name}_relu")(x)
@@ -94,17 +100,19 @@ def factorized_reduction(x, channels: int, *, name: str):
         for k, part in enumerate((x, further), 1)
     ]
     x = layers.Concatenate(name=f"{name}_concat")(halves)
-    return layers.BatchNormalization(**CELL_NORM, name=f"{name}_norm")(x)
+    return cell_norm(x, affine, name=f"{name}_norm")
 
 
-def relu_conv(x, channels: int, *, name: str):
+def relu_conv(x, channels: int, affine: bool = True, *, name: str):
     """ReLU, pointwise convolution and batch norm: what comes into a cell, at the cell's width."""
     x = layers.ReLU(name=f"{name}_relu")(x)
     x = conv(x, channels, name=f"{name}_conv")
-    return layers.BatchNormalization(**CELL_NORM, name=f"{name}_norm")(x)
+    return cell_norm(x, affine, name=f"{name}_norm")
 
 
-def cell_operation(x, operation: str, channels: int, stride: int, *, name: str):
+def cell_operation(
+    x, operation: str, channels: int, stride: int, affine: bool = True, *, name: str
+):
     """One of `CELL_OPERATIONS`.
 
     Args:
@@ -112,16 +120,17 @@ def cell_operation(x, operation: str, channels: int, stride: int, *, name: str):
         operation: string, its name.
         channels: integer, channels that come in and out.
         stride: integer, 1, or 2 to halve the grid.
+        affine: whether batch norms have a scale and an offset. Defaults to `True`.
         name: string, start of the layers' names.
     """
     kind, _, size = operation.rpartition("_")
     if operation == "skip":
-        return x if stride == 1 else factorized_reduction(x, channels, name=name)
+        return x if stride == 1 else factorized_reduction(x, channels, affine, name=name)
     if kind.endswith("pool"):
         pool = layers.MaxPooling2D if kind == "max_pool" else layers.AveragePooling2D
         return _every(pool(3, 1, "same", name=f"{name}_pool")(x), stride, name)
     make = separable if kind == "separable" else dilated
-    return make(x, channels, int(size[0]), stride, name=name)
+    return make(x, channels, int(size[0]), stride, affine, name=name)
 
 
 def bottleneck(x, block: Bottleneck, filters: int, stride: int, *, name: str):

@@ -1,0 +1,217 @@
+"""A network that is every network of cells at once, weighted by an architecture."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.search.unas.genotypes import CELL_OPERATIONS, NUM_NODES, CellGenotype
+from tfgen.search.unas.mixing import SKIP_BELOW, mixed, part
+from tfgen.search.unas.networks import STEMS, cell_network, stem_of
+from tfgen.search.unas.operations import cell_operation, factorized_reduction, relu_conv
+
+
+def cell_groups(num_operations: int = len(CELL_OPERATIONS)) -> dict[str, tuple[int, int]]:
+    """The factors of two cells, for `ArchitectureDistribution`.
+
+    Every node has two edges; each has a factor for its input and one for its operation.
+
+    Args:
+        num_operations: integer, how many of `CELL_OPERATIONS`, from the first on, there are: 7, or
+            5 in UNAS's searches on ImageNet. Defaults to `7`.
+    """
+    return {
+        f"{kind}/{node}/{what}": (2, node + 2 if what == "input" else num_operations)
+        for kind in ("normal", "reduction")
+        for node in range(NUM_NODES)
+        for what in ("input", "operation")
+    }
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class CellSupernet(keras.Model):
+    """All networks of `cell_network` with shared weights.
+
+    A node is the sum over its inputs and operations of both edges' weights, which are products of
+    those of the input and of the operation (UNAS, arXiv:1912.07651). Batch norms of cells have
+    neither scale nor offset.
+
+    Args:
+        image_shape: sequence `(H, W, C)`. Defaults to `(32, 32, 3)`.
+        num_classes: integer, classes. Defaults to `10`.
+        num_channels: integer, even, channels of the first cells' nodes. Defaults to `16`.
+        num_cells: integer, cells in all, at least 3. Defaults to `8`.
+        stem: string, "small" or "large", as of `cell_network`. Defaults to `"small"`.
+        num_operations: integer, how many of `CELL_OPERATIONS` there are. Defaults to `7`.
+        skip_below: float, weight below which an operation is not run; 0 runs all. Defaults to
+            `0.05`.
+        name: string, the model's name. Defaults to `"cell_supernet"`.
+
+    Call arguments:
+        images: `[B, H, W, C]`.
+        architectures: dict of group name -> `[B or 1, 2, choices]`, one-hot or relaxed; see
+            `cell_groups`.
+        training: whether batch norm uses the batch's statistics. Defaults to `False`.
+
+    Returns:
+        `[B, num_classes]` logits.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (32, 32, 3),
+        num_classes: int = 10,
+        num_channels: int = 16,
+        num_cells: int = 8,
+        stem: str = "small",
+        num_operations: int = len(CELL_OPERATIONS),
+        skip_below: float = SKIP_BELOW,
+        name: str = "cell_supernet",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        whole_number("num_channels", num_channels, 1)
+        if num_channels % 2:
+            raise ConfigError(f"num_channels is {num_channels}; expected an even number")
+        whole_number("num_cells", num_cells, 3)
+        whole_number("num_operations", num_operations, 1, len(CELL_OPERATIONS))
+        one_of("stem", stem, STEMS)
+        in_range("skip_below", skip_below, 0.0, below=1.0)
+        self.image_shape = tuple(image_shape)
+        self._options = dict(
+            image_shape=list(image_shape),
+            num_classes=num_classes,
+            num_channels=num_channels,
+            num_cells=num_cells,
+            stem=stem,
+            num_operations=num_operations,
+            skip_below=skip_below,
+        )
+        self._declare()
+
+    def _declare(self):
+        options = self._options
+        images = keras.Input(self.image_shape)
+        before, x, halved = stem_of(images, options["num_channels"], options["stem"])
+        self.stem = keras.Model(images, [before, x], name="stem")
+        self.inputs_of, self.operations, self.shapes = [], [], []
+        shapes = [tuple(tensor.shape[1:]) for tensor in (before, x)]
+        width = options["num_channels"]
+        for number in range(options["num_cells"]):
+            reduces = number in self.reductions
+            width *= 2 if reduces else 1
+            shapes, halved = self._declare_cell(number, shapes, width, reduces, halved), reduces
+        self.head = keras.layers.Dense(options["num_classes"], name="logits")
+        self.head.build((None, shapes[-1][-1]))
+        self.built = True
+
+    @property
+    def reductions(self) -> tuple[int, int]:
+        """Numbers of the cells that halve the grid."""
+        return self._options["num_cells"] // 3, 2 * self._options["num_cells"] // 3
+
+    def _declare_cell(self, number, shapes, width, reduces, halved):
+        name, fit = f"cell{number}", factorized_reduction if halved else relu_conv
+        self.inputs_of.append(
+            [
+                part(shape, make, width, False, name=f"{name}_input{k}")
+                for k, (shape, make) in enumerate(zip(shapes, (fit, relu_conv)))
+            ]
+        )
+        here = tuple(self.inputs_of[-1][1].output.shape[1:])
+        grid = (here[0] // 2, here[1] // 2) if reduces else here[:2]
+        nodes = []
+        for node in range(NUM_NODES):
+            nodes.append([])
+            for source in range(node + 2):
+                stride = 2 if reduces and source < 2 else 1
+                shape = here if source < 2 else (*grid, width)
+                own = f"{name}_node{node}_input{source}"
+                nodes[-1].append(
+                    [
+                        part(shape, cell_operation, o, width, stride, False, name=f"{own}_{o}")
+                        for o in CELL_OPERATIONS[: self._options["num_operations"]]
+                    ]
+                )
+        self.operations.append(nodes)
+        self.shapes.append((*grid, width))
+        return [shapes[1], (*grid, NUM_NODES * width)]
+
+    def call(self, images, architectures, training=False):
+        before, x = self.stem(images, training=training)
+        for number in range(self._options["num_cells"]):
+            before, x = x, self._cell(number, before, x, architectures, training)
+        return tf.cast(self.head(tf.reduce_mean(x, axis=[1, 2])), self.head.kernel.dtype)
+
+    def _cell(self, number, before, last, architectures, training):
+        kind = "reduction" if number in self.reductions else "normal"
+        fits, nodes = self.inputs_of[number], self.operations[number]
+        states = [fit(x, training=training) for fit, x in zip(fits, (before, last))]
+        shape, skip_below = self.shapes[number], self._options["skip_below"]
+        for node, sources in enumerate(nodes):
+            edges = [architectures[f"{kind}/{node}/{what}"] for what in ("input", "operation")]
+            weights = tf.einsum("bei,beo->bio", *edges)
+            states.append(
+                tf.add_n(
+                    [
+                        mixed(weights[:, k], operations, states[k], shape, training, skip_below)
+                        for k, operations in enumerate(sources)
+                    ]
+                )
+            )
+        return tf.concat(states[2:], axis=-1)
+
+    def extract(self, genotype: CellGenotype) -> keras.Model:
+        """The network of a genotype with the weights that it has here.
+
+        Args:
+            genotype: `CellGenotype` of this network's operations.
+
+        Returns:
+            `cell_network` of the genotype: what this network is with one-hot weights.
+        """
+        sizes = {
+            key: value
+            for key, value in self._options.items()
+            if key not in ("num_operations", "skip_below")
+        }
+        found = cell_network(genotype, **sizes)
+        for layer in found.layers:
+            if layer.weights:
+                own = self._own_layer(layer.name, genotype)
+                _copy(own, layer)
+        return found
+
+    def _own_layer(self, name, genotype):
+        """The layer here whose weights a layer of an extracted network has."""
+        if name == "logits":
+            return self.head
+        if name.startswith("stem"):
+            return self.stem.get_layer(name)
+        cell, _, rest = name.partition("_")
+        number = int(cell.removeprefix("cell"))
+        if rest.startswith("input"):
+            return self.inputs_of[number][int(rest[5])].get_layer(name)
+        node, edge = (int(word[4:]) for word in rest.split("_")[:2])
+        nodes = genotype.reduction if number in self.reductions else genotype.normal
+        operation, source = nodes[node][edge]
+        model = self.operations[number][node][source][CELL_OPERATIONS.index(operation)]
+        start = f"{cell}_node{node}"
+        suffix = name.removeprefix(f"{start}_edge{edge}")
+        return model.get_layer(f"{start}_input{source}_{operation}{suffix}")
+
+    def get_config(self):
+        return {**super().get_config(), **self._options, "name": self.name}
+
+
+def _copy(source, target):
+    """Weights by name; scales and offsets that the source lacks are 1 and 0 as they are."""
+    values: Mapping = {variable.name: variable for variable in source.weights}
+    for variable in target.weights:
+        if variable.name in values:
+            variable.assign(values[variable.name])
