@@ -4,7 +4,7 @@ import keras
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def double_precision():
     """Networks made meanwhile compute in float64, as the authors' program did.
 

@@ -54,12 +54,10 @@ class Case:
         assert deviation <= tolerance * np.abs(expected).max(), (name, deviation)
 
 
-@pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("data", ["cifar", "imagenet"])
 class TestAuthorsProgram:
-    @pytest.fixture
-    def case(self, reference_values, data):
-        return Case(reference_values(f"unas_search_{data}"))
+    @pytest.fixture(scope="class", params=["cifar", "imagenet"])
+    def case(self, request, reference_values, double_precision):
+        return Case(reference_values(f"unas_search_{request.param}"))
 
     def test_logits(self, case):
         weights = {kind: case.weights(kind) for kind in ("relaxed", "discrete")}
@@ -121,6 +119,7 @@ class TestAuthorsProgram:
         assert used < len(gradients) / 2
 
 
+@pytest.mark.slow
 def test_sizes(reference_values):
     values = reference_values("unas_sizes")
     sizes = dict(zip(map(str, values["supernet_names"]), values["supernet_parameters"]))

@@ -94,26 +94,23 @@ class Case:
         assert deviation <= tolerance * np.abs(expected).max(), (name, deviation)
 
 
-@pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("kind", ["cifar", "imagenet", "proxyless"])
 class TestAuthorsProgram:
-    @pytest.fixture
-    def case(self, reference_values, kind):
-        return Case(reference_values(f"unas_derived_{kind}"), kind)
+    @pytest.fixture(scope="class", params=["cifar", "imagenet", "proxyless"])
+    def case(self, request, reference_values, double_precision):
+        return Case(reference_values(f"unas_derived_{request.param}"), request.param)
 
-    def test_inference(self, case, kind):
+    def test_inference(self, case):
         layers = {k: n for k, n in enumerate(case.outputs) if n is not None}
         wanted = {f"eval/cells/{k}": case.model.get_layer(n).output for k, n in layers.items()}
         found = keras.Model(case.model.inputs, wanted)(case.x)
         for name, value in found.items():
             case.assert_same(value[0].numpy().transpose(2, 0, 1), name)
         logits = case.model(case.x)
-        logits = logits if kind == "proxyless" else logits["logits"]
+        logits = logits if case.kind == "proxyless" else logits["logits"]
         case.assert_same(logits, "eval/logits")
         assert num_parameters(case.model) == int(case.values["parameters"])
 
-    def test_training(self, case, kind):
-        del kind
+    def test_training(self, case):
         with tf.GradientTape() as tape:
             outputs, loss = case.loss(training=True)
         for name, value in outputs.items():
@@ -159,14 +156,21 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", ["darts_imagenet_c46", "proxyless_gpu", "darts_cifar10_c16_l8"])
+@pytest.mark.parametrize("name", ["proxyless_gpu", "darts_cifar10_c16_l8"])
 def test_sizes(reference_values, name):
     check_size(reference_values, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["darts_cifar10", "darts_cifar100", "darts_imagenet_c48", "proxyless_unas"]
+    "name",
+    [
+        "darts_cifar10",
+        "darts_cifar100",
+        "darts_imagenet_c46",
+        "darts_imagenet_c48",
+        "proxyless_unas",
+    ],
 )
 def test_all_sizes(reference_values, name):
     check_size(reference_values, name)
