@@ -25,6 +25,7 @@ from tfgen.search.unas import (
     Reinforce,
     UnbiasedEstimator,
 )
+from tfgen.search.unas.cell_supernet import CellSupernet
 from tfgen.training.keras_methods import KerasMethods
 
 RNG = np.random.default_rng(0)
@@ -301,6 +302,7 @@ EXEMPT = {
     ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
+    CellSupernet: "takes an architecture beside its images: tests/search",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from official_unas import load, variable_of
 
+from tfgen.errors import ConfigError
 from tfgen.search.unas import ArchitectureDistribution
 from tfgen.search.unas.cell_supernet import CellSupernet, cell_groups
 from tfgen.search.unas.genotypes import CellGenotype
@@ -117,6 +118,16 @@ class TestAuthorsProgram:
         np.testing.assert_allclose(extracted(case.x), found, rtol=1e-9, atol=1e-9)
         used = sum(g is not None and np.abs(g).max() > 0 for g in gradients)
         assert used < len(gradients) / 2
+
+
+def test_is_made_again_from_its_config():
+    sizes = dict(image_shape=(8, 8, 3), num_classes=3, num_channels=2, num_cells=3)
+    model = CellSupernet(**sizes, num_operations=2, skip_below=0.0)
+    again = CellSupernet.from_config(model.get_config())
+    assert [v.shape for v in again.weights] == [v.shape for v in model.weights]
+    assert again.get_config() == model.get_config()
+    with pytest.raises(ConfigError, match="num_operations is 8"):
+        CellSupernet(**sizes, num_operations=8)
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ def part(inputs, function: Callable, *arguments, name: str, **options) -> keras.
     Args:
         inputs: tuple, shape of one example.
         function: function of a tensor, and what follows, to a tensor.
-        *arguments: what it is given beside.
+        *arguments: tuple of what it is given beside.
         name: string, its name, which the model has as well.
-        **options: what it is given by name.
+        **options: dict of what it is given by name.
     """
     x = keras.Input(tuple(inputs))
     y = function(x, *arguments, name=name, **options)
