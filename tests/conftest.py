@@ -16,6 +16,8 @@ import pytest
 import tensorflow as tf
 from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
 
+from tfgen.ops import seeded_rows
+
 # Whoever begins tests in the background may have them ignore signals (a shell Ctrl-C, nohup
 # SIGHUP), and programs started here would ignore them as well.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -29,6 +31,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+# Tracing makes objects by the million, nearly all of which stay: looking through them after every
+# 700 finds little. What is left over waits for the end of the module, below.
+gc.set_threshold(20_000, 20, 100)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,6 +64,25 @@ def need_empty_batches():
             pytest.skip(f"tf.nn.conv2d makes {tuple(y.shape)} of an empty batch on this CPU")
 
     return check
+
+
+@pytest.fixture
+def one_draw(monkeypatch):
+    """Random rows of many seeds as one draw, by the first seed, instead of a draw per row.
+
+    The same law at a fraction of the time, for tests of what thousands of chains do with it. That
+    a row depends on its own seed, and the law of such rows, are other tests' business.
+    """
+    per_row = seeded_rows.map_seeds
+
+    def map_seeds(draw, keys, signature, *settings):
+        if draw is not seeded_rows.normal_or_uniform:
+            return per_row(draw, keys, signature, *settings)
+        size, distribution = settings
+        flat = draw(keys[0], tf.shape(keys)[0] * size, distribution)
+        return tf.reshape(flat, [-1, size])
+
+    monkeypatch.setattr(seeded_rows, "map_seeds", map_seeds)
 
 
 @pytest.fixture(scope="session")

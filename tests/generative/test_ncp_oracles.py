@@ -151,9 +151,10 @@ def trained(images, vae=None, steps=1200, learning_rate=2e-3, batch_size=512, **
     model = NCPVAE(vae or ToyVAE(dims=images.shape[2]), **options)
     model.build()
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
-    model.compile(keras.optimizers.Adam(schedule))
-    data = tf.data.Dataset.from_tensor_slices({"images": images}).repeat().shuffle(20_000, seed=1)
-    data = data.batch(batch_size, drop_remainder=True)
+    model.compile(keras.optimizers.Adam(schedule), steps_per_execution=50)
+    whole = len(images) // batch_size * batch_size  # independent draws: any order will do
+    batches = images[:whole].reshape(-1, batch_size, *images.shape[1:])
+    data = tf.data.Dataset.from_tensor_slices({"images": batches}).repeat()
     model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, shuffle=False)
     return model
 
