@@ -31,12 +31,25 @@ def make(vae_options=GRID4, **options):
     return model
 
 
+def make_on_toy():
+    """The same over two groups of a toy, for what does not depend on the VAE."""
+    model = NCPVAE(ToyVAE(dims=3, num_groups=2), **TINY)
+    model.build()
+    return model
+
+
+def draw_latents(num_images, seed=0):
+    """The toy's "images"."""
+    return np.random.default_rng(seed).standard_normal((num_images, 1, 3, 1)).astype(np.float32)
+
+
 def weights(layer):
     return [v.numpy() for v in layer.weights]
 
 
 def fit(model, images, epochs=1, callbacks=(), **options):
-    model.compile(keras.optimizers.AdamW(1e-3, **options))
+    if not model.compiled:  # or another call would trace the step again
+        model.compile(keras.optimizers.AdamW(1e-3, **options))
     data = tf.data.Dataset.from_tensors({"images": images}).repeat()
     return model.fit(
         data, steps_per_epoch=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks)
@@ -241,7 +254,7 @@ def test_gradients_of_the_loss_meet_finite_differences():
 
 class TestHeldOutSelection:
     def test_each_group_keeps_its_best(self):
-        model = make()
+        model = make_on_toy()
         model.build()
         banks = [weights(bank) for bank in model.banks]
         assert model.remember_best([0.5, 0.6]) == [True, True]
@@ -256,7 +269,7 @@ class TestHeldOutSelection:
                 np.testing.assert_array_equal(a, b)
 
     def test_nothing_kept_changes_nothing(self):
-        model = make()
+        model = make_on_toy()
         model.build()
         before = weights(model)
         assert not model.finish()
@@ -264,9 +277,9 @@ class TestHeldOutSelection:
             np.testing.assert_array_equal(a, b)
 
     def test_within_fit(self):
-        model = make()
-        images = draw_images(model.vae, 6)
-        held_out = tf.data.Dataset.from_tensors({"images": draw_images(model.vae, 5, seed=1)})
+        model = make_on_toy()
+        images = draw_latents(6)
+        held_out = tf.data.Dataset.from_tensors({"images": draw_latents(5, seed=1)})
         callback = HeldOutSelection(held_out, patience=2, restore=True)
         history = fit(
             model, images, epochs=4, callbacks=[callback], use_ema=True, ema_momentum=0.9
@@ -277,18 +290,18 @@ class TestHeldOutSelection:
         assert len(history["held_out_elbo_gain"]) == len(history["loss"])
 
     def test_is_kept_for_going_on_and_left_out_of_presets(self, tmp_path):
-        model = make()
-        fit(model, draw_images(model.vae, 4))
+        model = make_on_toy()
+        fit(model, draw_latents(4))
         model.remember_best([0.5, 0.6])
         manager = CheckpointManager(tmp_path / "run")
         manager.save(model)
-        again = make()
+        again = make_on_toy()
         again.compile(keras.optimizers.AdamW(1e-3))
         manager.restore(again)
         np.testing.assert_array_equal(again.best_loss, model.best_loss)
         for a, b in zip(again.best_weights, model.best_weights, strict=True):
             np.testing.assert_array_equal(a, b)
-        bare = make()
+        bare = make_on_toy()
         load_weights_only(bare, tmp_path / "run")
         for a, b in zip(weights(bare.banks[0]), weights(model.banks[0]), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -298,11 +311,11 @@ class TestHeldOutSelection:
         assert sizes[1] < sizes[0] - 2.9 * parameters  # without moments and best weights
 
     def test_training_that_only_harms_is_undone(self):
-        model = make()
+        model = make_on_toy()
         before = [weights(bank) for bank in model.banks]
-        held_out = tf.data.Dataset.from_tensors({"images": draw_images(model.vae, 5, seed=1)})
+        held_out = tf.data.Dataset.from_tensors({"images": draw_latents(5, seed=1)})
         model.compile(keras.optimizers.SGD(1e3))
-        data = tf.data.Dataset.from_tensors({"images": draw_images(model.vae, 6)}).repeat()
+        data = tf.data.Dataset.from_tensors({"images": draw_latents(6)}).repeat()
         callback = HeldOutSelection(held_out, restore=True)
         model.fit(data, steps_per_epoch=4, epochs=1, verbose=0, shuffle=False, callbacks=[callback])
         for wanted, bank in zip(before, model.banks):
@@ -310,8 +323,8 @@ class TestHeldOutSelection:
                 np.testing.assert_array_equal(a, b)
 
     def test_patience(self):
-        model = make()
-        images = draw_images(model.vae, 6)
+        model = make_on_toy()
+        images = draw_latents(6)
         callback = HeldOutSelection(tf.data.Dataset.from_tensors({"images": images}), patience=1)
         model.build()
         model.best_loss.assign([-1.0, -1.0])  # never to be beaten
@@ -321,8 +334,8 @@ class TestHeldOutSelection:
 
     def test_epochs_waited_are_kept_with_the_run(self, tmp_path):
         """As if the run had never stopped: so is an epoch that was left within."""
-        model = make()
-        images = draw_images(model.vae, 4)
+        model = make_on_toy()
+        images = draw_latents(4)
         held_out = tf.data.Dataset.from_tensors({"images": images})
         model.best_loss.assign([-1.0, -1.0])  # never to be beaten
         fit(model, images, epochs=2, callbacks=[Leave(step=6), HeldOutSelection(held_out)])
@@ -330,7 +343,7 @@ class TestHeldOutSelection:
         assert int(model.epochs_waited.numpy()) == 1
         manager = CheckpointManager(tmp_path)
         manager.save(model)
-        again = make()
+        again = make_on_toy()
         again.compile(keras.optimizers.AdamW(1e-3))
         manager.restore(again)
         callback = HeldOutSelection(held_out, patience=3)
@@ -342,14 +355,14 @@ class TestHeldOutSelection:
 
 
 def test_runs_begun_before_epochs_waited_were_kept_go_on(tmp_path):
-    model = make()
-    fit(model, draw_images(model.vae, 4), epochs=1)
+    model = make_on_toy()
+    fit(model, draw_latents(4), epochs=1)
     manager = CheckpointManager(tmp_path)
     path = manager.save(model)
     tensors, note = read_tensors(path)
     del tensors["training/epochs_waited"]
     write_tensors(path, tensors, note)
-    again = make()
+    again = make_on_toy()
     again.compile(keras.optimizers.AdamW(1e-3))
     manager.restore(again)
     assert int(again.train_steps.numpy()) == int(model.train_steps.numpy()) > 0

@@ -7,7 +7,7 @@ from tiny_nvae import tiny_nvae
 from tfgen.generative.vaebm import VAEBM
 from tfgen.optimizers import ClippedAdam
 
-VAE = {"image_shape": (8, 8, 1), "decoder": "normal"}
+VAE = {"image_shape": (8, 8, 1), "decoder": "normal", "num_scales": 1}
 ENERGY = {"architecture": ((1, True), (2, False)), "num_channels": 4}
 OPTIONS = {"num_steps": 3, "step_size": 1e-3, "sample_steps": 2, "energy": ENERGY}
 
