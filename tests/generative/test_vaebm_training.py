@@ -231,8 +231,9 @@ class TestGuard:
 
 def test_replicas_draw_different_chains_and_stay_equal():
     strategy = strategy_from_name("mirrored")
+    energy = {"architecture": ((1, True),), "num_channels": 4}
     with strategy.scope():
-        model = compiled_vaebm(**BUFFER)
+        model = compiled_vaebm(vae={"num_groups": 1}, **{**BUFFER, "energy": energy})
     fit(model, 2)
     for variable in [*model.trainable_variables, *model.buffer.rows.values()]:
         copies = strategy.experimental_local_results(variable.value)
