@@ -19,7 +19,7 @@ import os, sys, time
 from absl import flags
 from tfgen import stopping
 from tfgen.bin import app
-stopping.PATIENCE = 1.0
+stopping.PATIENCE = 0.4
 nowhere = os.open(os.devnull, os.O_WRONLY)
 
 def main(argv):

@@ -80,18 +80,21 @@ def test_metrics_stand_side_by_side(workdir):
 WRITE = """
 import sys
 from tfgen.runs.workdir import Workdir
+print("ready", flush=True)
 for number in range(20):
-    Workdir(sys.argv[1]).write_metrics(f"{sys.argv[2]} {number}", {"nll": number})
+    Workdir(sys.argv[1]).write_metrics(f"another {number}", {"nll": number})
 """
 
 
 def test_two_writers_lose_nothing(tmp_path):
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "run"), name])
-        for name in ("a", "b")
-    ]
-    assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
-    assert len(Workdir(tmp_path / "run").read_metrics()) == 40
+    path = tmp_path / "run"
+    command = [sys.executable, "-c", WRITE, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\n"
+        for number in range(20):
+            Workdir(path).write_metrics(f"one {number}", {"nll": number})
+    assert other.returncode == 0
+    assert len(Workdir(path).read_metrics()) == 40
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,23 @@ def get_config(mode=""):
 """
 
 
+# The exit codes of several command lines, of which each would import TensorFlow for itself.
+COMMANDS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import optimizer_study
+from absl.testing import flagsaver
+from tfgen.bin import app
+codes = []
+for flags in json.loads(sys.argv[2]):
+    sys.argv = ["optimizer_study", *flags]
+    with flagsaver.flagsaver():
+        rest = app.parse("optimizer_study", sys.argv)
+        codes.append(app.execute("optimizer_study", optimizer_study.main, rest))
+print(codes)
+"""
+
+
 @contextlib.contextmanager
 def part(root, name):
     """A module of the tool."""
@@ -61,10 +78,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def study(root, folder, *arguments):
+def python(root, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
-    script = root / "tools" / "studies" / "optimizer_study.py"
-    command = [sys.executable, str(script), f"--data_dir={folder}", *arguments]
+    command = [sys.executable, *map(str, arguments)]
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
@@ -72,8 +88,10 @@ def study(root, folder, *arguments):
 
 def test_runs_once_and_goes_on(root, folder):
     (folder / "config.py").write_text(CONFIG)
-    workdir = folder / "run"
-    first = study(root, folder, f"--config={folder / 'config.py'}", f"--workdir={workdir}")
+    workdir, tools = folder / "run", root / "tools" / "studies"
+    flags = [f"--data_dir={folder}", f"--workdir={workdir}"]
+    config = f"--config={folder / 'config.py'}"
+    first = python(root, tools / "optimizer_study.py", config, *flags)
     assert first.returncode == 0, first.stderr
     results = json.loads((workdir / "metrics.json").read_text())
     assert set(results) == {
@@ -87,22 +105,14 @@ def test_runs_once_and_goes_on(root, folder):
     assert "nan" in (workdir / "report.md").read_text()
     assert (workdir / "curves.png").stat().st_size > 5_000
 
-    # Another rate is added; what is done stays as it is.
-    more = study(root, folder, f"--config={folder / 'config.py'}:more", f"--workdir={workdir}")
-    assert more.returncode == 0, more.stderr
+    # Another rate is added; what is done stays as it is. Another study is refused.
+    commands = [[f"{config}:more", *flags], [config, *flags, "--config.training.epochs=3"]]
+    later = python(root, "-c", COMMANDS, tools, json.dumps(commands))
+    assert later.stdout.splitlines()[-1] == "[0, 2]", later.stderr
+    assert "holds another study (training.epochs: 2 -> 3)" in later.stderr
     extended = json.loads((workdir / "metrics.json").read_text())
     assert set(extended) - set(results) == {"fromage 0.01 depth 1", "fromage 0.01 depth 2"}
     assert {name: extended[name] for name in results} == results
-
-    other = study(
-        root,
-        folder,
-        f"--config={folder / 'config.py'}",
-        f"--workdir={workdir}",
-        "--config.training.epochs=3",
-    )
-    assert other.returncode == 2
-    assert "holds another study (training.epochs: 2 -> 3)" in other.stderr
 
 
 def test_runs_of_other_types_are_left_out_and_said(root):
