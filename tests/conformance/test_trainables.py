@@ -71,9 +71,11 @@ class TestTrainable:
 
 @pytest.fixture
 def float64():
-    """Keras's own default of everything."""
+    """Keras's own default of everything; nothing is traced for what is asked once."""
     keras.config.set_floatx("float64")
+    tf.config.run_functions_eagerly(True)
     yield
+    tf.config.run_functions_eagerly(False)
     keras.config.set_floatx("float32")
 
 
