@@ -259,7 +259,7 @@ class TestContext:
         losses = {}
         for context in (True, False):
             vae = ToyVAE(num_groups=2, context=context)
-            model = trained(self.images(), vae, steps=600, batch_size=256)
+            model = trained(self.images(), vae, steps=300, batch_size=256)
             losses[context] = held_out(model, fresh)["bce_per_group"]
         assert losses[True][1] < losses[False][1] - 0.1
         # Of the first group there is nothing to tell in either case.
