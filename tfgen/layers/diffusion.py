@@ -129,9 +129,10 @@ class DiffusionBlock:
 
     def _compute(self, w, x, embedding, seed):
         h = self._resized(w.group_norm(self.norms[0], x, "swish"))
-        time = tf.cast(w.dense(self.time, embedding), h.dtype)
-        h = w.conv(self.first, h) + tf.expand_dims(tf.expand_dims(time, 1), 1)
-        h = dropped(w.group_norm(self.norms[1], h, "swish"), self.dropout, seed)
+        h = w.group_norm(
+            self.norms[1], w.conv(self.first, h), "swish", w.dense(self.time, embedding)
+        )
+        h = dropped(h, self.dropout, seed)
         x = self._resized(x)
         skip = x if self.skip is None else w.conv(self.skip, x)
         return (skip + w.conv(self.second, h)) * _HALF

@@ -89,11 +89,12 @@ class LiveWeights:
         self.moments[norm] = (mean, variance * (count / (count - 1.0)))
         return y
 
-    def group_norm(self, norm: GroupNorm, x, activation=None):
-        """Group norm and activation, by the statistics of each example."""
+    def group_norm(self, norm: GroupNorm, x, activation=None, shift=None):
+        """Group norm and activation, by the statistics of each example; `shift` `[B, C]` is added
+        to all pixels before."""
         scale = self._row("group_scales", norm.channels, norm.row)
         offset = self._row("group_offsets", norm.channels, norm.row)
-        return group_norm(x, scale, offset, norm.groups, activation)
+        return group_norm(x, scale, offset, norm.groups, activation, shift)
 
     def dense(self, dense: Dense, x, activation=None):
         """`activation(x W + b)` on `[B, inputs]`."""
@@ -222,14 +223,14 @@ class FoldedWeights:
         scale, offset = self.folded[norm]
         return affine(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(offset), activation)
 
-    def group_norm(self, norm: GroupNorm, x, activation=None):
+    def group_norm(self, norm: GroupNorm, x, activation=None, shift=None):
         """As `LiveWeights.group_norm`."""
         if norm not in self.folded:
             kinds = ("group_scales", "group_offsets")  # float32 as the statistics
             rows = (self.source._row(kind, norm.channels, norm.row) for kind in kinds)
             self.folded[norm] = tuple(map(tf.identity, rows))
         scale, offset = (tf.cast(tensor, tf.float32) for tensor in self.folded[norm])
-        return group_norm(x, scale, offset, norm.groups, activation)
+        return group_norm(x, scale, offset, norm.groups, activation, shift)
 
     def dense(self, dense: Dense, x, activation=None):
         """As `LiveWeights.dense`."""
