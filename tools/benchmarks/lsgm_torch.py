@@ -237,15 +237,18 @@ class Peer:
         compiler may take weights as constants."""
         return [f"{layout}, compiled"] + [f"{layout}, compiled, folded"] * (what == EVALUATE)
 
-    def seconds(self, what: str, variant: str, count: int) -> list[float]:
-        """How long each of `count` steps takes in one of the variants."""
+    def seconds(
+        self, what: str, variant: str, count: int, clock: str = "perf_counter"
+    ) -> list[float]:
+        """How long each of `count` steps takes in one of the variants, by a clock of `time`."""
+        now = getattr(time, clock)
         if (what, variant) not in self._steps:
             self._steps[what, variant] = self._step(what, variant.split(", "))
         step, found = self._steps[what, variant], []
         for _ in range(count):
-            begin = time.perf_counter()
+            begin = now()
             step()
-            found.append(time.perf_counter() - begin)
+            found.append(now() - begin)
         return found
 
     def forget(self, what: str, variant: str) -> None:
