@@ -41,6 +41,8 @@ class Signature:
         without_loops: the same function for runtimes whose graphs know no loops; None: `function`.
         default: whether it is what a server answers that is asked for nothing by name; otherwise
             the first signature is.
+        why_not: string, why it does not go to the other runtimes, for the message; empty: as most
+            that do not.
     """
 
     function: Callable[..., Mapping[str, tf.Tensor]]
@@ -49,6 +51,7 @@ class Signature:
     portable: tuple[str, ...] = ()
     without_loops: Callable[..., Mapping[str, tf.Tensor]] | None = None
     default: bool = False
+    why_not: str = ""
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ Outputs = dict[str, np.ndarray]
 Runner = Callable[[str, Mapping[str, np.ndarray]], Outputs]
 
 _REPEATS = 5  # timed runs of each side
+_WHY_NOT = "it has no kernels for seeded random numbers, nor for most gradients"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,10 +207,11 @@ def portable_names(
     missing = [name for name in wanted or () if name not in portable]
     if missing or not portable:
         what = repr(missing[0]) if missing else "any of its signatures"
+        asked = (signatures[name] for name in missing or signatures if name in signatures)
+        reason = next((s.why_not for s in asked if s.why_not), _WHY_NOT)
         raise ExportError(
-            f"{runtime} cannot hold {what} (it has no kernels for seeded random numbers, nor for "
-            f"most gradients); it holds {', '.join(portable) or 'none'} of this model, and a "
-            f"SavedModel holds all: {', '.join(signatures)}"
+            f"{runtime} cannot hold {what} ({reason}); it holds {', '.join(portable) or 'none'} of "
+            f"this model, and a SavedModel holds all: {', '.join(signatures)}"
         )
     return list(wanted or portable)
 

@@ -95,7 +95,7 @@ def convert(traces: Traces, signature: str, opset: int = OPSET) -> bytes:
     # A TensorFlow op without a translation passes through under its own name: refuse it here.
     onnx = check.require("onnx", "onnx")
     unknown = sorted(
-        {n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)}
+        {n.op_type for n in _nodes(model.graph) if not onnx.defs.has(n.op_type, n.domain)}
     )
     if unknown:
         raise ExportError(f"ONNX cannot hold this model: no operator for {', '.join(unknown)}.")
@@ -103,6 +103,15 @@ def convert(traces: Traces, signature: str, opset: int = OPSET) -> bytes:
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model.SerializeToString()
+
+
+def _nodes(graph):
+    """All nodes of an ONNX graph, those within its loops among them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _freeze_variables(function) -> tuple[tf.compat.v1.GraphDef, dict[str, str], dict[str, str]]:

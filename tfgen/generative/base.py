@@ -96,6 +96,8 @@ class Generator(TakesImages):
 
     image_shape: tuple[int, int, int]
     portable_to: tuple[str, ...] = PORTABLE  # runtimes that can hold `generate`
+    why_not_portable: str = ""  # of the others, for messages
+    encodes_noise: bool = False  # whether images can be turned into the noise that makes them
 
     def noise_spec(self, num_images: int | None = None) -> dict[str, NoiseSpec]:
         """Names, shapes and distributions of the noise of `num_images` images."""

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.doors import takes_images
 from tfgen.errors import ConfigError
 from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
 from tfgen.ops import gaussian
@@ -79,7 +80,7 @@ class LatentGenerator(Generator):
     """A generator that samples named groups of latents in turn, each from a Normal, and decodes.
 
     A subclass provides `image_shape`, `latent_shapes`, `context_shapes`, `walk_prior` and
-    `walk_posterior`; sampling, noise and KL follow.
+    `walk_posterior`; sampling, noise, encodings, reconstructions and the bound follow.
     """
 
     @property
@@ -149,6 +150,27 @@ class LatentGenerator(Generator):
 
         return self.walk_prior(batch_size_of(values[0]), choose).mean()
 
+    def posterior_noise(self, images, seeds=None) -> dict[str, tf.Tensor]:
+        """What `walk_posterior` takes: the noise of `seeds` `[B]`, or zeros for the means."""
+        if seeds is not None:
+            return self.draw_noise(seeds)
+        size = batch_size_of(images)
+        return {name: tf.zeros((size, *shape)) for name, shape in self.latent_shapes.items()}
+
+    @takes_images
+    def encode(self, images, seeds=None) -> dict[str, tf.Tensor]:
+        """Latents of images: posterior means, or draws when `seeds` `[B]` are given."""
+        walk = self.walk_posterior(images, self.posterior_noise(images, seeds))
+        return dict(zip(self.groups, walk.latents))
+
+    @takes_images
+    def reconstruct(self, images, seeds=None) -> tf.Tensor:
+        """Decoder mean at the encoded latents, `[B, H, W, C]`."""
+        walk = self.walk_posterior(images, self.posterior_noise(images, seeds))
+        size = batch_size_of(walk.latents[0])
+        return self.walk_prior(size, lambda prior: walk.latents[prior.index]).mean()
+
+    @takes_images
     def negative_elbo(self, images, seeds):
         """Negative ELBO and its KL part in nats, `[B]` each, at one posterior draw per image."""
         walk = self.walk_posterior(images, self.draw_noise(seeds))

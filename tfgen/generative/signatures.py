@@ -5,6 +5,7 @@
     encode          images                      -> one output per latent group
     reconstruct     images                      -> images
     log_likelihood  images, seeds               -> nelbo, kl
+    encode_noise    images                      -> noise by name, as `generate` takes it
 
 Images are float32 [B, H, W, C] in [0, 1], seeds int32 [B], temperature a float32 scalar, `nelbo`
 and `kl` float32 [B] in nats. `generate` holds no random op: LiteRT and ONNX take that one.
@@ -20,7 +21,7 @@ from tfgen.serving import Arrays, Signature, plain_name
 
 
 def generator_signatures(generator) -> dict[str, Signature]:
-    """The signatures of a `tfgen.generative.Generator`: those of the five that it has methods for.
+    """The signatures of a `tfgen.generative.Generator`: those of the six that it has methods for.
 
     Args:
         generator: a `tfgen.generative.Generator`, live or frozen.
@@ -36,6 +37,7 @@ def generator_signatures(generator) -> dict[str, Signature]:
             examples.noise,
             tuple(generator.portable_to),
             without_loops=None if plain is generator else functools.partial(_generate, plain),
+            why_not=generator.why_not_portable,
         ),
         "sample": Signature(
             lambda seeds, temperature: generate(
@@ -60,6 +62,10 @@ def generator_signatures(generator) -> dict[str, Signature]:
             functools.partial(_log_likelihood, generator),
             {**images, **_SEEDS},
             examples.images_and_seeds,
+        )
+    if generator.encodes_noise:
+        signatures["encode_noise"] = Signature(
+            lambda images: dict(generator.encode_noise(images)), images, examples.images
         )
     return signatures
 

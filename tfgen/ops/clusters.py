@@ -24,7 +24,7 @@ def on_cpu() -> bool:
 def pays(x: tf.Tensor) -> bool:
     """Whether a cluster is worth its compilation for `x`, and allowed in the present graph."""
     size = x.shape.num_elements()
-    return on_cpu() and not _portable.get() and (size is None or size >= _SMALLEST)
+    return on_cpu() and not is_portable() and (size is None or size >= _SMALLEST)
 
 
 @contextlib.contextmanager
@@ -35,6 +35,11 @@ def portable() -> Iterator[None]:
         yield
     finally:
         _portable.reset(token)
+
+
+def is_portable() -> bool:
+    """Whether the present graph is traced for other runtimes too."""
+    return _portable.get()
 
 
 @functools.cache

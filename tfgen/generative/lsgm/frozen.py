@@ -1,7 +1,5 @@
 """LSGM with all normalisation folded into plain kernels, for sampling, scoring and export."""
 
-import copy
-
 import tensorflow as tf
 
 from tfgen.generative.lsgm.inference import LSGMInference, Ready
@@ -27,12 +25,6 @@ class FrozenLSGM(LSGMInference, FrozenOverVAE):
         self._predict, self._velocity = model.network.predict, model.predicts_velocity
         self._alpha = _kept(model.alpha())
         self._active = _kept(model.active_channels())
-
-    def without_loops(self) -> "FrozenLSGM":
-        """The same weights, the solver's steps written out one by one."""
-        plain = copy.copy(self)
-        plain.unroll = True
-        return plain
 
     def ready(self) -> Ready:
         alpha, active = (

@@ -46,7 +46,6 @@ class LSGMInference(OverVAE):
     objective: Objective
     solver: Any
     num_evaluation_times: int
-    unroll = False
 
     def ready(self) -> Ready:
         """Weights to infer with."""
@@ -64,6 +63,16 @@ class LSGMInference(OverVAE):
     def portable_to(self):
         """Solvers of fixed steps go everywhere; one that chooses its steps stays in TensorFlow."""
         return PORTABLE if isinstance(self.solver, FixedStepSolver) else ()
+
+    why_not_portable = (
+        "its solver chooses its steps as it goes; set one of fixed steps, such as "
+        "model.set_sampler('dpm_solver')"
+    )
+
+    @property
+    def encodes_noise(self):
+        """Solvers that draw noise cannot be turned round."""
+        return self.solver.turns_round(self.sde)
 
     @property
     def sampling_options(self):
@@ -112,16 +121,15 @@ class LSGMInference(OverVAE):
         state = starting_state(self.sde, start)
         if not isinstance(self.solver, FixedStepSolver):
             return self.solver.solve(self.sde, predict, tf.cast(state, tf.float64))
-        options = {"unroll": self.unroll}
-        if self._num_draws:
-            options["noise"] = _swapped(draws)
+        options = {"noise": _swapped(draws)} if self._num_draws else {}
         return self.solver.solve(self.sde, predict, state, **options)
 
     # -- from images to noise ----------------------------------------------------------------------
 
     @takes_images
     def encode_noise(self, images, seeds=None) -> dict[str, tf.Tensor]:
-        """The noise from which `generate` makes images like these: encoder, then the ODE backwards.
+        """The noise from which `generate` makes these images again, as `reconstruct` shows them:
+        the encoder, then the ODE backwards.
 
         Args:
             images: `[B, H, W, C]` in [0, 1].
@@ -134,11 +142,7 @@ class LSGMInference(OverVAE):
             UserError: the solver draws noise, so that it cannot be turned round.
         """
         ready = self.ready()
-        if seeds is None:
-            shapes = self.vae.latent_shapes.items()
-            noise = {name: tf.zeros((batch_size_of(images), *shape)) for name, shape in shapes}
-        else:
-            noise = self.vae.draw_noise(seeds)
+        noise = ready.vae.posterior_noise(images, seeds)
         values = whitened(ready.vae.walk_posterior(images, noise))
         state = self.joined.join(values)
         if not isinstance(self.solver, FixedStepSolver):

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from tfgen.layers import LiveWeights
 from tfgen.ops.diffusion import SDE
+from tfgen.ops.near_zero import expm1
 
 PREDICTIONS = ("noise", "velocity")
 
@@ -54,10 +55,11 @@ class NoisePredictor:
             t: times in [0, 1], `[B]` or a scalar.
             seed: int32 `[2]` of the network's dropout; None drops nothing.
         """
-        t = tf.broadcast_to(tf.cast(t, z.dtype), [tf.shape(z)[0]])
         seen = tf.cast(z, tf.float32)
         seen = seen if self.active is None else seen * self.active
-        predicted = self.apply(self.weights, seen, tf.cast(t, tf.float32), seed)
+        t = tf.cast(t, z.dtype)
+        times = tf.broadcast_to(tf.cast(t, tf.float32), [tf.shape(z)[0]])
+        predicted = self.apply(self.weights, seen, times, seed)
         predicted, normal = tf.cast(predicted, z.dtype), self.normal(z, t)
         if self.velocity:
             predicted = normal + self._column(self.error_of_normal(t), z) * predicted
@@ -69,7 +71,7 @@ class NoisePredictor:
 
     def error_of_normal(self, t) -> tf.Tensor:
         """s(t): standard deviation of eps given z_t where z_0 is standard Normal."""
-        return tf.sqrt(-tf.math.expm1(self.sde.log_noise_share(t)))
+        return tf.sqrt(-expm1(self.sde.log_noise_share(t)))
 
     def normal(self, z, t) -> tf.Tensor:
         """c(t) z: the prediction where alpha is 0."""

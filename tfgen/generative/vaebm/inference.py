@@ -61,8 +61,8 @@ class VAEBMInference(OverVAE):
 
     sampler: SamplerOptions
     smoothing: float = 0.0
-    # LiteRT has no kernels for the gradients that the chain follows.
     portable_to = ("onnx",)
+    why_not_portable = "it has no kernels for the gradients that the chain follows"
 
     def ready(self) -> Ready:
         """Weights to infer with."""

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.ops.kinds import config_of, kind_from_config
+from tfgen.ops.near_zero import expm1, log1p
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,17 +159,17 @@ class VPSDE(_LinearBeta):
 
     def variance(self, t):
         b = self.integrated_beta(t)
-        return -tf.math.expm1(-b) + self.initial_variance * tf.exp(-b)
+        return -expm1(-b) + self.initial_variance * tf.exp(-b)
 
     def squared_diffusion(self, t):
         return self.beta(t)
 
     def time_of_variance(self, variance):
-        b = math.log1p(-self.initial_variance) - tf.math.log1p(-variance)
+        b = math.log1p(-self.initial_variance) - log1p(-variance)
         return self.time_of_integrated_beta(b)
 
     def time_of_log_snr(self, log_snr):
-        return self.time_of_integrated_beta(tf.math.log1p(tf.exp(-log_snr) - self.initial_variance))
+        return self.time_of_integrated_beta(log1p(tf.exp(-log_snr) - self.initial_variance))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,16 +184,16 @@ class SubVPSDE(_LinearBeta):
 
     def variance(self, t):
         b = self.integrated_beta(t)
-        return tf.math.expm1(-b) ** 2 + self.initial_variance * tf.exp(-b)
+        return expm1(-b) ** 2 + self.initial_variance * tf.exp(-b)
 
     def squared_diffusion(self, t):
-        return self.beta(t) * -tf.math.expm1(-2.0 * self.integrated_beta(t))
+        return self.beta(t) * -expm1(-2.0 * self.integrated_beta(t))
 
     def time_of_variance(self, variance):
         # With u = 1 - exp(-B): sigma^2 = u^2 + s0^2 (1 - u).
         s = self.initial_variance
         u = 0.5 * (s + tf.sqrt(s * s + 4.0 * (variance - s)))
-        return self.time_of_integrated_beta(-tf.math.log1p(-u))
+        return self.time_of_integrated_beta(-log1p(-u))
 
     def time_of_log_snr(self, log_snr):
         # sigma^2 / m^2 = 4 sinh^2(B / 2) + s0^2
@@ -226,10 +227,10 @@ class _GeometricVariance(SDE):
 
     def _rise(self, t):
         """min_variance (R^t - 1)."""
-        return self.min_variance * tf.math.expm1(self.log_ratio * t)
+        return self.min_variance * expm1(self.log_ratio * t)
 
     def _time_of_rise(self, rise):
-        return tf.math.log1p(rise / self.min_variance) / self.log_ratio
+        return log1p(rise / self.min_variance) / self.log_ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +303,7 @@ class GeometricVPSDE(_GeometricVariance):
         return 1.0 - self.initial_variance - self._rise(t)
 
     def log_mean(self, t):
-        return 0.5 * tf.math.log1p(-self._rise(t) / (1.0 - self.initial_variance))
+        return 0.5 * log1p(-self._rise(t) / (1.0 - self.initial_variance))
 
     def variance(self, t):
         return self._rise(t) + self.initial_variance

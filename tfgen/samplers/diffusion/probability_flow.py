@@ -94,6 +94,15 @@ class RK45:
         """
         return self.between(self.end, 1.0, flow_velocity(sde, predict_noise), state)
 
+    def turns_round(self, sde: SDE) -> bool:
+        """Whether it can `encode`: always.
+
+        Args:
+            sde: an `SDE`, the diffusion.
+        """
+        del sde
+        return True
+
     def between(self, start: float, end: float, velocity, state) -> Solution:
         """From any time to any other, by any velocity.
 

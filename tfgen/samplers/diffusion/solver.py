@@ -168,14 +168,25 @@ class FixedStepSolver:
         Raises:
             UserError: the solver draws noise, so that it cannot be turned round.
         """
-        rows = self.rows(path(sde, self.times(sde)[::-1]), sde) if self.invertible else None
-        if rows is None or rows.draws:
+        if not self.turns_round(sde):
             raise UserError(
                 f"{type(self).__name__} draws noise and has no way back; encode with RK45, "
                 "DPMSolver or DDIM"
             )
+        rows = self._rows_back(sde)
         z = follow(rows, predict_noise, states.prepare(state), None, unroll)
         return _counted(z, len(rows.time))
+
+    def turns_round(self, sde: SDE) -> bool:
+        """Whether it can `encode`: it draws no noise.
+
+        Args:
+            sde: an `SDE`, the diffusion.
+        """
+        return self.invertible and not self._rows_back(sde).draws
+
+    def _rows_back(self, sde):
+        return self.rows(path(sde, self.times(sde)[::-1]), sde)
 
     def get_config(self) -> dict:
         """The fields by name, as `from_config` takes them."""
