@@ -28,34 +28,44 @@ def main(argv: Sequence[str]) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.images import grid_of_batches, save_picture
         from tfgen.runs.pictures import save_individually
+        from tfgen.runs.sampling_cost import SamplingCost, in_words
 
         loaded = loading.load_generator()
     count = NUM_IMAGES.value or 64
     default = loaded.workdir.samples / f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
     output = loading.output_or(default)
+    cost = SamplingCost()
     with terminal.progress("sampling", count) as advance:
-        batches = _batches(loaded.generator, count, advance)
+        batches = _batches(loaded.generator, count, advance, cost)
         if INDIVIDUAL.value:
             save_individually(batches, count, output, ours=output == default)
         else:
             output = output if output.suffix == ".png" else output.with_name(output.name + ".png")
             save_picture(grid_of_batches(batches, count, COLUMNS.value), output)
-    terminal.say(f"{count} images in {output}")
+    loaded.workdir.write_metrics("samples", {**_options(count), **cost.record()})
+    terminal.say(f"{count} images in {output}, {in_words(cost.record())}")
 
 
-def _batches(generator, count, advance):
-    """Batches of samples, with the bar moved after each."""
-    batches = generator.frozen().sample_batches(
+def _options(count):
+    return {
+        "num_images": count,
+        "temperature": TEMPERATURE.value,
+        "seed": SEED.value,
+        "batch_size": BATCH_SIZE.value or 64,
+    }
+
+
+def _batches(generator, count, advance, cost):
+    """Batches of samples, with the bar moved after each and what it took noted."""
+    batches = generator.frozen().counted_batches(
         count,
         temperature=TEMPERATURE.value,
         seed=SEED.value,
         batch_size=BATCH_SIZE.value or 64,
     )
-    done = 0
-    for batch in batches:
+    for batch in cost.noted(batches):
         yield batch
-        done += len(batch)
-        advance(done)
+        advance(len(cost.evaluations))
 
 
 def run() -> None:

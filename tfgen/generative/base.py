@@ -121,6 +121,12 @@ class Generator(TakesImages):
         """`generate` on the noise of `seeds` `[B]`."""
         return self.generate(self.draw_noise(seeds), temperature)
 
+    def generate_from_seeds_with_count(self, seeds, temperature=1.0):
+        """`generate_from_seeds`, and how often a solver asked its network for each image, `[B]`
+        int32; 0 where there is no solver."""
+        images = self.generate_from_seeds(seeds, temperature)
+        return images, tf.zeros(tf.shape(images)[:1], tf.int32)
+
     def frozen(self) -> "Generator":
         """A generator with the same methods and weights fixed for inference."""
         return self
@@ -158,6 +164,14 @@ class Generator(TakesImages):
         self, num_images: int, temperature: float = 1.0, seed: int = 0, batch_size: int = 64
     ) -> Iterator[np.ndarray]:
         """The images of `sample`, `[batch_size, H, W, C]` at a time."""
+        for images, _ in self.counted_batches(num_images, temperature, seed, batch_size):
+            yield images
+
+    def counted_batches(
+        self, num_images: int, temperature: float = 1.0, seed: int = 0, batch_size: int = 64
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The images of `sample_batches`, and of each how often a solver asked its network, `[B]`;
+        0 where there is no solver."""
         if num_images < 0 or batch_size < 1:
             raise ValueError(
                 f"num_images is {num_images} and batch_size {batch_size}; "
@@ -168,7 +182,8 @@ class Generator(TakesImages):
         run = self._sampling_function(temperature.shape)
         for start in range(0, num_images, batch_size):
             stopping.check()
-            yield run(tf.constant(seeds[start : start + batch_size]), temperature).numpy()
+            images, counts = run(tf.constant(seeds[start : start + batch_size]), temperature)
+            yield images.numpy(), counts.numpy()
 
     @property
     def sampling_options(self) -> tuple:
@@ -182,16 +197,16 @@ class Generator(TakesImages):
 
     @functools.cached_property
     def _compiled_sampling(self) -> dict:
-        """Compiled `generate_from_seeds`, by what they were traced for."""
+        """Compiled `generate_from_seeds_with_count`, by what they were traced for."""
         return {}
 
     def _sampling_function(self, temperature_shape):
-        """A compiled `generate_from_seeds`, traced once for all batch sizes."""
+        """A compiled `generate_from_seeds_with_count`, traced once for all batch sizes."""
         shape = tuple(temperature_shape)
         key = (shape, self.sampling_options)
         if key not in self._compiled_sampling:
             self._compiled_sampling[key] = tf.function(
-                lambda seeds, temperature: self.generate_from_seeds(seeds, temperature),
+                lambda seeds, temperature: self.generate_from_seeds_with_count(seeds, temperature),
                 input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec(shape, tf.float32)],
                 autograph=False,
             )

@@ -1,12 +1,13 @@
 """What a run is going to do, said before it does it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tfgen.runs import memory
 from tfgen.runs.experiment import Experiment
+from tfgen.systems.registry import find_system
 
 
 def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
     return {
         "model": config["model"]["name"],
         **model.describe(),
+        **_base(config),
         "data": config["data"]["name"],
         **_examples(experiment),
         "batch_size": batch_size,
@@ -44,6 +46,22 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         "memory_estimate_gib": round(gib, 3),
         "memory_estimate_method": memory.METHOD,
     }
+
+
+def _base(config) -> dict[str, Any]:
+    """What a model stands on, by name: a preset, a workdir, or None where it begins untrained."""
+    base = find_system(config["model"]["name"]).base
+    return {} if base is None else {"base": {base.argument: config.get(base.argument)}}
+
+
+def _beginning(plan) -> Iterator[str]:
+    for argument, path in plan.get("base", {}).items():
+        yield (
+            f"{argument}: the weights of {path}"
+            if path is not None
+            else f"{argument}: begins UNTRAINED, together with the rest; name a workdir or preset "
+            f"to begin from a trained one: --config.{argument}=runs/first"
+        )
 
 
 def _examples(experiment) -> dict[str, Any]:
@@ -74,6 +92,7 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"{f'{images}, ' if (images := plan.get('images')) else ''}"
             f"batches of {plan['batch_size']}",
             *(f"  {note}" for note in plan.get("data_notes", ())),
+            *(() if start_step else _beginning(plan)),
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
             f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}), "

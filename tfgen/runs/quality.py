@@ -25,6 +25,7 @@ from tfgen.metrics import (
     frechet_distance,
     inception_v3,
 )
+from tfgen.runs.sampling_cost import SamplingCost
 
 Report = Callable[[int], None]
 
@@ -102,8 +103,8 @@ def measure_quality(
             them, or None.
 
     Returns:
-        As `tfgen.metrics.compare_samples`, with `reconstruction_fid`, and, where there is a base,
-        `base`: the same record of its samples.
+        As `tfgen.metrics.compare_samples`, with what the samples took (see `SamplingCost`) and
+        `reconstruction_fid`, and, where there is a base, `base`: the same record of its samples.
     """
     done = 0
 
@@ -120,8 +121,10 @@ def measure_quality(
     notes = {"temperature": temperature, "samples": "decoder means"}
 
     def compared(sampler):
-        samples = sampler.sample_batches(num_samples, temperature, seed, batch_size)
-        return compare_samples(truth, feature_statistics(counted(samples), extractor), notes=notes)
+        cost = SamplingCost()
+        samples = cost.noted(sampler.counted_batches(num_samples, temperature, seed, batch_size))
+        found = feature_statistics(counted(samples), extractor)
+        return {**compare_samples(truth, found, notes=notes), **cost.record()}
 
     record = compared(generator)
     rebuilt = feature_statistics(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfgen.data.doors import takes_images
 from tfgen.generative.base import NoiseSpec, batch_size_of
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
+from tfgen.generative.lsgm.control import LSGMControl
 from tfgen.generative.lsgm.latents import JoinedLatents, whitened
 from tfgen.generative.lsgm.mixing import NoisePredictor
 from tfgen.generative.lsgm.objective import Draw, Objective
@@ -19,7 +20,12 @@ from tfgen.generative.over_vae import OverVAE
 from tfgen.ops.diffusion import SDE
 from tfgen.ops.random_streams import number
 from tfgen.ops.seeded_rows import seeded_rows
-from tfgen.samplers.diffusion import FixedStepSolver, flow_log_prob, starting_state
+from tfgen.samplers.diffusion import (
+    FixedStepSolver,
+    flow_log_prob,
+    reconstruction_guidance,
+    starting_state,
+)
 from tfgen.serving import PORTABLE
 
 SOLVER_NOISE = "solver"
@@ -39,7 +45,7 @@ class Ready(NamedTuple):
     predict: NoisePredictor
 
 
-class LSGMInference(OverVAE):
+class LSGMInference(LSGMControl, OverVAE):
     """Sampling and scoring; a subclass provides the attributes and `ready`."""
 
     joined: JoinedLatents
@@ -102,20 +108,44 @@ class LSGMInference(OverVAE):
         """
         return self.generate_with_count(noise, temperature)[0]
 
-    def generate_with_count(self, noise, temperature=1.0):
-        """`generate`, and how often the network was evaluated for each image, `[B]` int32."""
+    def generate_with_count(
+        self, noise, temperature=1.0, log_likelihood: Callable | None = None, scale: float = 1.0
+    ):
+        """`generate`, and how often the network was evaluated for each image, `[B]` int32.
+
+        Args:
+            noise: dict of tensors, as `noise_spec` names them.
+            temperature: float or tensor `[L]`, scale on the noise of every group. Defaults to
+                `1.0`.
+            log_likelihood: function `(images, variance) -> [B]` towards which the prior is drawn:
+                of images decoded from predicted latents, and of the variance around those, `[B]` or
+                a scalar; None draws it nowhere.
+            scale: float, its weight. Defaults to `1.0`.
+        """
         ready, groups = self.ready(), self.groups
         temperatures = tf.ones([len(groups)]) * tf.cast(temperature, tf.float32)
         scaled = [noise[name] * temperatures[k] for k, name in enumerate(groups)]
-        solution = self._solve(ready.predict, self.joined.join(scaled), noise.get(SOLVER_NOISE))
-        first = self.joined.split(tf.cast(solution.state, tf.float32))
-        values = [*first, *scaled[len(first) :]]
 
-        def choose(prior: GroupPrior):
-            return prior.loc + prior.scale * values[prior.index]
+        def decode(z):
+            first = self.joined.split(tf.cast(z, tf.float32))
+            values = [*first, *scaled[len(first) :]]
 
-        images = ready.vae.walk_prior(batch_size_of(values[0]), choose).mean()
-        return images, solution.num_evaluations
+            def choose(prior: GroupPrior):
+                return prior.loc + prior.scale * values[prior.index]
+
+            return ready.vae.walk_prior(batch_size_of(values[0]), choose).mean()
+
+        start, predict = self.joined.join(scaled), ready.predict
+        if log_likelihood is not None:
+            decode(start)  # weights are folded when first asked for: within a loop it is too late
+            predict = reconstruction_guidance(
+                self.sde, predict, lambda z, variance: log_likelihood(decode(z), variance), scale
+            )
+        solution = self._solve(predict, start, noise.get(SOLVER_NOISE))
+        return decode(solution.state), solution.num_evaluations
+
+    def generate_from_seeds_with_count(self, seeds, temperature=1.0):
+        return self.generate_with_count(self.draw_noise(seeds), temperature)
 
     def _solve(self, predict, start, draws):
         state = starting_state(self.sde, start)

@@ -6,7 +6,7 @@ given that the seen pixels were observed with deviation s.
 
 import tensorflow as tf
 
-from tfgen.errors import DataError
+from tfgen.generative.masking import filled_in, seen_images
 from tfgen.generative.vaebm.noise_space import NoiseSpace
 from tfgen.samplers import mala
 
@@ -38,10 +38,7 @@ def inpaint(
     Raises:
         DataError: the shapes do not fit, or seen pixels are out of range.
     """
-    images = tf.convert_to_tensor(images)
-    mask = _broadcast(mask, images)
-    # Hidden pixels may be anything.
-    images = model.as_images(tf.where(mask != 0.0, images, tf.zeros_like(images)))
+    images, mask = seen_images(model, images, mask)
     ready = model.ready()
     space = NoiseSpace(ready.vae, smoothing=model.smoothing)
 
@@ -58,15 +55,4 @@ def inpaint(
         seeds=seeds,
         num_adaptation_steps=num_steps // 2,
     ).state
-    return mask * images + (1.0 - mask) * space.mean(end)
-
-
-def _broadcast(mask, images) -> tf.Tensor:
-    """The mask as float32, shaped like the images."""
-    try:
-        return tf.broadcast_to(tf.cast(mask, tf.float32), tf.shape(images))
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise DataError(
-            f"the mask has shape {tuple(tf.shape(mask))}; expected what broadcasts to the images' "
-            f"{tuple(images.shape)}"
-        ) from error
+    return filled_in(images, mask, space.mean(end))

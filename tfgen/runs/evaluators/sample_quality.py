@@ -4,6 +4,7 @@ import dataclasses
 
 from tfgen.runs import quality
 from tfgen.runs.evaluators.base import Evaluator
+from tfgen.runs.sampling_cost import in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,5 +69,6 @@ def _line(found) -> str:
         f"FID {found['fid']:.3f}, KID {found['kid']:.5f} +- {found['kid_standard_error']:.5f}, "
         f"precision {found['precision']:.3f}, recall {found['recall']:.3f} "
         f"({found['num_fake']:,} samples at temperature {found['temperature']:g}, "
-        f"{found['num_real']:,} real images, features of {found['extractor']})"
+        f"{found['num_real']:,} real images, features of {found['extractor']}; "
+        f"{in_words(found)})"
     )
