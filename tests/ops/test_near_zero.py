@@ -1,4 +1,4 @@
-"""What stands for expm1 and log1p in exported graphs has all their digits, in every runtime."""
+"""What stands for expm1, log1p and softplus in exported graphs has their digits everywhere."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfgen.export import export_litert, export_onnx
 from tfgen.ops.clusters import portable
 from tfgen.ops.diffusion import sde_from_config
-from tfgen.ops.near_zero import expm1, log1p
+from tfgen.ops.near_zero import expm1, log1p, softplus
 from tfgen.serving import PORTABLE, Signature
 
 SDES = ("vpsde", "sub_vpsde", "vesde", "geometric_sde")
@@ -18,7 +18,12 @@ SMALL = np.logspace(-12, -1, 23)
     ("function", "exact", "x"),
     [
         (expm1, np.expm1, np.concatenate([SMALL, -SMALL, [0.0, 0.999, 1.001, -1.0, 20.0, -30.0]])),
-        (log1p, np.log1p, np.concatenate([SMALL, -SMALL, [0.0, 0.5, -0.5, -0.999, 30.0]])),
+        (
+            log1p,
+            np.log1p,
+            np.concatenate([SMALL, -SMALL, [0.0, 0.24, -0.24, 0.5, -0.999, 30.0]]),
+        ),
+        (softplus, lambda x: np.logaddexp(0.0, x), np.linspace(-20.0, 20.0, 41)),
     ],
 )
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
@@ -61,4 +66,6 @@ def test_in_other_runtimes(export, tmp_path, monkeypatch):
     export(Coefficients(), str(tmp_path / "artefact"))
     t = tf.constant(Coefficients().times(4, 0)["t"], tf.float64)
     for name, value in Coefficients().ask(t).items():
-        np.testing.assert_allclose(found[name], value, rtol=3e-5, err_msg=name)
+        # Near 1 the geometric variance has no more digits in float32, wherever it is computed.
+        rtol = 1e-3 if name == "geometric_sde_left" else 3e-5
+        np.testing.assert_allclose(found[name], value, rtol=rtol, err_msg=name)

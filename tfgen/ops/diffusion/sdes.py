@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.ops.kinds import config_of, kind_from_config
-from tfgen.ops.near_zero import expm1, log1p
+from tfgen.ops.near_zero import expm1, log1p, softplus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class SDE:
 
         It depends on the log-SNR alone, which leaves it all its digits near t = 1.
         """
-        return -tf.math.softplus(self.log_snr(t) + math.log1p(-self.initial_variance))
+        return -softplus(self.log_snr(t) + math.log1p(-self.initial_variance))
 
     def normal_coefficient(self, t) -> tf.Tensor:
         """c / z_t of the exact noise prediction c = E[eps | z_t] for such coordinates."""
