@@ -13,7 +13,7 @@ from tfgen.generative.lsgm import LSGM, ScoreUNet
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import JoinedLatents, whitened
 from tfgen.training import CheckpointManager, JointOptimizer
-from tfgen.training.averages import moving_averages
+from tfgen.training.averages import averaged_weights, moving_averages
 
 MLP = dict(width=32, num_blocks=2, embedding_dims=16)
 UNET = dict(num_channels=8, multipliers=(1,), num_blocks=1, embedding_dims=8)
@@ -179,6 +179,40 @@ class TestTraining:
         # Weight decay would have moved it by a thousandth of itself.
         assert np.abs(model.mixing_logit.numpy() + 6.0).max() < 2.5e-3
 
+    def test_the_vae_may_see_the_average_of_the_prior(self):
+        options = dict(algorithm=2, weighting="un", mixing_logit=0.0)
+        model = own(vae_sees_average=True, **options)
+        ema = dict(use_ema=True, ema_momentum=0.5)
+        parts = {"prior": keras.optimizers.Adam(0.1, **ema), "vae": keras.optimizers.Adam(0.0)}
+        model.compile(JointOptimizer(parts))
+        model.build()
+        for rows in np.split(ROWS, 2):
+            model.train_on_batch(rows)
+
+        def losses(model):
+            logs = model.training_loss({"images": ROWS}).logs
+            return [float(logs[name]) for name in ("cross_entropy", "prior_loss")]
+
+        averaged, prior = losses(model)
+        with tf.GradientTape() as tape:
+            loss = model.training_loss({"images": ROWS}).loss
+        logit = tape.gradient(loss, model.mixing_logit.value)  # of the weights, not the average
+        model._options["vae_sees_average"] = False
+        plain, same = losses(model)
+        assert prior == same
+        assert abs(averaged - plain) > 1e-3
+        with tf.GradientTape() as tape:
+            loss = model.training_loss({"images": ROWS}).loss
+        np.testing.assert_allclose(logit, tape.gradient(loss, model.mixing_logit.value), rtol=1e-5)
+        with averaged_weights(model):
+            np.testing.assert_allclose(losses(model)[0], averaged, rtol=1e-5)
+
+    def test_without_an_average_the_vae_cannot_see_it(self):
+        model = own(vae_sees_average=True, algorithm=2, weighting="un")
+        model.compile("adam")
+        with pytest.raises(ConfigError, match="keeps averages"):
+            model.fit(ROWS, verbose=0)
+
     def test_a_frozen_vae_stays(self):
         model = own(train_vae=False, spectral_coefficient=0.1)
         model.compile(keras.optimizers.Adam(1e-3))
@@ -331,6 +365,7 @@ class TestAllGrids:
         (dict(prediction="score"), "prediction is 'score'"),
         (dict(inactive_below=-1.0), "inactive_below is -1.0"),
         (dict(kl_initial=2.0), "kl_initial is 2.0"),
+        (dict(vae_sees_average=True), "goes with algorithm 2"),
         (dict(num_evaluation_times=0), "num_evaluation_times is 0"),
     ],
 )

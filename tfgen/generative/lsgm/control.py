@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfgen.errors import DataError
 from tfgen.generative.masking import filled_in, seen_images
-from tfgen.samplers.checks import in_range, whole_number
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers.diffusion import spherical
 
 

@@ -68,6 +68,9 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             takes 0.1. None leaves all to the network. Defaults to `None`.
         train_vae: whether the VAE learns along; otherwise training leaves it as it is. Defaults to
             `True`.
+        vae_sees_average: whether the VAE learns against the moving average of the prior instead of
+            the prior as it is, with algorithm 2 and an optimizer that keeps averages. Defaults to
+            `False`.
         kl_initial: float, coefficient of the KL part at the first step. Defaults to `1.0`.
         kl_warmup_fraction: float, part of `total_steps` in which it rises to 1. Defaults to `0.1`.
         spectral_coefficient: float, weight of the spectral regularisation of the score network;
@@ -113,6 +116,7 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         mixing_logit: float | None = -6.0,
         inactive_below: float | None = None,
         train_vae=True,
+        vae_sees_average=False,
         kl_initial=1.0,
         kl_warmup_fraction=0.1,
         spectral_coefficient=0.0,
@@ -135,6 +139,7 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             mixing_logit=mixing_logit,
             inactive_below=inactive_below,
             train_vae=train_vae,
+            vae_sees_average=vae_sees_average,
             kl_initial=kl_initial,
             kl_warmup_fraction=kl_warmup_fraction,
             spectral_coefficient=spectral_coefficient,
@@ -156,6 +161,11 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         whole_number("num_evaluation_times", options["num_evaluation_times"], 1)
         if options["total_steps"] is not None:
             whole_number("total_steps", options["total_steps"], 1)
+        if options["vae_sees_average"] and self.objective.algorithm != 2:
+            raise ConfigError(
+                f"vae_sees_average goes with algorithm 2, which asks the prior once for itself and "
+                f"once for the VAE; algorithm is {self.objective.algorithm}"
+            )
         if options["inactive_below"] is not None:
             in_range("inactive_below", options["inactive_below"], 0.0)
 

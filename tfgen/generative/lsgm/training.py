@@ -8,15 +8,18 @@ and regularisation of both. `tfgen.generative.lsgm.objective` keeps the VAE's gr
 prior and the prior's out of the VAE where their losses differ.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.data.elements import first_images, images_of
+from tfgen.errors import ConfigError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.lsgm.encoding import LATENTS, check_size, latents_of
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import log_scales, whitened
 from tfgen.generative.lsgm.mixing import ConstantWeights, NoisePredictor
+from tfgen.training.averages import moving_averages
 from tfgen.training.joint_optimizer import plain_optimizers
 from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
@@ -94,10 +97,35 @@ class LSGMTraining:
         alpha, active = self.alpha(), self.active_channels()
         still = None if alpha is None else tf.stop_gradient(alpha)
         predict, velocity = self.network.predict, self.predicts_velocity
+        passive = NoisePredictor(self.sde, predict, ConstantWeights(w), still, active, velocity)
         return (
             NoisePredictor(self.sde, predict, w, alpha, active, velocity),
-            NoisePredictor(self.sde, predict, ConstantWeights(w), still, active, velocity),
+            self._averaged_prior if self._options["vae_sees_average"] else passive,
         )
+
+    def _averaged_prior(self, z, t, seed=None):
+        """The prediction of the moving averages, which learn nothing; before the first step there
+        are none yet."""
+        begun = tf.convert_to_tensor(self.optimizer.iterations) > 0
+        averages = [
+            (weight, tf.where(begun, tf.convert_to_tensor(average), tf.convert_to_tensor(weight)))
+            for weight, average in self._averages_of_prior()
+        ]
+        with keras.StatelessScope(state_mapping=averages):
+            w, alpha = self.network.weights_view(training=True), self.alpha()
+            predict = NoisePredictor(
+                self.sde,
+                self.network.predict,
+                ConstantWeights(w),
+                None if alpha is None else tf.stop_gradient(alpha),
+                self.active_channels(),
+                self.predicts_velocity,
+            )
+            return predict(z, t, seed)
+
+    def _averages_of_prior(self):
+        own = {id(weight) for weight in self.variable_groups()["prior"]}
+        return [pair for pair in moving_averages(self) if id(pair[0]) in own]
 
     def _prior_penalty(self):
         """lambda times spectral norms and scales of the score network, and its singular vectors."""
@@ -152,6 +180,11 @@ class LSGMTraining:
     def make_train_function(self, force=False):
         self.ensure_built()
         self.build_optimizer()  # within the first trace its variables would cost a second one
+        if self._options["vae_sees_average"] and not self._averages_of_prior():
+            raise ConfigError(
+                "vae_sees_average needs an optimizer that keeps averages of the prior's weights; "
+                "give it use_ema=True (config.optimizer.ema_momentum)"
+            )
         if not self.vae_is_frozen:
             self.vae.prepare_training()
         if self._options["spectral_coefficient"] and not int(self.singular_vectors_ready.numpy()):
