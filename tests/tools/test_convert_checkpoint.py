@@ -278,6 +278,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
+            ("of LSGM", "whose VAE cannot be converted"),
             ("no args", "expected a dict with 'state_dict' and 'args'"),
             ("no state_dict", "expected a dict with 'state_dict' and 'args'"),
             ("a list", "holds a list; expected a dict"),

@@ -52,6 +52,11 @@ CHANGES = {
     "single device": single_device,
     "old options": old_options,
     "dict": lambda content: content.update(args=dict(vars(content["args"]))),
+    "of LSGM": lambda content: {
+        "args": content["args"],
+        "dae_state_dict": {"mixing_logit": torch.zeros(1, 2, 1, 1)},
+        "vae_state_dict": content["state_dict"],
+    },
     "no args": drop("args"),
     "no state_dict": drop("state_dict"),
     "a list": lambda content: [1],

@@ -1,10 +1,11 @@
-r"""Turns a checkpoint of NVAE's or VAEBM's authors into a folder that all of tfgen reads.
+r"""Turns a checkpoint of NVAE's, VAEBM's or LSGM's authors into a folder that all of tfgen reads.
 
 Needs PyTorch.
 
 tools/convert_checkpoint checkpoint.pt runs/authors-mnist
 tools/convert_checkpoint checkpoint.pt runs/faces --image_shape=256,256,3
 tools/convert_checkpoint EBM_30000.pth runs/authors-vaebm --vae=checkpoint.pt
+tools/convert_checkpoint lsgm.pt runs/authors-lsgm --vae=runs/my-vae
 tfgen-sample --workdir=runs/authors-mnist --temperature=0.7
 
 The folder is a preset, `tfgen.from_preset("runs/authors-mnist")`, and a workdir for every binary
@@ -33,8 +34,8 @@ EDGE = flags.DEFINE_enum(
 VAE = flags.DEFINE_string(
     "vae",
     None,
-    "CHECKPOINT then holds an energy of VAEBM, and this is the VAE under it: a checkpoint of the "
-    "authors, or a folder or preset of tfgen.",
+    "CHECKPOINT then holds an energy of VAEBM or a score network of LSGM, this is the VAE below: "
+    "a checkpoint of NVAE's authors, or a folder or preset of tfgen.",
 )
 ALLOW_PICKLE = flags.DEFINE_bool(
     "allow_pickle", False, "Let the file run the code it holds: only if you trust its maker."
@@ -62,7 +63,7 @@ def main(checkpoint: str, output_dir: str) -> None:
         if VAE.value is None:
             model, config, origin = convert_file(checkpoint, shape)
         else:
-            model, config, origin = convert_energy_file(checkpoint, VAE.value, shape)
+            model, config, origin = convert_refinement(checkpoint, VAE.value, shape)
         with replace_dir(output) as temporary:
             presets.write_preset(model, temporary, config)
             Workdir(temporary).write_metrics("origin", {"file": Path(checkpoint).name, **origin})
@@ -81,20 +82,30 @@ def convert_file(checkpoint: str, image_shape):
     return (*convert(options, state, image_shape, EDGE.value), origin)
 
 
-def convert_energy_file(checkpoint: str, vae: str, image_shape):
-    """VAEBM, configuration and origin of an energy's checkpoint and the VAE under it."""
-    from tfgen.generative.nvae.official_file import read_state_dict
+def convert_refinement(checkpoint: str, vae: str, image_shape):
+    """VAEBM or LSGM, configuration and origin of what was trained on a VAE, and of that VAE."""
+    from tfgen.generative.lsgm.official import lsgm_from_official
+    from tfgen.generative.nvae.official_file import read_score_network, read_state_dict
     from tfgen.generative.vaebm.official import vaebm_from_official
     from tfgen.systems import presets
 
-    state = read_state_dict(checkpoint, "model", allow_pickle=ALLOW_PICKLE.value)
+    network = read_score_network(checkpoint, allow_pickle=ALLOW_PICKLE.value)
+    if network is None:
+        state = read_state_dict(checkpoint, "model", allow_pickle=ALLOW_PICKLE.value)
     if Path(vae).is_file():
         base, config, origin = convert_file(vae, image_shape)
     else:
         folder = presets.find_preset(vae)
         base, config = presets.from_preset(folder), presets.read_config(folder)
         origin = {}
-    model = vaebm_from_official(base, state)
+    if network is None:
+        model = vaebm_from_official(base, state)
+    else:
+        model = lsgm_from_official(base, *network)
+        terminal.say(
+            "the VAE in the checkpoint is left out, being of a form that no model here has; "
+            "samples mean something only if your VAE makes the latents that the network learned"
+        )
     config = {**config, "model": presets.model_section(model), "vae": str(vae)}
     return model, config, {"vae": Path(vae).name, **origin}
 

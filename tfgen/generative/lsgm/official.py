@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tfgen.errors import CheckpointError
+from tfgen.generative.lsgm.latents import JoinedLatents
+from tfgen.generative.lsgm.lsgm import LSGM
 from tfgen.generative.lsgm.unet import ScoreUNet
 from tfgen.generative.nvae.official import assign_slots, kernel_slots
 from tfgen.layers.bank import GroupNorm
@@ -68,6 +70,56 @@ def load_official(network: ScoreUNet, state: Mapping[str, np.ndarray]) -> None:
     """
     network.build()
     assign_slots(slots(network), _as_convolutions(state), "this score network")
+
+
+def lsgm_from_official(vae, config: Mapping, state: Mapping[str, np.ndarray]) -> LSGM:
+    """An LSGM of the authors' score network and diffusion over a VAE of one's own.
+
+    Args:
+        vae: a built generator whose latents are those that the network was trained on, or of their
+            shape.
+        config: dict of the authors' training options.
+        state: dict of arrays by official name, that of `dae_state_dict`.
+
+    Raises:
+        CheckpointError: the VAE's latents have another shape, or the options and entries are those
+            of no score network here.
+    """
+    joined, state = JoinedLatents.of(vae.latent_shapes), dict(state)
+    logit = state.pop("mixing_logit", None)
+    options = options_from_official(config, state, joined.grid[0] if joined.grid else 1)
+    if options.pop("latent_shape") != joined.shape:
+        channels = state[_INPUTS[1]].shape[1]
+        raise CheckpointError(
+            f"the score network takes {channels} channels of latents; those of the VAE's smallest "
+            f"grid are {joined.shape}"
+        )
+    model = LSGM(vae, options, sde=_sde(config), mixing_logit=None if logit is None else 0.0)
+    model.build()
+    load_official(model.network, state)
+    if logit is not None:
+        if np.size(logit) != joined.shape[-1]:
+            raise CheckpointError(
+                f"mixing_logit has {np.size(logit)} numbers for {joined.shape[-1]} channels"
+            )
+        model.mixing_logit.assign(np.reshape(logit, [-1]))
+    return model
+
+
+def _sde(config) -> dict:
+    """The diffusion of the authors' training options, with their defaults."""
+    kind = config.get("sde_type", "vpsde")
+    names = {"initial_variance": ("sigma2_0", 0.0)}
+    if kind in ("vpsde", "sub_vpsde"):
+        names |= {"beta_min": ("beta_start", 0.1), "beta_max": ("beta_end", 20.0)}
+    elif kind == "geometric_sde":
+        names |= {"min_variance": ("sigma2_min", 3e-5), "max_variance": ("sigma2_max", 0.999)}
+    else:
+        raise CheckpointError(
+            f"the diffusion of the checkpoint is {kind!r}; expected vpsde, sub_vpsde or "
+            "geometric_sde"
+        )
+    return {"name": kind, **{ours: config.get(*theirs) for ours, theirs in names.items()}}
 
 
 def _as_convolutions(state):
