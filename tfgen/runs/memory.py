@@ -49,8 +49,8 @@ class MeasuringWeights:
         del norm, activation
         return self._keep(x)
 
-    def group_norm(self, norm: GroupNorm, x, activation=None):
-        del norm, activation
+    def group_norm(self, norm: GroupNorm, x, activation=None, shift=None):
+        del norm, activation, shift
         return self._keep(x)
 
     def dense(self, dense: Dense, x, activation=None):
