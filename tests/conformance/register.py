@@ -189,23 +189,14 @@ SYSTEMS = {
             importance=False,
             spacing="antithetic",
             control_variate=False,
+            prediction="velocity",
             mixing_logit=-3.0,
+            inactive_below=0.0,
             kl_initial=0.7,
             total_steps=10,
             spectral_coefficient=0.1,
             sampler={"name": "ancestral", "num_steps": 3},
             seed=2,
-        )
-    ),
-    "lsgm of a frozen vae": System(
-        _lsgm(
-            _nvae(),
-            train_vae=False,
-            prediction="velocity",
-            mixing_logit=None,
-            inactive_below=0.0,
-            algorithm=2,
-            weighting="un",
         )
     ),
 }

@@ -47,7 +47,12 @@ def generate_alone(model, path, subject):
 
 
 @pytest.mark.parametrize(
-    "export", [generate_alone, export_onnx, export_litert], ids=["saved_model", "onnx", "litert"]
+    "export",
+    [
+        pytest.param(generate_alone, id="saved_model", marks=pytest.mark.slow),
+        pytest.param(export_onnx, id="onnx"),
+        pytest.param(export_litert, id="litert"),
+    ],
 )
 def test_every_format_holds_the_solver(subject, export, tmp_path):
     report = export(subject.model, str(tmp_path / "artefact"), subject=subject)
@@ -106,6 +111,7 @@ class TestAdaptiveSteps:
             export_litert(model, str(tmp_path / "a.tflite"), names=["generate"])
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.slow
     def test_saved_model_goes_there_and_back(self, model, tmp_path):
         names = ["generate", "encode_noise", "encode", "reconstruct"]
         export_saved_model(model, str(tmp_path / "model"), names=names)
