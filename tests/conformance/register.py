@@ -25,6 +25,7 @@ from tfgen.search.unas import (
     Reinforce,
     UnbiasedEstimator,
 )
+from tfgen.search.unas.block_supernet import BlockSupernet
 from tfgen.search.unas.cell_supernet import CellSupernet
 from tfgen.training.keras_methods import KerasMethods
 
@@ -176,7 +177,7 @@ SYSTEMS = {
             seed=2,
         )
     ),
-    "lsgm": System(_lsgm(_nvae())),
+    "lsgm": System(_lsgm(_nvae(num_groups=1, num_scales=1))),
     "lsgm with everything": System(
         _lsgm(
             _nvae(image_shape=(4, 8, 3), decoder="normal", num_groups=1, num_scales=2),
@@ -293,6 +294,7 @@ EXEMPT = {
     ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
+    BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",

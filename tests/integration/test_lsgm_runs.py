@@ -36,6 +36,7 @@ def run(exit_code, flags, trained, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_the_vae_begins_trained_and_learns_along(run, trained):
     base, after = tensors(trained), tensors(run)
     names = [
@@ -46,6 +47,7 @@ def test_the_vae_begins_trained_and_learns_along(run, trained):
     assert 0 < max(moved) < 1e-3
 
 
+@pytest.mark.slow
 def test_continues_with_all_it_had(cli, flags, run, trained):
     before = tensors(run)
     result = cli("train", *flags, f"--config.vae={trained}", f"--workdir={run}")
@@ -56,6 +58,7 @@ def test_continues_with_all_it_had(cli, flags, run, trained):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_samples_say_what_they_took(cli, run):
     result = cli("sample", f"--workdir={run}", "--num_images=5", "--seed=3")
     assert result.code == 0, result.err

@@ -51,10 +51,11 @@ class TestOneStep:
 
 
 class TestStationaryLaw:
-    @pytest.mark.parametrize(("eta", "num_steps"), [(0.1, 200), (0.01, 800)])
-    def test_of_a_normal_is_known_exactly(self, eta, num_steps):
+    @pytest.mark.parametrize(
+        ("eta", "num_steps", "count"), [(0.1, 200, 100_000), (0.01, 800, 20_000)]
+    )
+    def test_of_a_normal_is_known_exactly(self, eta, num_steps, count):
         # Variance 1 / (1 - eta / 4): not 1, so a wrong scale of drift or noise shows at once.
-        count = 100_000
         run = samplers.compiled(samplers.langevin, normal_energy, num_steps=num_steps)
         end = run(tf.zeros([count, 1]), step_size=eta, seed=(3, 4)).state.numpy()
         expected = 1.0 / (1.0 - eta / 4.0)

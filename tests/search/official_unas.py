@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tfgen.search.unas.genotypes import CELL_OPERATIONS
+from tfgen.search.unas.genotypes import BLOCK_OPERATIONS, CELL_OPERATIONS
 
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
          "running_var": "moving_variance"}  # fmt: skip
@@ -58,6 +58,12 @@ def layer_of(name: str) -> str:
         step = parts.get(rest) or _STEPS[rest.removeprefix("op.")]
         operation = CELL_OPERATIONS[int(number)]
         return f"cell{cell}_node{node}_input{source}_{operation}_{step}"
+    words = r"cells\.(\d+)\._ops\.(\d+)\.mobile_inverted_conv\.(\w+)\.(conv|bn)"
+    if found := re.fullmatch(words, owner):
+        number, choice, step, kind = found.groups()
+        block = BLOCK_OPERATIONS[int(choice) - (int(number) % 4 != 0)]
+        start = f"block{number}_{block.kernel}x{block.kernel}_e{block.expansion}"
+        return f"{start}_{_BLOCK[step]}{'_norm' if kind == 'bn' else ''}"
     found = re.fullmatch(r"(stem\.1|cells\.\d+)\.mobile_inverted_conv\.(\w+)\.(conv|bn)", owner)
     place, part, kind = found.groups()
     start = "first" if place == "stem.1" else place.replace("cells.", "block")

@@ -13,6 +13,8 @@ from tfgen.search.unas.cell_supernet import CellSupernet, cell_groups
 from tfgen.search.unas.genotypes import CellGenotype
 from tfgen.search.unas.networks import num_parameters
 
+_IMAGENET = pytest.param("imagenet", marks=pytest.mark.slow)
+
 
 def ours(name):
     """A group's name here."""
@@ -56,7 +58,7 @@ class Case:
 
 
 class TestAuthorsProgram:
-    @pytest.fixture(scope="class", params=["cifar", "imagenet"])
+    @pytest.fixture(scope="class", params=["cifar", _IMAGENET])
     def case(self, request, reference_values, double_precision):
         return Case(reference_values(f"unas_search_{request.param}"))
 

@@ -19,6 +19,7 @@ from tfgen.search.unas.genotypes import (
 )
 from tfgen.search.unas.networks import block_network, cell_network, num_macs, num_parameters
 
+_IMAGENET = pytest.param("imagenet", marks=pytest.mark.slow)
 _BLOCK_NAMES = {f"mic_{k}x{k}_e{e}": (k, e) for k, e in BLOCK_OPERATIONS}
 
 
@@ -95,7 +96,7 @@ class Case:
 
 
 class TestAuthorsProgram:
-    @pytest.fixture(scope="class", params=["cifar", "imagenet", "proxyless"])
+    @pytest.fixture(scope="class", params=["cifar", _IMAGENET, "proxyless"])
     def case(self, request, reference_values, double_precision):
         return Case(reference_values(f"unas_derived_{request.param}"), request.param)
 

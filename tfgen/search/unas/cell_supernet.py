@@ -1,6 +1,6 @@
 """A network that is every network of cells at once, weighted by an architecture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.search.unas.genotypes import CELL_OPERATIONS, NUM_NODES, CellGenotype
-from tfgen.search.unas.mixing import SKIP_BELOW, mixed, part
+from tfgen.search.unas.mixing import SKIP_BELOW, copy_weights, mixed, part
 from tfgen.search.unas.networks import STEMS, cell_network, stem_of
 from tfgen.search.unas.operations import cell_operation, factorized_reduction, relu_conv
 
@@ -183,8 +183,7 @@ class CellSupernet(keras.Model):
         found = cell_network(genotype, **sizes)
         for layer in found.layers:
             if layer.weights:
-                own = self._own_layer(layer.name, genotype)
-                _copy(own, layer)
+                copy_weights(self._own_layer(layer.name, genotype), layer)
         return found
 
     def _own_layer(self, name, genotype):
@@ -207,11 +206,3 @@ class CellSupernet(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), **self._options, "name": self.name}
-
-
-def _copy(source, target):
-    """Weights by name; scales and offsets that the source lacks are 1 and 0 as they are."""
-    values: Mapping = {variable.name: variable for variable in source.weights}
-    for variable in target.weights:
-        if variable.name in values:
-            variable.assign(values[variable.name])

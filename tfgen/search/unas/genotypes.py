@@ -136,6 +136,20 @@ class BlockGenotype:
         for number, block in enumerate(blocks):
             one_of(f"block {number}", block, known)
 
+    @classmethod
+    def of_choices(cls, choices: Mapping[str, np.ndarray]) -> "BlockGenotype":
+        """That of choices in the groups `"same"`, whose first is none, and `"change"`.
+
+        Args:
+            choices: `{group: [factors]}` integers, as `ArchitectureDistribution.most_probable`
+                gives them.
+        """
+        same = [(None, *BLOCK_OPERATIONS)[int(k)] for k in choices["same"]]
+        change = [BLOCK_OPERATIONS[int(k)] for k in choices["change"]]
+        count = len(same) + len(change)
+        rest, first = iter(same), iter(change)
+        return cls(tuple(next(first) if k % 4 == 0 else next(rest) for k in range(count)))
+
     def to_config(self) -> dict:
         """Plain lists, for JSON; `from_config` reads them."""
         return {"blocks": [None if b is None else list(b) for b in self.blocks]}

@@ -52,3 +52,16 @@ def mixed(
         largest = tf.reduce_max(weights[:, number])
         terms.append(tf.cond(largest >= skip_below, run, nothing) if skip_below else run())
     return tf.add_n(terms)
+
+
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Gives a layer another's weights by name; what the other lacks stays as it is.
+
+    Args:
+        source: the `Layer` to copy from.
+        target: the `Layer` to change.
+    """
+    values = {variable.name: variable for variable in source.weights}
+    for variable in target.weights:
+        if variable.name in values:
+            variable.assign(values[variable.name])

@@ -176,24 +176,36 @@ def block_network(
     if len(genotype.blocks) != len(BLOCKS):
         raise ConfigError(f"the genotype has {len(genotype.blocks)} blocks; expected {len(BLOCKS)}")
 
-    def scaled(channels):
-        return max(round(channels * width), 1)
-
     images = keras.Input(tuple(image_shape), name="images")
-    x = _conv_norm_relu(images, scaled(40), 3, 2, "stem")
-    x = bottleneck(x, Bottleneck(3, 1), scaled(24), 1, name="first")
+    x = before_blocks(images, width)
     for number, (block, (channels, stride)) in enumerate(zip(genotype.blocks, BLOCKS)):
-        fits = stride == 1 and x.shape[-1] == scaled(channels)
+        channels = scaled(channels, width)
+        fits = stride == 1 and x.shape[-1] == channels
         if block is not None:
-            x = bottleneck(x, block, scaled(channels), stride, name=f"block{number}")
+            x = bottleneck(x, block, channels, stride, name=f"block{number}")
         elif not fits:
             raise ConfigError(
                 f"block {number} is none where width or grid change; expected a bottleneck"
             )
-    x = _conv_norm_relu(x, scaled(1728), 1, 1, "last")
+    return keras.Model(images, behind_blocks(x, width, num_classes), name=name)
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a narrower or wider network of blocks."""
+    return max(round(channels * width), 1)
+
+
+def before_blocks(images, width: float):
+    """What the first block sees of images."""
+    x = _conv_norm_relu(images, scaled(40, width), 3, 2, "stem")
+    return bottleneck(x, Bottleneck(3, 1), scaled(24, width), 1, name="first")
+
+
+def behind_blocks(x, width: float, num_classes: int):
+    """Logits from what the last block puts out."""
+    x = _conv_norm_relu(x, scaled(1728, width), 1, 1, "last")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = _head(num_classes, "logits")(x)
-    return keras.Model(images, logits, name=name)
+    return _head(num_classes, "logits")(x)
 
 
 def _head(num_classes, name):
