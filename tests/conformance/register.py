@@ -177,8 +177,7 @@ SYSTEMS = {
             seed=2,
         )
     ),
-    "lsgm": System(_lsgm(_nvae(num_groups=1, num_scales=1))),
-    "lsgm with everything": System(
+    "lsgm": System(
         _lsgm(
             _nvae(image_shape=(4, 8, 3), decoder="normal", num_groups=1, num_scales=2),
             score_network={**_TINY_SCORE, "filtered": True, "attention_grids": [1], "seed": 4},

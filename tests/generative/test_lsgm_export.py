@@ -50,7 +50,7 @@ def generate_alone(model, path, subject):
     "export",
     [
         pytest.param(generate_alone, id="saved_model", marks=pytest.mark.slow),
-        pytest.param(export_onnx, id="onnx"),
+        pytest.param(export_onnx, id="onnx", marks=pytest.mark.slow),
         pytest.param(export_litert, id="litert"),
     ],
 )
