@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.data.elements import first_images, images_of
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
 from tfgen.generative.base import batch_size_of
 from tfgen.generative.lsgm.encoding import LATENTS, check_size, latents_of
 from tfgen.generative.lsgm.inference import normal_cross_entropy
@@ -232,5 +232,10 @@ class LSGMTraining:
             return
         if not int(self.channels_chosen.numpy()):
             images = first_images(x, _CHOOSING_BATCHES, self.distribute_strategy)
-            self.deactivate_channels(images, threshold, self.seed)
+            if self.deactivate_channels(images, threshold, self.seed) == self.joined.shape[-1]:
+                raise DataError(
+                    f"no channel of the VAE's latents carries {threshold:g} nats, so that the "
+                    "diffusion has nothing to learn; train the VAE first, or give "
+                    "inactive_below=None"
+                )
             self.channels_chosen.assign(1)
