@@ -313,7 +313,8 @@ class TestEncoding:
         np.testing.assert_array_equal(active, 1.0)
         np.testing.assert_array_equal(begun(model, 1e9), active)
         with pytest.raises(DataError, match="train the VAE first"):
-            begun(over_nvae(), 1e9)
+            begun(untrained := over_nvae(), 1e9)
+        np.testing.assert_array_equal(untrained.active, 1.0)  # nothing is changed
         kl = over_nvae().vae.kl_per_channel(data["images"], tf.range(8)).numpy()[:2]
         some = begun(over_nvae(), float(np.median(kl)))
         assert 0 < some.sum() < some.size

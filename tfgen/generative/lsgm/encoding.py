@@ -68,12 +68,24 @@ class LSGMEncoding:
         Returns:
             How many channels are left to it in all.
         """
+        return self._leave_to_normal(self.channels_that_carry(images, threshold, seed))
+
+    def channels_that_carry(self, images, threshold: float, seed: int = 0) -> np.ndarray:
+        """Which channels of the diffusion's latents carry more than `threshold` nats, `[C]` bool.
+
+        Args:
+            images: `[B, H, W, C]`, some hundreds.
+            threshold: float, nats of a channel, summed over the grid.
+            seed: integer, seed of the posterior draws. Defaults to `0`.
+        """
         self.ensure_built()
         seeds = self.seeds_for(len(images), seed)
         kl = np.asarray(self.vae.kl_per_channel(images, seeds))
         rows = [np.ravel(kl[k]) for k in range(len(self.joined.names))]
-        active = np.concatenate(self.joined.channels_of(rows)) > threshold
-        active = active.astype(np.float32)
+        return np.concatenate(self.joined.channels_of(rows)) > threshold
+
+    def _leave_to_normal(self, carries) -> int:
+        active = carries.astype(np.float32)
         self.active.assign(active)
         if self._options["mixing_logit"] is not None:
             logit = self.mixing_logit.numpy()

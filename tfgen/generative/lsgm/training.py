@@ -232,10 +232,12 @@ class LSGMTraining:
             return
         if not int(self.channels_chosen.numpy()):
             images = first_images(x, _CHOOSING_BATCHES, self.distribute_strategy)
-            if self.deactivate_channels(images, threshold, self.seed) == self.joined.shape[-1]:
+            carries = self.channels_that_carry(images, threshold, self.seed)
+            if not carries.any():
                 raise DataError(
                     f"no channel of the VAE's latents carries {threshold:g} nats, so that the "
                     "diffusion has nothing to learn; train the VAE first, or give "
                     "inactive_below=None"
                 )
+            self._leave_to_normal(carries)
             self.channels_chosen.assign(1)
