@@ -9,6 +9,7 @@ from tiny_nvae import draw_images, normals, shaken_nvae
 from toy_vae import ToyVAE, ring_images
 
 from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.generative.lsgm import LSGM, ScoreUNet
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import JoinedLatents, whitened
@@ -223,6 +224,20 @@ class TestTraining:
             np.testing.assert_array_equal(a, b.numpy())
         assert model.num_parameters == model.num_score_parameters
         assert logs["regularization"][0] > 0
+
+    def test_runs_begun_before_channels_were_chosen_go_on(self, tmp_path):
+        model, again = toy(), toy()
+        for one in (model, again):
+            one.build()
+            one.compile(keras.optimizers.Adam(1e-3))
+        model.fit(ring_images(8), batch_size=8, epochs=1, verbose=0)
+        manager = CheckpointManager(tmp_path)
+        path = manager.save(model)
+        tensors, note = read_tensors(path)
+        del tensors["training/channels_chosen"]
+        write_tensors(path, tensors, note)
+        manager.restore(again)
+        assert int(again.train_steps.numpy()) == int(model.train_steps.numpy()) > 0
 
     def test_resumes_exactly(self, tmp_path):
         def fresh():

@@ -33,6 +33,11 @@ class LSGMTraining:
     """The training half of `LSGM`, which says what `vae`, `network` and `objective` are."""
 
     progress_names = ("loss", "nelbo", "kl", "prior_loss")
+    later_training_state = ("channels_chosen",)
+
+    @property
+    def training_state(self):
+        return [self.channels_chosen]
 
     # -- losses ------------------------------------------------------------------------------------
 
