@@ -9,6 +9,18 @@ def each(table):
     return pytest.mark.parametrize("name", list(table))
 
 
+def plain_first(names):
+    """Systems for a question that is long to answer where a VAE is below.
+
+    Those on a VAE and with further options ("ncp with everything") are slow tests.
+    """
+
+    def marks(name):
+        return pytest.mark.slow if " " in name and not name.startswith("nvae") else ()
+
+    return [pytest.param(name, marks=marks(name)) for name in names]
+
+
 def shake(variables):
     """Moves every number away from its start, so that forgetting one shows."""
     rng = np.random.default_rng(1)

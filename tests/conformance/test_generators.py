@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import register
 import tensorflow as tf
-from questions import each
+from questions import plain_first
 from register import SYSTEMS
 
 
@@ -12,7 +12,7 @@ def images_for(model):
     return register.image_batch(model)["images"]
 
 
-@each(register.able("generator"))
+@pytest.mark.parametrize("name", plain_first(register.able("generator")))
 class TestGenerator:
     def test_graph_equals_eager_at_any_batch_size(self, name):
         model = SYSTEMS[name].make()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import register
 import tensorflow as tf
+from questions import plain_first
 from register import SYSTEMS
 
 from tfgen.export import Subject
@@ -13,7 +14,7 @@ from tfgen.systems import registry
 NAMES = register.able("servable")
 
 
-@pytest.fixture(scope="module", params=[n for n in NAMES if "everything" not in n])
+@pytest.fixture(scope="module", params=plain_first(n for n in NAMES if "everything" not in n))
 def subject(request):
     """One plain instance of each system with two examples a question."""
     model = SYSTEMS[request.param].make()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import register
 import tensorflow as tf
-from questions import each, shake
+from questions import each, plain_first, shake
 from register import SYSTEMS
 
 from tfgen.training import Model
@@ -79,7 +79,7 @@ def float64():
     keras.config.set_floatx("float32")
 
 
-@each(register.able("generator"))
+@pytest.mark.parametrize("name", plain_first(register.able("generator")))
 @pytest.mark.usefixtures("float64")
 def test_under_floatx_float64_it_computes_in_float32(name):
     model = SYSTEMS[name].make()

@@ -9,7 +9,7 @@ from tfgen.generative.ncp import NCPVAE
 from tfgen.generative.nvae import NVAE
 
 
-@pytest.fixture(scope="module", params=["whole", "in chunks"])
+@pytest.fixture(scope="module", params=["whole", pytest.param("in chunks", marks=pytest.mark.slow)])
 def model(request):
     vae = NVAE(
         image_shape=(8, 8, 1),

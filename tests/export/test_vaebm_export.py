@@ -56,6 +56,7 @@ def test_saved_model_agrees(model, subject, tmp_path):
     assert report.max_difference <= report.tolerance
 
 
+@pytest.mark.slow
 def test_onnx_agrees(model, subject, tmp_path):
     report = export_onnx(model, str(tmp_path / "vaebm.onnx"), subject=subject)
     assert report.max_difference <= report.tolerance

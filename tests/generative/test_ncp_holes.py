@@ -96,7 +96,7 @@ class TestChains:
         images, traces = sample(tf.range(count))
         return images.numpy().ravel(), traces[0]
 
-    @pytest.mark.parametrize("step_size", [0.5, 1.0])
+    @pytest.mark.parametrize("step_size", [pytest.param(0.5, marks=pytest.mark.slow), 1.0])
     def test_langevin_has_the_variance_of_its_step_size(self, step_size):
         count = 5_000
         z, _ = self.run("langevin", lambda z: 0.0 * z[..., 0], count, step_size)

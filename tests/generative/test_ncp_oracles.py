@@ -254,6 +254,7 @@ class TestContext:
     def images(self, seed=0):
         return np.random.default_rng(seed).standard_normal((50_000, 1, 1, 1)).astype(np.float32)
 
+    @pytest.mark.slow
     def test_it_helps_and_carries_no_label(self):
         fresh = self.images(5)[:20_000]
         losses = {}

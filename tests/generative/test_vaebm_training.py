@@ -229,6 +229,7 @@ class TestGuard:
             fit(model, 1, callbacks=[ExplosionGuard(tmp_path)])
 
 
+@pytest.mark.slow
 def test_replicas_draw_different_chains_and_stay_equal():
     strategy = strategy_from_name("mirrored")
     energy = {"architecture": ((1, True),), "num_channels": 4}

@@ -81,7 +81,7 @@ def test_a_run_that_ended_early_is_over(cli, flags, trained, tmp_path, monkeypat
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("binary", ["sample", "evaluate"])
+@pytest.mark.parametrize("binary", ["sample", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_other_binaries_use_it(cli, refined, tmp_path, binary):
     result = cli(binary, f"--workdir={refined}", f"--output={tmp_path / 'out'}")
     assert result.code == 0, result.err

@@ -64,9 +64,9 @@ def first_stopped():
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [
-        (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "terminated"),
-        (signal.SIGHUP, 129, "hung up"),
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, "hung up", marks=pytest.mark.slow),
     ],
 )
 def test_stopped_within_an_epoch_and_continued_is_bit_equal(
@@ -386,7 +386,7 @@ def test_a_second_training_in_the_same_folder_is_refused(cli, tiny, trained):
     ("rate", "words"),
     [
         ("inf", "config.optimizer.learning_rate is inf; expected a finite number"),
-        ("1e38", "not finite"),
+        pytest.param("1e38", "not finite", marks=pytest.mark.slow),
         ("1e12", "not finite in steps"),
     ],
 )

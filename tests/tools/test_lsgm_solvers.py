@@ -95,6 +95,7 @@ def found_in(folder):
     return json.loads((folder / "found" / "solvers.json").read_text())
 
 
+@pytest.mark.slow
 def test_rows_that_are_done_are_kept(root, folder):
     row = {"num_evaluations": 80.5, "seconds_per_1000": 3.25, "frechet_distance": 2.5}
     known = {"settings": settings_of(folder), "rows": {"RK45 1e-5": row}}

@@ -86,6 +86,7 @@ def python(root, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_runs_once_and_goes_on(root, folder):
     (folder / "config.py").write_text(CONFIG)
     workdir, tools = folder / "run", root / "tools" / "studies"
