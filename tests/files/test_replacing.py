@@ -37,6 +37,16 @@ def test_file_survives_a_failure(tmp_path):
     assert names(tmp_path) == ["b.txt"]
 
 
+@pytest.mark.parametrize("replace", [replace_file, replace_dir])
+def test_folders_made_for_a_failure_go_with_it(tmp_path, replace):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ZeroDivisionError), replace(tmp_path / "old" / "a" / "b" / "c.txt"):
+        (tmp_path / "old" / "a" / "mine.txt").write_text(str(1 // 1))
+        raise ZeroDivisionError
+    assert names(tmp_path / "old") == ["a"]
+    assert names(tmp_path / "old" / "a") == ["mine.txt"]
+
+
 def test_file_that_was_never_written_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "b.txt"):
         pass

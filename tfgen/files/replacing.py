@@ -82,16 +82,30 @@ def restored(path: str | os.PathLike) -> Path:
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A name beside `path` of which nothing is left; errors name `path` instead."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_once(str(path.parent))
-    temporary = temporary_beside(path)
+    with _folder(path.parent):
+        sweep_once(str(path.parent))
+        temporary = temporary_beside(path)
+        try:
+            yield temporary
+        except OSError as error:
+            _name(error, str(temporary), str(path))
+            raise
+        finally:
+            remove(temporary)
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Makes a folder and those above it; if the block fails, what it made and is empty goes."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-    except OSError as error:
-        _name(error, str(temporary), str(path))
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # something else is in it now
+                folder.rmdir()
         raise
-    finally:
-        remove(temporary)
 
 
 def _name(error: OSError, temporary: str, path: str) -> None:
