@@ -40,11 +40,15 @@ def test_file_survives_a_failure(tmp_path):
 @pytest.mark.parametrize("replace", [replace_file, replace_dir])
 def test_folders_made_for_a_failure_go_with_it(tmp_path, replace):
     (tmp_path / "old").mkdir()
-    with pytest.raises(ZeroDivisionError), replace(tmp_path / "old" / "a" / "b" / "c.txt"):
-        (tmp_path / "old" / "a" / "mine.txt").write_text(str(1 // 1))
+
+    def fail():
+        (tmp_path / "old" / "a" / "mine").mkdir()
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), replace(tmp_path / "old" / "a" / "b" / "c.txt"):
+        fail()
     assert names(tmp_path / "old") == ["a"]
-    assert names(tmp_path / "old" / "a") == ["mine.txt"]
+    assert names(tmp_path / "old" / "a") == ["mine"]
 
 
 def test_file_that_was_never_written_is_an_error(tmp_path):

@@ -1,5 +1,7 @@
 """A small model with every kind of state that training has to carry."""
 
+import os
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -126,3 +128,15 @@ def state(model):
 def assert_same_state(first, second):
     for a, b in zip(state(first), state(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def file_names(folder):
+    return sorted(os.listdir(folder))
+
+
+def untrained(**kwargs):
+    """A model with other initial weights than `make_toy` gives."""
+    model = make_toy(**kwargs)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 1.0)
+    return model

@@ -7,7 +7,7 @@ zero and standard deviation 0.2. Networks without batch norm train better from t
 
 import tensorflow as tf
 
-from tfgen.layers.bank import Conv
+from tfgen.layers.declarations import Conv
 from tfgen.layers.weights import LiveWeights
 
 SPREAD = 5.0

@@ -9,7 +9,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfgen.layers.bank import Conv, Dense, GroupNorm, ParameterBank
+from tfgen.layers.bank import ParameterBank
+from tfgen.layers.declarations import Conv, Dense, GroupNorm
 from tfgen.layers.recompute import recomputed
 from tfgen.ops.resampling import downsample, upsample
 

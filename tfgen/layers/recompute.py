@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm
+from tfgen.layers.declarations import BatchNorm, Conv, Dense, GroupNorm
 from tfgen.layers.weights import LiveWeights
 
 

@@ -7,7 +7,8 @@ against the three calls `conv`, `norm` and `dense` and runs with either.
 
 import tensorflow as tf
 
-from tfgen.layers.bank import BatchNorm, Conv, Dense, GroupNorm, ParameterBank
+from tfgen.layers.bank import ParameterBank
+from tfgen.layers.declarations import BatchNorm, Conv, Dense, GroupNorm
 from tfgen.ops import batch_norm as bn_ops
 from tfgen.ops.convolution import conv2d, depthwise_conv2d, grouped_conv2d, phase_conv2d
 from tfgen.ops.group_norm import group_norm

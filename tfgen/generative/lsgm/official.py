@@ -12,7 +12,7 @@ from tfgen.generative.lsgm.latents import JoinedLatents
 from tfgen.generative.lsgm.lsgm import LSGM
 from tfgen.generative.lsgm.unet import ScoreUNet
 from tfgen.generative.nvae.official import assign_slots, kernel_slots
-from tfgen.layers.bank import GroupNorm
+from tfgen.layers.declarations import GroupNorm
 from tfgen.layers.diffusion import SelfAttention
 
 _INPUTS = ("all_modules.0.weight", "all_modules.2.weight")

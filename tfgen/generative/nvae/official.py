@@ -11,7 +11,7 @@ import numpy as np
 
 from tfgen.errors import CheckpointError, ConfigError
 from tfgen.files.names import shown
-from tfgen.layers.bank import BatchNorm, Conv, Dense
+from tfgen.layers.declarations import BatchNorm, Conv, Dense
 from tfgen.layers.residual import FactorizedReduce, ResidualBody, UpSkip
 
 # Entries that hold no parameters of their own.
