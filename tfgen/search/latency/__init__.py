@@ -1,0 +1,31 @@
+"""How long a block takes on the device at hand, measured, kept in tables and added up."""
+
+from tfgen.search.latency.additivity import Additivity, additivity
+from tfgen.search.latency.backends import (
+    BACKENDS,
+    Backend,
+    KerasBackend,
+    LiteRTBackend,
+    OnnxBackend,
+    ReplayedBackend,
+)
+from tfgen.search.latency.blocks import Block, BlockError
+from tfgen.search.latency.measuring import measure
+from tfgen.search.latency.table import Entry, LatencyTable, Repeat
+
+__all__ = [
+    "BACKENDS",
+    "Additivity",
+    "Backend",
+    "Block",
+    "BlockError",
+    "Entry",
+    "KerasBackend",
+    "LatencyTable",
+    "LiteRTBackend",
+    "OnnxBackend",
+    "Repeat",
+    "ReplayedBackend",
+    "additivity",
+    "measure",
+]

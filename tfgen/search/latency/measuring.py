@@ -1,0 +1,208 @@
+"""Blocks timed one among others, so that what disturbs one disturbs all."""
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfgen import stopping
+from tfgen.files.locking import locked
+from tfgen.ops.checks import in_range, whole_number
+from tfgen.search.latency.backends import Backend, Timer
+from tfgen.search.latency.blocks import Block, BlockError, distinct
+from tfgen.search.latency.table import Entry, LatencyTable, Repeat
+
+LEAST_RUNS = 30
+RUNS_A_VISIT = 5
+NOISY = 0.03  # mean difference of two measurements from which on a machine is not quiet
+_SHARE = 0.05  # of the time, for writing the table
+
+
+def measure(
+    blocks: Iterable[Block | tuple[str, Any]],
+    backend: Backend,
+    path: str | os.PathLike | None = None,
+    *,
+    num_runs: int = 60,
+    quantile: float = 0.5,
+    warm_up: int = 10,
+    at_once: int = 32,
+    repeat: int = 16,
+    retry_failures: bool = False,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> LatencyTable:
+    """A table of what blocks take; those that it has already are not timed again.
+
+    Blocks come in groups, which share a process. Each is visited several times in between the
+    others, in an order that is drawn anew every round; a visit is one run to warm up and five that
+    count. At the end some are measured again from the start: where the two disagree, the machine is
+    busy, and a warning says so.
+
+    A block that cannot be converted, or ends the process in which it is timed, is noted in the
+    table with its reason; the others go on. With a file, every finished entry is kept in it:
+    a run that was killed goes on where it was, and a second process waits for the first to end.
+
+    Args:
+        blocks: iterable of `Block`; those with the same key are the same.
+        backend: `Backend` in which to time them.
+        path: path of the table's file, JSON; None keeps the table in memory.
+        num_runs: integer, timed runs of every block, at least 30. Defaults to `60`.
+        quantile: float, the share of a block's runs that are faster than what counts; 0.5 is the
+            median. Defaults to `0.5`.
+        warm_up: integer, runs of every block before the first that counts. Defaults to `10`.
+        at_once: integer, blocks in a group. Defaults to `32`.
+        repeat: integer, blocks that are measured a second time; 0 looks for no noise. Defaults to
+            `16`.
+        retry_failures: whether blocks that failed are tried again. Defaults to `False`.
+        seed: integer that draws groups and orders. Defaults to `0`.
+        report: function `(blocks finished, blocks to measure)`, called whenever one is finished;
+            None calls nothing.
+
+    Returns:
+        The `LatencyTable`, with what else it held.
+
+    Raises:
+        UserError: the runtime is not installed, or the file is damaged, or was measured on another
+            device or in another setting.
+        ConfigError: a number is out of range.
+        OSError: the file cannot be written.
+    """
+    known = distinct(blocks)
+    whole_number("num_runs", num_runs, LEAST_RUNS)
+    in_range("quantile", quantile, 0.0, most=1.0)
+    for name, value, least in (
+        ("warm_up", warm_up, 0),
+        ("at_once", at_once, 1),
+        ("repeat", repeat, 0),
+    ):
+        whole_number(name, value, least)
+    metadata = {"quantile": float(quantile), **backend.metadata()}
+    with contextlib.nullcontext() if path is None else locked(f"{path}.lock"):
+        kept = _Kept(_taken_up(path, metadata))
+        entries = kept.table.entries
+        missing = [
+            block
+            for key, block in known.items()
+            if key not in entries or (retry_failures and entries[key].failure)
+        ]
+        if missing:
+            session = _Session(backend, warm_up, num_runs, at_once, np.random.default_rng(seed))
+            found = session.entries(missing, metadata["quantile"])
+            for finished, (key, entry) in enumerate(found, 1):
+                kept.add(key, entry)
+                if report is not None:
+                    report(finished, len(missing))
+            kept.table.repeat = session.again(known, kept.table, repeat)
+            kept.write()
+        elif path is not None and not os.path.exists(path):
+            kept.write()
+    _warn(kept.table, known)
+    return kept.table
+
+
+def _taken_up(path, metadata) -> LatencyTable:
+    if path is None or not os.path.lexists(path):
+        return LatencyTable(metadata, path=path)
+    table = LatencyTable.read(path)
+    table.check(metadata)
+    return table
+
+
+class _Kept:
+    """A table that is written as it grows, as often as costs little."""
+
+    def __init__(self, table):
+        self.table, self._next = table, 0.0
+
+    def add(self, key, entry):
+        self.table.entries[key] = entry
+        if time.monotonic() >= self._next:
+            self.write()
+
+    def write(self):
+        if self.table.path is None:
+            return
+        start = time.monotonic()
+        self.table.write()
+        end = time.monotonic()
+        self._next = end + (end - start) / _SHARE
+
+
+class _Session:
+    """One way to measure."""
+
+    def __init__(self, backend, warm_up, num_runs, at_once, rng):
+        self.backend, self.warm_up, self.rng = backend, warm_up, rng
+        self.num_visits, self.at_once = -(-num_runs // RUNS_A_VISIT), at_once
+
+    def entries(self, blocks: Sequence[Block], quantile: float):
+        """Pairs `(key, Entry)` as they are finished."""
+        order = self.rng.permutation(len(blocks))
+        with self.backend.timer(self.warm_up) as timer:
+            for start in range(0, len(blocks), self.at_once):
+                group = [blocks[k] for k in order[start : start + self.at_once]]
+                yield from self._group(group, timer, quantile)
+                timer.clear()
+
+    def _group(self, blocks, timer: Timer, quantile):
+        times = {}
+        for key, block in ((block.key, block) for block in blocks):
+            stopping.check()
+            try:
+                item = block.made()
+                if item is None:
+                    yield key, Entry(0.0)
+                    continue
+                timer.load(key, item)
+                times[key] = []
+            except BlockError as error:
+                yield key, Entry(None, failure=str(error))
+        for visit in range(self.num_visits):
+            keys = list(times)
+            for place in self.rng.permutation(len(keys)):
+                stopping.check()
+                key = keys[place]
+                try:
+                    times[key].append(timer.run(key, RUNS_A_VISIT))
+                except BlockError as error:
+                    del times[key]
+                    yield key, Entry(None, failure=str(error))
+                    continue
+                if visit == self.num_visits - 1:
+                    yield key, Entry.of_runs(np.concatenate(times.pop(key)), quantile)
+
+    def again(self, known, table, count) -> Repeat | None:
+        """Measures some of the blocks that took time a second time."""
+        timed = [key for key in known if table.entries[key].num_runs]
+        if not timed or not count:
+            return None
+        chosen = [timed[k] for k in self.rng.permutation(len(timed))[:count]]
+        quantile = table.metadata["quantile"]
+        found = dict(self.entries([known[key] for key in chosen], quantile))
+        both = [key for key in chosen if found[key].failure is None]
+        if not both:
+            return None
+        second = np.array([found[key].milliseconds for key in both])
+        return Repeat.of(table.milliseconds(both), second)
+
+
+def _warn(table, known):
+    failed = [key for key in known if table.entries[key].failure]
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(known)} blocks have no latency: {table.failures[failed[0]]}",
+            stacklevel=3,
+        )
+    repeat = table.repeat
+    if repeat is not None and repeat.mean_difference > NOISY:
+        warnings.warn(
+            f"{repeat.num_blocks} blocks that were measured twice differ by "
+            f"{repeat.mean_difference:.1%} on average, more than {NOISY:.0%}: the machine is busy "
+            "or its clock unsteady; measure again when it is quiet",
+            stacklevel=3,
+        )
