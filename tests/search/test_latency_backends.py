@@ -162,30 +162,30 @@ class TestProcess:
         ],
     )
     def test_a_block_that_ends_it(self, timer, kind, message):
-        timer.load("good", "good")
-        timer.load("bad", kind)
+        timer.load(latency.Block("good", "good"))
+        timer.load(latency.Block("bad", kind))
         assert timer.run("good", 3).shape == (3,)
         with pytest.raises(latency.BlockError) as refused:
             timer.run("bad", 3)
         assert str(refused.value) == message
         assert np.all(timer.run("good", 3) > 0)
         timer.clear()
-        timer.load("good", "good")
+        timer.load(latency.Block("good", "good"))
         assert np.all(timer.run("good", 3) > 0)
 
     def test_a_runtime_that_does_not_start(self, timer):
         timer._runtime = "nonsense"
         with pytest.raises(UserError, match="the runtime 'nonsense' does not start: KeyError"):
-            timer.load("good", "good")
+            timer.load(latency.Block("good", "good"))
 
     def test_it_ends_with_its_parent(self, timer):
-        timer.load("good", "good")
+        timer.load(latency.Block("good", "good"))
         worker_process = timer._process
         worker_process.stdin.close()
         assert worker_process.wait(timeout=30) == 0
 
     def test_nothing_is_left(self, timer):
-        timer.load("good", "good")
+        timer.load(latency.Block("good", "good"))
         folder, worker_process = timer._folder.name, timer._process
         timer.__exit__()
         assert worker_process.poll() is not None

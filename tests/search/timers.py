@@ -36,11 +36,15 @@ class _Timer:
     def __exit__(self, *exception):
         self.ended = True
 
-    def load(self, key, item):
+    def load(self, block):
+        key, item = block.key, block.made()
         if item == "unloadable":
             raise BlockError(f"block {key!r} cannot be converted: no such operation")
+        if item is None:
+            return False
         self.loads.append(key)
         self.present[key] = 0
+        return True
 
     def run(self, key, num_runs):
         self.runs.append(key)

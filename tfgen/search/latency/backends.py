@@ -17,7 +17,7 @@ import numpy as np
 from tfgen.errors import UserError
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.search.latency import artefacts, device
-from tfgen.search.latency.blocks import BlockError
+from tfgen.search.latency.blocks import Block, BlockError
 from tfgen.search.latency.process import ProcessTimer
 from tfgen.search.latency.table import LatencyTable
 
@@ -25,8 +25,8 @@ from tfgen.search.latency.table import LatencyTable
 class Timer(Protocol):
     """Runs blocks; a context manager."""
 
-    def load(self, key: str, item: Any) -> None:
-        """Makes a block ready to be run; raises `BlockError` where it cannot be."""
+    def load(self, block: Block) -> bool:
+        """Makes a block ready to be run, unless it is nothing; raises `BlockError`."""
 
     def run(self, key: str, num_runs: int) -> np.ndarray:
         """Milliseconds of runs in a row, `[num_runs]`; raises `BlockError` where it fails."""
@@ -215,10 +215,9 @@ class _Replay:
     def __exit__(self, *exception):
         pass
 
-    def load(self, key, item):
-        del item
+    def load(self, block):
         try:
-            self._table.milliseconds([key])
+            return bool(self._table.milliseconds([block.key])[0])
         except UserError as error:
             raise BlockError(str(error)) from None
 

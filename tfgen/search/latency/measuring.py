@@ -151,15 +151,14 @@ class _Session:
 
     def _group(self, blocks, timer: Timer, quantile):
         times = {}
-        for key, block in ((block.key, block) for block in blocks):
+        for block in blocks:
             stopping.check()
+            key = block.key
             try:
-                item = block.made()
-                if item is None:
+                if timer.load(block):
+                    times[key] = []
+                else:
                     yield key, Entry(0.0)
-                    continue
-                timer.load(key, item)
-                times[key] = []
             except BlockError as error:
                 yield key, Entry(None, failure=str(error))
         for visit in range(self.num_visits):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfgen.errors import UserError
-from tfgen.search.latency.blocks import BlockError
+from tfgen.search.latency.blocks import Block, BlockError
 
 _WORKER = Path(__file__).with_name("worker.py")
 _START = 300.0  # seconds for a runtime to be imported, on a slow disk
@@ -56,21 +56,24 @@ class ProcessTimer:
         self._end()
         self._folder.cleanup()
 
-    def load(self, key: str, item: Any) -> None:
-        """Makes a block ready to be run.
+    def load(self, block: Block) -> bool:
+        """Makes a block ready to be run; whether there is anything to run.
 
         Args:
-            key: string, its key.
-            item: a `keras.Model`.
+            block: a `Block`.
 
         Raises:
             BlockError: it cannot be converted, loaded or run.
         """
+        item = block.made()
+        if item is None:
+            return False
         self._count += 1
         path = Path(self._folder.name, str(self._count))
-        self._write(key, item, path)
-        self._artefacts[key] = path
-        self._load(key)
+        self._write(block.key, item, path)
+        self._artefacts[block.key] = path
+        self._load(block.key)
+        return True
 
     def run(self, key: str, num_runs: int) -> np.ndarray:
         """Milliseconds of every one of some runs in a row, `[num_runs]`.

@@ -1,0 +1,152 @@
+"""One operation for every layer: what each loses, what it costs, and what may be left out."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfgen.errors import ConfigError
+from tfgen.ops.checks import in_range
+
+Rows = Sequence[np.ndarray]  # one 1-D array a layer, as long as it has operations
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A sum over the chosen operations that may not grow too large.
+
+    Attributes:
+        name: string, what it is of, for messages: "latency on a phone".
+        costs: sequence of arrays, one a layer, the cost of each operation, finite and at least 0.
+        most: float, the largest sum allowed, itself included.
+        unit: string, of `costs` and `most`, for messages. Defaults to `""`.
+    """
+
+    name: str
+    costs: Rows
+    most: float
+    unit: str = ""
+
+    def least(self, usable: Sequence[np.ndarray]) -> float:
+        """The smallest sum there is.
+
+        Args:
+            usable: sequence of arrays of booleans, one a layer, the operations there are.
+        """
+        return float(sum(cost[use].min() for cost, use in zip(self.costs, usable)))
+
+    def shown(self, value: float) -> str:
+        """A sum with its unit."""
+        return f"{value:.6g} {self.unit}".rstrip()
+
+
+class Problem:
+    """The choice of an operation for every layer.
+
+    Args:
+        scores: sequence of arrays, one a layer, what each operation loses; infinity is one that
+            cannot be used.
+        limits: sequence of `Limit`.
+
+    Attributes:
+        scores: list of float64 arrays.
+        limits: tuple of `Limit` whose costs are lists of float64 arrays.
+        usable: list of arrays of booleans.
+
+    Raises:
+        ConfigError: there is no layer, a layer has no operation, two rows do not fit, or a number
+            is none.
+    """
+
+    def __init__(self, scores: Rows, limits: Sequence[Limit]):
+        self.scores = _rows("scores", scores)
+        if not self.scores:
+            raise ConfigError("there is no layer; expected scores of at least one")
+        self.limits = tuple(self._checked(limit) for limit in limits)
+        self.usable = [np.isfinite(row) for row in self.scores]
+        for layer, (row, usable) in enumerate(zip(self.scores, self.usable)):
+            if np.isnan(row).any() or np.isneginf(row).any():
+                place = int(np.flatnonzero(np.isnan(row) | np.isneginf(row))[0])
+                raise ConfigError(
+                    f"the score of operation {place} of layer {layer} is {row[place]}; expected a "
+                    "number, or infinity for one that cannot be used"
+                )
+            if not usable.any():
+                raise ConfigError(f"layer {layer} has no operation that can be used; add one")
+
+    def _checked(self, limit):
+        costs = _rows(limit.name, limit.costs)
+        shapes, wanted = ([len(row) for row in rows] for rows in (costs, self.scores))
+        if shapes != wanted:
+            layer = next((k for k, pair in enumerate(zip(shapes, wanted)) if len({*pair}) > 1), -1)
+            raise ConfigError(
+                f"{limit.name} has {shapes[layer]} operations in layer {layer}, and scores has "
+                f"{wanted[layer]}; expected as many"
+                if len(shapes) == len(wanted)
+                else f"{limit.name} has {len(shapes)} layers, and scores has {len(wanted)}; "
+                "expected as many"
+            )
+        for layer, row in enumerate(costs):
+            in_range(f"{limit.name} of layer {layer}", row, 0.0)
+        if np.isnan(limit.most):
+            raise ConfigError(f"the most of {limit.name} is nan; expected a number")
+        return dataclasses.replace(limit, costs=costs, most=float(limit.most))
+
+    @property
+    def num_layers(self) -> int:
+        """Layers, each of which gets one operation."""
+        return len(self.scores)
+
+    def sum(self, rows: Rows, choices: Sequence[int]) -> float:
+        """The sum of chosen entries.
+
+        Args:
+            rows: sequence of arrays, one a layer.
+            choices: sequence of integers, one a layer.
+        """
+        return float(sum(row[choice] for row, choice in zip(rows, choices)))
+
+    def worthwhile(self, used: Sequence[Sequence[int]] = ()) -> list[np.ndarray]:
+        """Operations that an optimum may need, indices by layer.
+
+        One that is no better in anything than another one of its layer can be replaced by it. Where
+        plans have to differ from earlier ones, this holds if no earlier plan has the other one.
+
+        Args:
+            used: sequence of earlier plans' choices. None by default.
+        """
+        found = []
+        for layer, usable in enumerate(self.usable):
+            places = np.flatnonzero(usable)
+            columns = [self.scores[layer], *(limit.costs[layer] for limit in self.limits)]
+            values = np.stack([column[places] for column in columns], axis=1)
+            taken = np.isin(places, [plan[layer] for plan in used])
+            found.append(places[~_dominated(values, taken)])
+        return found
+
+
+def _rows(name, rows):
+    found = []
+    for layer, row in enumerate(rows):
+        try:
+            array = np.asarray(row, np.float64)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name} of layer {layer} is no row of numbers") from None
+        if array.ndim != 1 or not len(array):
+            raise ConfigError(
+                f"{name} of layer {layer} has the shape {array.shape}; expected [operations]"
+            )
+        found.append(array)
+    return found
+
+
+def _dominated(values, taken):
+    """Which rows of `[M, columns]` another one, not taken, is at least as good as everywhere."""
+    no_worse = (values[:, None] <= values[None]).all(-1)  # [M, M]: first no worse than second
+    equal = no_worse & no_worse.T
+    number = np.arange(len(values))
+    # Of several that are equal the first that is not taken stays.
+    rank = number + len(values) * taken
+    before = rank[:, None] < rank[None]
+    better = no_worse & (~equal | before) & ~taken[:, None]
+    return better.any(0)
