@@ -229,7 +229,7 @@ LAYERS = {
         ood_scores.ViM, 2, shapes={"origin": [4], "residual_space": [4, 2], "scale": []}
     ),
     "react": _making(ood_scores.ReAct, 80.0, shapes={"kernel": [4, 3], "bias": [3], "most": []}),
-    "ash": _making(ood_scores.ASH, 70.0, "prune"),
+    "ash": _making(ood_scores.ASH, 70.0, "prune", shapes={"kernel": [4, 3], "bias": [3]}),
     "replay buffer": _making(samplers.ReplayBuffer, 5, {"z_0": [2, 2, 3], "z_1": [4]}),
 }
 
