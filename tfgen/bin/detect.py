@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.runs.detection import Images, auroc, load_images, mean_of_pairs, scores
+        from tfgen.metrics import auroc
+        from tfgen.runs.detection import Images, load_images, mean_of_pairs, scores
 
         loaded = loading.load_generator()
     config, generator = loaded.config, loaded.generator.frozen()

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
 from tfgen import data, stopping
 from tfgen.generative import seeds_for
@@ -67,9 +66,3 @@ def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) 
         end = start + batch_size
         found.append(batch_scores(tf.constant(images[start:end]), tf.constant(seeds[start:end])))
     return {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-
-
-def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Probability that an unknown image scores above a known one; by exact ranks."""
-    labels = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
-    return float(roc_auc_score(labels, np.r_[known, unknown]))
