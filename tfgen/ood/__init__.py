@@ -4,5 +4,6 @@ Larger scores are more out-of-distribution, everywhere.
 """
 
 from tfgen.ood import scores
+from tfgen.ood.evaluation import Evaluation, Evaluator
 
-__all__ = ["scores"]
+__all__ = ["Evaluation", "Evaluator", "scores"]
