@@ -39,7 +39,7 @@ def solved(features, labels=LABELS):
     return [weights[:-1], weights[-1]]
 
 
-@keras.saving.register_keras_serializable(package="test_evaluation")
+@keras.saving.register_keras_serializable(package="test_ood_evaluator")
 class Subclassed(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
