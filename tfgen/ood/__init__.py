@@ -3,7 +3,7 @@
 Larger scores are more out-of-distribution, everywhere.
 """
 
-from tfgen.ood import scores
-from tfgen.ood.evaluation import Evaluation, Evaluator
+from tfgen.ood import corruptions, scores
+from tfgen.ood.evaluation import Evaluation, Evaluator, measure_robustness
 
-__all__ = ["Evaluation", "Evaluator", "scores"]
+__all__ = ["Evaluation", "Evaluator", "corruptions", "measure_robustness", "scores"]

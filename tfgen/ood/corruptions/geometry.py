@@ -54,7 +54,7 @@ def zoomed(images: np.ndarray, factor) -> np.ndarray:
 
 
 def enlarging(size: int, factor: float) -> np.ndarray:
-    """`[size, size]` that enlarges a row of pixels about its middle, bilinear; factor at least 1."""
+    """`[size, size]` that enlarges a row of pixels about its middle by a factor of at least 1."""
     middle = (size - 1) / 2.0
     places = (np.arange(size) - middle) / factor + middle
     first = np.minimum(np.floor(places).astype(int), max(size - 2, 0))

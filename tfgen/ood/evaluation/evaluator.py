@@ -17,7 +17,7 @@ from tfgen.metrics import (
 from tfgen.metrics.separation import checked_scores
 from tfgen.ood.evaluation.image_sets import ImageSet, as_image_set
 from tfgen.ood.evaluation.result import Evaluation, Row, mean_separation
-from tfgen.ood.evaluation.subjects import PlainClassifier, Scored, Subject, as_subject
+from tfgen.ood.evaluation.subjects import PlainClassifier, Scored, as_subject
 from tfgen.ood.scores import Score
 from tfgen.ops.checks import in_range, whole_number
 
@@ -101,7 +101,7 @@ class Evaluator:
                     f"{name!r} takes images of shape {subject.image_shape}, and the set "
                     f"{in_name!r} has {shape}; resize or convert all sets by the same filter"
                 )
-        self._notes = []
+        self._notes, self._is_fitted = [], False
         self.fit_set = self._fit_set(fit_data, shape)
 
     def evaluate(self) -> Evaluation:
@@ -111,10 +111,9 @@ class Evaluator:
             DataError: a score is NaN, or the data do not allow a score that was asked for.
         """
         rows, kept, classification = [], {}, {}
+        self.fit()
         for name, subject in self.subjects.items():
-            if self.fit_set is not None:
-                subject.fit(self.fit_set, self.batch_size)
-            scored = {s.name: self._scored(name, subject, s) for s in self._sets()}
+            scored = {each.name: self.scored(name, each) for each in self._sets()}
             kept[name] = {
                 score: {s: scored[s].scores[score] for s in scored}
                 for score in scored[self.in_set.name].scores
@@ -134,18 +133,34 @@ class Evaluator:
             kept,
         )
 
+    def fit(self) -> None:
+        """Fits scores, once."""
+        if self.fit_set is not None and not self._is_fitted:
+            for subject in self.subjects.values():
+                subject.fit(self.fit_set, self.batch_size)
+        self._is_fitted = True
+
+    def scored(self, model: str, images: ImageSet) -> Scored:
+        """What a model says of images: `scores`, a dict of `[N]`, and `logits` `[N, C]` or None.
+
+        Args:
+            model: string, its name.
+            images: an `ImageSet`.
+
+        Raises:
+            DataError: a score is NaN.
+        """
+        found = self.subjects[model].scored(images, self.batch_size)
+        for score, values in found.scores.items():
+            checked_scores(values, f"the score {score!r} of {model!r} on the set {images.name!r}")
+        return found
+
     @property
     def _size(self):
         return len(self.in_set)
 
     def _sets(self) -> list[ImageSet]:
         return [self.in_set, *self.out_sets]
-
-    def _scored(self, name: str, subject: Subject, images: ImageSet) -> Scored:
-        found = subject.scored(images, self.batch_size)
-        for score, values in found.scores.items():
-            checked_scores(values, f"the score {score!r} of {name!r} on the set {images.name!r}")
-        return found
 
     def _row(self, model, score, cost, by_set) -> Row:
         inside, separation, intervals = by_set[self.in_set.name], {}, {}
