@@ -28,7 +28,17 @@ def load_images(
     """
     source = load_source(config, data_dir, config["evaluation"]["split"], name)
     source = source.take(min(num_images, len(source)), seed)
-    section = config["data"]
+    return Images(prepared(config, source), source.extent)
+
+
+def prepared(config: Mapping[str, Any], source: data.Source) -> np.ndarray:
+    """Images of a source as a generator was shown its own, float32 `[N, H, W, C]` in [0, 1].
+
+    Args:
+        config: dict, the generator's configuration; where its `data` is None, all 8 bits are kept.
+        source: the `Source` of the images.
+    """
+    section = config["data"] or {"num_bits": 8, "binarize": None}
     pipeline = data.Pipeline(
         source,
         100,
@@ -36,8 +46,7 @@ def load_images(
         num_bits=section["num_bits"],
         binarize=section["binarize"],
     )
-    pixels = np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
-    return Images(pixels, source.extent)
+    return np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
 
 
 def mean_of_pairs(images: np.ndarray, seed: int = 0) -> np.ndarray:
