@@ -26,6 +26,7 @@ _ROOMS = (
     "generative",
     "layers",
     "metrics",
+    "ood",
     "ops",
     "optimizers",
     "privacy",

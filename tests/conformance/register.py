@@ -18,6 +18,9 @@ from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
 from tfgen.layers.drop_path import DropPath
+from tfgen.ood import scores as ood_scores
+from tfgen.ood.scores.logits import LogitScore
+from tfgen.ood.scores.shaping import ShapedFeatures
 from tfgen.search.unas import (
     ArchitectureDistribution,
     GradientEstimator,
@@ -214,7 +217,30 @@ LAYERS = {
         ScoreUNet, (4, 4, 3), 8, (1, 2), 1, attention_grids=(4,), filtered=True, embedding_dims=8
     ),
     "score network of vectors": _making(ScoreMLP, (3,), 8, 2, embedding="fourier"),
+    "mahalanobis": _making(
+        ood_scores.Mahalanobis,
+        2,
+        True,
+        3,
+        shapes={"origin": [4], "inverse_scale": [4], "whitening": [4, 3], "centres": [2, 3]},
+    ),
+    "knn": _making(ood_scores.KNN, 2, 9, 3, shapes={"bank": [9, 4]}),
+    "vim": _making(
+        ood_scores.ViM, 2, shapes={"origin": [4], "residual_space": [4, 2], "scale": []}
+    ),
+    "react": _making(ood_scores.ReAct, 80.0, shapes={"kernel": [4, 3], "bias": [3], "most": []}),
+    "ash": _making(ood_scores.ASH, 70.0, "prune", shapes={"kernel": [4, 3], "bias": [3]}),
     "replay buffer": _making(samplers.ReplayBuffer, 5, {"z_0": [2, 2, 3], "z_1": [4]}),
+}
+
+# Layers without weights.
+FUNCTIONS = {
+    "max softmax": _making(ood_scores.MaxSoftmax),
+    "max logit": _making(ood_scores.MaxLogit, name="other"),
+    "energy": _making(ood_scores.Energy, 2.0),
+    "kl to uniform": _making(ood_scores.KLToUniform),
+    "entropy": _making(ood_scores.Entropy),
+    "odin": _making(ood_scores.ODIN, 10.0, 0.01, [0.5, 0.2]),
 }
 
 OPTIMIZERS = {
@@ -279,6 +305,7 @@ DISTRIBUTIONS = {
 KERAS_OBJECTS = {
     **{name: system.make for name, system in SYSTEMS.items()},
     **LAYERS,
+    **FUNCTIONS,
     **OPTIMIZERS,
     **SCHEDULES,
     **{name: make for name, (make, _) in METRICS.items()},
@@ -292,6 +319,9 @@ EXEMPT = {
     FrozenOverVAE: "abstract; their frozen forms stand for it",
     ScoreNetwork: "abstract; ScoreUNet and ScoreMLP stand for it",
     training.JointOptimizer: "needs a model's groups of variables: tests/training",
+    ood_scores.Score: "abstract; those of tfgen.ood.scores stand for it",
+    LogitScore: "abstract; those of tfgen.ood.scores stand for it",
+    ShapedFeatures: "abstract; ReAct and ASH stand for it",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",

@@ -98,7 +98,7 @@ def test_images_of_another_shape(tmp_path, no_network):
 @pytest.mark.parametrize("name", ["mnst", "npz:", "", "zip:a"])
 def test_unknown_names(name):
     with pytest.raises(
-        DataError, match=r"there is no data set .*npz:PATH, folder:PATH or tfds:NAME"
+        DataError, match=r"there is no data set .*npz:PATH, folder:PATH, .* or tfds:NAME"
     ):
         load(name)
 
@@ -116,5 +116,5 @@ def test_missing_files_and_folders(tmp_path):
 
 
 def test_arrays_are_not_resized(tmp_path):
-    with pytest.raises(ConfigError, match=r"image_size is .*only folder: and tfds:"):
+    with pytest.raises(ConfigError, match=r"image_size is .*only folder:, imglist: and tfds:"):
         load("mnist", data_dir=tmp_path, image_size=32)

@@ -1,6 +1,8 @@
 """tfgen-evaluate, tfgen-sample and tfgen-export on a run, and what mistakes get."""
 
+import csv
 import json
+import re
 import shutil
 
 import keras
@@ -248,3 +250,37 @@ def test_fewer_samples_leave_none_of_an_earlier_call(cli, run_copy):
         assert result.code == 0, result.err
     folder = run_copy / "samples" / "seed_0_temperature_1"
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+def save_digits(folder, count):
+    for index, image in enumerate(data.load("digits", "test").images[np.arange(count)]):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / f"{index:02d}.png")
+
+
+def test_images_of_a_folder_are_accepted_or_not(cli, trained, tmp_path):
+    save_digits(tmp_path / "images", 12)
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "images" / "red, wide.jpg")
+    table = tmp_path / "found" / "scores.csv"
+    argv = f"--workdir={trained}", f"--images={tmp_path / 'images'}", f"--output={table}"
+    result = cli("detect", *argv, "--num_images=60", "--acceptance=0.9")
+    assert result.code == 0, result.err
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["file"] for row in rows] == [f"{k:02d}.png" for k in range(12)] + ["red, wide.jpg"]
+    assert {row["accepted"] for row in rows} <= {"0", "1"}
+    accepted = sum(int(row["accepted"]) for row in rows)
+    assert f"accepted: {accepted} of 13 images" in result.out
+    assert f"scores: {table}" in result.out
+    threshold = float(re.search(r"threshold (\S+),", result.out)[1])
+    for row in rows:
+        assert (float(row["ood_score"]) <= threshold) == (row["accepted"] == "1")
+
+
+def test_folders_that_cannot_be_scored(cli, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for argv, words in (
+        ((f"--images={tmp_path / 'empty'}",), "has no images"),
+        ((f"--images={tmp_path / 'nowhere'}",), "there is no folder"),
+        ((f"--images={tmp_path}", "--others=mnist"), "give one of them"),
+    ):
+        assert words in cli("detect", f"--workdir={trained}", *argv).mistake()

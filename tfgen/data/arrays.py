@@ -125,14 +125,19 @@ def read_npy(path: Path, split: str) -> Split:
 
     Labels are in `<stem>_labels.npy` beside it, if at all.
     """
-    images = as_levels(_open_npy(path), shown(path))
+    images = as_levels(open_npy(path), shown(path))
     beside = path.with_name(f"{path.stem}_labels.npy")
     if not beside.is_file():
         return Split(images)
-    return Split(images, as_labels(_open_npy(beside), len(images), shown(beside)))
+    return Split(images, as_labels(open_npy(beside), len(images), shown(beside)))
 
 
-def _open_npy(path) -> np.memmap:
+def open_npy(path: Path) -> np.memmap:
+    """The array in a .npy file, memory-mapped.
+
+    Raises:
+        DataError: the file is damaged or holds Python objects.
+    """
     with readable(path, "a NumPy array (.npy)"):
         return np.lib.format.open_memmap(path, mode="r")
 

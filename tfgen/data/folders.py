@@ -94,13 +94,39 @@ def read_folder(
     decode = functools.partial(
         decode_image, image_size=image_size, channels=channels, crop=crop, crop_from=crop_from
     )
-    files = ImageFiles(listing, (*image_size, channels), decode)
+    images = _decoded(listing, (*image_size, channels), decode)
+    return Split(images, _labels(folder, split, listing), _notes(listing, headers, channels))
+
+
+def read_listing(
+    listing: Listing, image_size: tuple[int, int] | None = None, channels: int | None = None
+) -> Split:
+    """The images of a listing, in its order, without labels.
+
+    Args:
+        listing: a `Listing` of image files.
+        image_size: pair `(height, width)` that every image is brought to, as by `read_folder`.
+            None: all must have one size.
+        channels: integer, 1 (grey) or 3 (RGB); None: 1 when all of them are grey.
+
+    Raises:
+        DataError: a file that is no image, is damaged or has another size.
+    """
+    headers = _headers(listing)
+    if image_size is None:
+        image_size = _common_size(listing, headers)
+    if channels is None:
+        channels = 1 if all(header.grey for header in headers) else 3
+    decode = functools.partial(decode_image, image_size=image_size, channels=channels)
+    images = _decoded(listing, (*image_size, channels), decode)
+    return Split(images, notes=_notes(listing, headers, channels))
+
+
+def _decoded(listing, image_shape, decode):
+    """At once, or as they are needed where they are many."""
+    files = ImageFiles(listing, image_shape, decode)
     small = np.prod(files.shape, dtype=np.int64) <= MEMORY_LIMIT_BYTES
-    return Split(
-        files.decode_all() if small else files,
-        _labels(folder, split, listing),
-        _notes(listing, headers, channels),
-    )
+    return files.decode_all() if small else files
 
 
 def _headers(paths) -> list[Header]:

@@ -16,8 +16,10 @@ from tfgen.data.arrays import (
 )
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
 from tfgen.data.channels import with_channels
+from tfgen.data.cifar_c import cifar_c_parts, read_cifar_c
 from tfgen.data.folder_splits import PARTITION_FILES, SPLIT_FOLDERS, has_images
 from tfgen.data.folders import read_folder
+from tfgen.data.image_list import list_path, read_image_list
 from tfgen.data.labels import Labels
 from tfgen.data.mat_files import read_chardata_mat, read_svhn_mat
 from tfgen.data.source import Source
@@ -46,6 +48,10 @@ def load(
     - `npz:PATH`: a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test` (labels optional);
     - `folder:PATH`: files of PNG, JPEG, WebP, BMP, GIF and TIFF, searched recursively, with or
       without split subfolders;
+    - `imglist:FILE`: a text file with `path label` on each line, paths from its folder or
+      `data_dir` on; `{split}` in FILE stands for the split;
+    - `cifar_c:FOLDER:CORRUPTION:SEVERITY`: `CORRUPTION.npy` and `labels.npy` as CIFAR-10-C has
+      them; without `:SEVERITY` all five, one after another;
     - `tfds:NAME`: any set of TensorFlow Datasets with an `image`.
 
     Sets of the catalogue are looked for in `data_dir` first, as `NAME.npz`, `NAME_SPLIT.npy`
@@ -57,8 +63,8 @@ def load(
             Defaults to `"train"`.
         data_dir: path of the folder of local files; None: the environment variable TFGEN_DATA_DIR,
             or `~/.cache/tfgen/data`. Relative PATHs are also looked for there.
-        image_size: integer or pair `(height, width)` that `folder:` and `tfds:` images are brought
-            to; None leaves them.
+        image_size: integer or pair `(height, width)` that `folder:`, `imglist:` and `tfds:` images
+            are brought to; None leaves them.
         channels: integer, 1 for grey (ITU-R 601 luma of colours), 3 for RGB (grey is repeated).
             None: as they are; a folder is grey where all of its files are, whatever their split.
 
@@ -74,9 +80,9 @@ def load(
         image_size = (image_size, image_size)
     folder = _data_folder(data_dir)
     kind = name.partition(":")[0]
-    if image_size is not None and kind not in ("folder", "tfds"):
+    if image_size is not None and kind not in ("folder", "imglist", "tfds"):
         raise ConfigError(
-            f"image_size is {image_size}, but only folder: and tfds: images are resized; "
+            f"image_size is {image_size}, but only folder:, imglist: and tfds: images are resized; "
             f"{name!r} has the size it has"
         )
     source = _load(name, split, folder, data_dir is not None, image_size, channels)
@@ -92,6 +98,15 @@ def _load(name, split, folder, explicit, image_size, channels) -> Source:
         path = _existing(rest, folder, "folder")
         wanted = channels if channels in (1, 3) else None
         return _source(name, split, read_folder(path, split, image_size, channels=wanted), path)
+    if kind == "imglist" and rest:
+        path = _existing(list_path(rest, split), folder, "file")
+        wanted = channels if channels in (1, 3) else None
+        found = read_image_list(path, (path.parent, folder), image_size, wanted)
+        return _source(name, split, found, path)
+    if kind == "cifar_c" and rest:
+        place, corruption, severity = cifar_c_parts(rest)
+        path = _existing(place, folder, "folder")
+        return _source(name, split, read_cifar_c(path, corruption, severity, split), path)
     if kind == "tfds" and rest:
         cache = folder / f"{rest.replace('/', '_')}_{split}.npy"
         found = libraries.fetch_tfds(rest, split, folder if explicit else None, cache, image_size)
@@ -101,7 +116,7 @@ def _load(name, split, folder, explicit, image_size, channels) -> Source:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise DataError(
             f"there is no data set {name!r}; {hint}expected one of {', '.join(CATALOGUE)}, "
-            "npz:PATH, folder:PATH or tfds:NAME"
+            "npz:PATH, folder:PATH, imglist:FILE, cifar_c:FOLDER:CORRUPTION or tfds:NAME"
         )
     return _load_catalogued(CATALOGUE[name], split, folder, explicit)
 

@@ -117,6 +117,17 @@ class Generator(TakesImages):
         """One seed per image; see `seeds_for`."""
         return seeds_for(num_images, seed)
 
+    def ood_score(self, images, seeds) -> tf.Tensor:
+        """How far images are from the data, `[B]`; larger is further.
+
+        The negative bound of the likelihood, in nats, of generators that have one.
+
+        Args:
+            images: tensor `[B, H, W, C]` in [0, 1].
+            seeds: `[B]` int32, of the posterior draw of each image.
+        """
+        return self.negative_elbo(images, seeds)["nelbo"]
+
     def generate_from_seeds(self, seeds, temperature=1.0) -> tf.Tensor:
         """`generate` on the noise of `seeds` `[B]`."""
         return self.generate(self.draw_noise(seeds), temperature)

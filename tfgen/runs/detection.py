@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
 from tfgen import data, stopping
 from tfgen.generative import seeds_for
@@ -29,7 +28,17 @@ def load_images(
     """
     source = load_source(config, data_dir, config["evaluation"]["split"], name)
     source = source.take(min(num_images, len(source)), seed)
-    section = config["data"]
+    return Images(prepared(config, source), source.extent)
+
+
+def prepared(config: Mapping[str, Any], source: data.Source) -> np.ndarray:
+    """Images of a source as a generator was shown its own, float32 `[N, H, W, C]` in [0, 1].
+
+    Args:
+        config: dict, the generator's configuration; where its `data` is None, all 8 bits are kept.
+        source: the `Source` of the images.
+    """
+    section = config["data"] or {"num_bits": 8, "binarize": None}
     pipeline = data.Pipeline(
         source,
         100,
@@ -37,8 +46,7 @@ def load_images(
         num_bits=section["num_bits"],
         binarize=section["binarize"],
     )
-    pixels = np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
-    return Images(pixels, source.extent)
+    return np.concatenate([batch["images"].numpy() for batch in pipeline.dataset()])
 
 
 def mean_of_pairs(images: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -67,9 +75,3 @@ def scores(generator, images: np.ndarray, seed: int = 0, batch_size: int = 100) 
         end = start + batch_size
         found.append(batch_scores(tf.constant(images[start:end]), tf.constant(seeds[start:end])))
     return {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-
-
-def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Probability that an unknown image scores above a known one; by exact ranks."""
-    labels = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
-    return float(roc_auc_score(labels, np.r_[known, unknown]))

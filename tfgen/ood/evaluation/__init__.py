@@ -1,0 +1,18 @@
+"""How well scores tell out-of-distribution images from others, for any model."""
+
+from tfgen.ood.evaluation.classifier import Classifier
+from tfgen.ood.evaluation.evaluator import Evaluator
+from tfgen.ood.evaluation.image_sets import ImageSet
+from tfgen.ood.evaluation.result import Evaluation, Row
+from tfgen.ood.evaluation.robustness import Cell, Robustness, measure_robustness
+
+__all__ = [
+    "Cell",
+    "Classifier",
+    "Evaluation",
+    "Evaluator",
+    "ImageSet",
+    "Robustness",
+    "Row",
+    "measure_robustness",
+]

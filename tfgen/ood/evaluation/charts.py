@@ -1,0 +1,71 @@
+"""Pictures of an evaluation: ROC curves, and histograms of scores."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tfgen.files.replacing import replace_file
+from tfgen.metrics import roc_curve
+
+_NUM_BINS = 40
+_PANEL = (4.2, 3.6)  # inches
+_TAIL = 0.5  # percent of scores left out of a histogram's range, at either end
+
+
+def save_roc(path: Path, evaluation) -> None:
+    """A panel for each set of outliers, a curve for each row."""
+    names = [name for name in evaluation.num_images if name != evaluation.in_name]
+    figure, panels = _panels(len(names))
+    for axes, name in zip(panels, names, strict=True):
+        for row in evaluation.rows:
+            found = evaluation.scores[row.model][row.score]
+            false, true = roc_curve(found[evaluation.in_name], found[name])
+            area = 100 * row.separation[name].auroc
+            axes.plot(false, true, lw=1.2, label=f"{row.model} {row.score} ({area:.1f})")
+        axes.plot([0, 1], [0, 1], color="0.7", lw=0.8, zorder=0)
+        axes.set_title(f"{evaluation.in_name} against {name}", fontsize=9)
+        axes.set_xlabel("share of inliers rejected")
+        axes.set_ylabel("share of outliers rejected")
+        axes.legend(fontsize=6, frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def save_histograms(path: Path, evaluation) -> None:
+    """A panel for each row, a histogram for each set."""
+    figure, panels = _panels(len(evaluation.rows))
+    for axes, row in zip(panels, evaluation.rows, strict=True):
+        found = evaluation.scores[row.model][row.score]
+        finite = np.concatenate([x[np.isfinite(x)] for x in found.values()] or [np.zeros(1)])
+        ends = np.percentile(finite, [_TAIL, 100 - _TAIL]) if finite.size else [0.0, 1.0]
+        bins = np.linspace(*ends, _NUM_BINS) if ends[1] > ends[0] else _NUM_BINS
+        for name, values in found.items():
+            own = name == evaluation.in_name
+            shown = np.clip(values, ends[0], ends[1])
+            style = {"color": "0.75"} if own else {"histtype": "step", "lw": 1.2}
+            weights = np.full(len(shown), 1.0 / len(shown))
+            axes.hist(shown, bins=bins, weights=weights, label=name, **style)
+        axes.set_title(f"{row.model}: {row.score}", fontsize=9)
+        axes.set_xlabel("score (larger: more out-of-distribution)", fontsize=8)
+        axes.legend(fontsize=6, frameon=False)
+    _save(figure, path)
+
+
+def _panels(count):
+    # Not pyplot: it would choose a backend and keep state in the process.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
+    for axes in panels:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, panels
+
+
+def _save(figure, path):
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

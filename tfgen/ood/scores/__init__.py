@@ -1,0 +1,25 @@
+"""Scores that say how far an image is from what a network was made for; larger is further."""
+
+from tfgen.ood.scores.base import Head, Score
+from tfgen.ood.scores.logits import Energy, Entropy, KLToUniform, MaxLogit, MaxSoftmax
+from tfgen.ood.scores.mahalanobis import Mahalanobis
+from tfgen.ood.scores.neighbours import KNN
+from tfgen.ood.scores.odin import ODIN
+from tfgen.ood.scores.shaping import ASH, ReAct
+from tfgen.ood.scores.vim import ViM
+
+__all__ = [
+    "ASH",
+    "KNN",
+    "ODIN",
+    "Energy",
+    "Entropy",
+    "Head",
+    "KLToUniform",
+    "Mahalanobis",
+    "MaxLogit",
+    "MaxSoftmax",
+    "ReAct",
+    "Score",
+    "ViM",
+]
