@@ -76,7 +76,7 @@ def judge(
     """What a model says of the images of a source.
 
     Args:
-        model: with the signature `score` (`images` -> `ood_score`, `accepted` and, of classifiers,
+        model: a model with the signature `score` (`images` -> `ood_score`, `accepted` and, of classifiers,
             `probabilities`), or with `ood_score(images, seeds)` as generators have it.
         config: dict, its configuration.
         source: the `Source` of the images.
