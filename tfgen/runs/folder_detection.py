@@ -76,8 +76,8 @@ def judge(
     """What a model says of the images of a source.
 
     Args:
-        model: a model with the signature `score` (`images` -> `ood_score`, `accepted` and, of classifiers,
-            `probabilities`), or with `ood_score(images, seeds)` as generators have it.
+        model: a `keras.Model` with the signature `score` (`images` -> `ood_score`, `accepted`
+            and, of classifiers, `probabilities`), or with `ood_score(images, seeds)` as generators.
         config: dict, its configuration.
         source: the `Source` of the images.
         batch_size: integer, images computed at once. Defaults to `100`.
