@@ -101,6 +101,15 @@ class Network(Subject):
         """What the network says of a batch, and the batch."""
         return {**self._outputs(images), "images": images}
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Of all its scores."""
+        return tuple(self._scores)
+
+    def score_of(self, name: str, images: tf.Tensor) -> tf.Tensor:
+        """One score of a batch, `[B]`, differentiable by the images."""
+        return self._values(name, self.outputs(images))
+
     def costs(self, images):
         images = tf.constant(images)
         outputs = self.outputs(images)
