@@ -95,7 +95,7 @@ def attacked(
         score: string, its name.
         images: float32 `[B, H, W, C]` in [0, 1].
         epsilon: float, the farthest that a pixel moves.
-        num_steps: integer.
+        num_steps: integer, how many steps.
     """
     start = tf.constant(images)
     low, high = tf.maximum(start - epsilon, 0.0), tf.minimum(start + epsilon, 1.0)
