@@ -21,6 +21,7 @@ from tfgen.layers.drop_path import DropPath
 from tfgen.ood import scores as ood_scores
 from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
+from tfgen.ood.scores.transformed import TransformedScore
 from tfgen.search.unas import (
     ArchitectureDistribution,
     GradientEstimator,
@@ -225,6 +226,12 @@ LAYERS = {
         shapes={"origin": [4], "inverse_scale": [4], "whitening": [4, 3], "centres": [2, 3]},
     ),
     "knn": _making(ood_scores.KNN, 2, 9, 3, shapes={"bank": [9, 4]}),
+    "dirichlet": _making(
+        ood_scores.DirichletNormality, "rotation", shapes={"concentration": [4, 4]}
+    ),
+    "distance of levels": _making(
+        ood_scores.TransformationDistance, "rotation", shapes={"centres": [4, 4]}
+    ),
     "vim": _making(
         ood_scores.ViM, 2, shapes={"origin": [4], "residual_space": [4, 2], "scale": []}
     ),
@@ -322,6 +329,7 @@ EXEMPT = {
     ood_scores.Score: "abstract; those of tfgen.ood.scores stand for it",
     LogitScore: "abstract; those of tfgen.ood.scores stand for it",
     ShapedFeatures: "abstract; ReAct and ASH stand for it",
+    TransformedScore: "abstract; DirichletNormality and TransformationDistance stand for it",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",

@@ -22,7 +22,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfgen.data import arrays, libraries, mat_files
+from tfgen.data import arrays, cifar_c, image_list, libraries, mat_files
 from tfgen.data.image_file import decode_image, read_header
 from tfgen.errors import DataError
 
@@ -99,6 +99,13 @@ def image_reader(name):
     return Reader(lambda path: picture.save(path, format=name, **options), read_image)
 
 
+def write_list(path):
+    for index, image in enumerate(images()):
+        PIL.Image.fromarray(image).save(path.parent / f"picture_{index}.png")
+    lines = [f"picture_{index}.png {label}" for index, label in enumerate("0120")]
+    path.write_text("\n".join(lines))
+
+
 READERS = {
     "npz": Reader(
         functools.partial(write_npz, save=np.savez), lambda path: arrays.read_npz(path, "train")
@@ -112,6 +119,14 @@ READERS = {
     ),
     "npy, float": Reader(
         lambda path: np.save(path, images() / 255), lambda path: arrays.read_npy(path, ""), "a.npy"
+    ),
+    "list of images": Reader(
+        write_list, lambda path: image_list.read_image_list(path, [path.parent]), "list.txt"
+    ),
+    "CIFAR-10-C": Reader(
+        lambda path: np.save(path, np.concatenate([images()] * 5)),
+        lambda path: cifar_c.read_cifar_c(path.parent, "fog", 3, "test"),
+        "fog.npy",
     ),
     "idx": Reader(write_idx, arrays.read_idx),
     "idx, gzipped": Reader(functools.partial(write_idx, open_file=gzip.open), arrays.read_idx),

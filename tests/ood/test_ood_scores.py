@@ -7,10 +7,12 @@ import scipy.special
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.export import export_all
 from tfgen.ood.scores import (
     ASH,
     KNN,
     ODIN,
+    DirichletNormality,
     Energy,
     Entropy,
     Head,
@@ -19,8 +21,10 @@ from tfgen.ood.scores import (
     MaxLogit,
     MaxSoftmax,
     ReAct,
+    TransformationDistance,
     ViM,
 )
+from tfgen.ood.scores.transformed import dirichlet_of
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +218,44 @@ def test_odin_with_standard_deviations(values, tiny_network):
     close(score({"images": images}), values["odin/T10_eps0.02_std"] + 1.0)
 
 
+def test_the_dirichlet_is_the_most_likely_one():
+    rng = np.random.default_rng(0)
+    exact = np.array([[0.4, 2.0, 7.0], [30.0, 1.0, 0.2]])
+    log_p = np.log(np.stack([rng.dirichlet(row, 20_000) for row in exact], axis=1))
+    found = dirichlet_of(log_p)
+    np.testing.assert_allclose(found, exact, rtol=0.06)  # about 4 standard errors
+    # The gradient of the likelihood vanishes there.
+    total = scipy.special.digamma(found.sum(axis=1, keepdims=True))
+    gradient = total - scipy.special.digamma(found) + log_p.mean(axis=0)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-7)
+
+
+def test_normality_by_its_formula():
+    rng = np.random.default_rng(0)
+    train, test = (
+        3.0 * np.eye(4) + scale * rng.standard_normal((90, 4, 4)) for scale in (0.5, 2.0)
+    )
+    score = DirichletNormality("rotation").fit({"ssl_rotation": train})
+    assert score.name == "dirichlet_rotation"
+    alpha = dirichlet_of(scipy.special.log_softmax(train, axis=-1))
+    log_p = scipy.special.log_softmax(test, axis=-1)
+    wanted = -np.mean([((alpha[k] - 1) * log_p[:, k]).sum(axis=1) for k in range(4)], axis=0)
+    close(score({"ssl_rotation": test}), wanted)
+    assert np.mean(score({"ssl_rotation": test})) > np.mean(score({"ssl_rotation": train}))
+
+
+def test_distances_of_levels_by_their_formula():
+    rng = np.random.default_rng(1)
+    train, test = (rng.standard_normal((60, 3, 3)) + np.eye(3) for _ in range(2))
+    score = TransformationDistance("blur").fit({"ssl_blur": train})
+    centres = train.mean(axis=0)
+    wanted = np.zeros(60)
+    for k in range(3):
+        squared = ((test[:, k, None] - centres) ** 2).sum(axis=2)
+        wanted -= scipy.special.log_softmax(-squared, axis=1)[:, k]
+    close(score({"ssl_blur": test}), wanted)
+
+
 def fitted(fitting):
     scores = [Mahalanobis(), Mahalanobis(2, True, name="ssd"), KNN(4), ViM(6), ReAct(), Energy(3.0)]
     return [score.fit(fitting[0], *fitting[1]) for score in scores]
@@ -273,6 +315,8 @@ def test_mistakes_are_one_sentence(fitting):
         (Mahalanobis(1), {"features": np.ones((9, 2))}, (), "do not vary"),
         (ViM(12), outputs, (labels, head), "leaves no residual"),
         (ViM(6), outputs, (labels, None), "needs the last dense layer"),
+        (DirichletNormality("x"), {"ssl_x": np.zeros((9, 2, 3))}, (), "takes logits .* of 'x'"),
+        (DirichletNormality("x"), {"ssl_x": np.zeros((9, 2, 2))}, (), "the same for all images"),
         (ASH(), {"features": features - 1.0}, (labels, head), "negative in part"),
     ):
         with pytest.raises(DataError, match=words):
@@ -295,3 +339,17 @@ def test_mistakes_are_one_sentence(fitting):
     ):
         with pytest.raises(ConfigError):
             make()
+
+
+@pytest.mark.slow
+def test_every_score_of_outputs_goes_to_every_runtime(fitting, tmp_path):
+    features, logits = keras.Input((12,), name="features"), keras.Input((6,), name="logits")
+    inputs = {"features": features, "logits": logits}
+    scores = [*fitted(fitting), MaxSoftmax(), MaxLogit(), KLToUniform(), Entropy()]
+    scores += [
+        ASH(kind=kind, name=f"ash_{kind}").fit(fitting[0], *fitting[1]) for kind in ASH.KINDS
+    ]
+    model = keras.Model(inputs, {score.name: score(inputs) for score in scores})
+    formats = ("saved_model", "litert_float32", "onnx")
+    reports = export_all(model, tmp_path, name="scores", formats=formats)
+    assert len(reports) == 3  # each was compared with the model

@@ -1,5 +1,6 @@
 """Lists of image files with labels, as benchmarks of out-of-distribution detection publish them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,14 +57,14 @@ def read_image_list(
     with readable(path, "a list of images"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     names, words = _columns(path, lines)
-    root = next((root for root in roots if (root / names[0]).exists()), None)
+    root = next((root for root in roots if os.path.exists(root / names[0])), None)
     if root is None:
         tried = " nor in ".join(shown(root) for root in dict.fromkeys(roots))
         raise DataError(
             f"{shown(path)} lists {shown(names[0])}, which is neither in {tried}; name the folder "
             "that its paths start from with --data_dir"
         )
-    missing = next((name for name in names if not (root / name).exists()), None)
+    missing = next((name for name in names if not os.path.exists(root / name)), None)
     if missing is not None:
         raise DataError(
             f"{shown(path)} lists {shown(missing)}, which is not in {shown(root)}; fetch it, or "

@@ -4,6 +4,20 @@ Larger scores are more out-of-distribution, everywhere.
 """
 
 from tfgen.ood import corruptions, scores
-from tfgen.ood.evaluation import Classifier, Evaluation, Evaluator, measure_robustness
+from tfgen.ood.evaluation import (
+    Classifier,
+    Evaluation,
+    Evaluator,
+    measure_attack,
+    measure_robustness,
+)
 
-__all__ = ["Classifier", "Evaluation", "Evaluator", "corruptions", "measure_robustness", "scores"]
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Evaluator",
+    "corruptions",
+    "measure_attack",
+    "measure_robustness",
+    "scores",
+]

@@ -1,5 +1,6 @@
 """How well scores tell out-of-distribution images from others, for any model."""
 
+from tfgen.ood.evaluation.attack import AttackedScore, measure_attack
 from tfgen.ood.evaluation.classifier import Classifier
 from tfgen.ood.evaluation.evaluator import Evaluator
 from tfgen.ood.evaluation.image_sets import ImageSet
@@ -7,6 +8,7 @@ from tfgen.ood.evaluation.result import Evaluation, Row
 from tfgen.ood.evaluation.robustness import Cell, Robustness, measure_robustness
 
 __all__ = [
+    "AttackedScore",
     "Cell",
     "Classifier",
     "Evaluation",
@@ -14,5 +16,6 @@ __all__ = [
     "ImageSet",
     "Robustness",
     "Row",
+    "measure_attack",
     "measure_robustness",
 ]

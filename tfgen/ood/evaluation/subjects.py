@@ -91,7 +91,7 @@ class Network(Subject):
             stopping.check()
             outputs = self.outputs(tf.constant(batch))
             for name in self._scores:
-                found[name].append(self._score(name)(outputs).numpy())
+                found[name].append(self._values(name, outputs).numpy())
             if "logits" in outputs:
                 logits.append(outputs["logits"].numpy())
         scores = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -101,6 +101,15 @@ class Network(Subject):
         """What the network says of a batch, and the batch."""
         return {**self._outputs(images), "images": images}
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Of all its scores."""
+        return tuple(self._scores)
+
+    def score_of(self, name: str, images: tf.Tensor) -> tf.Tensor:
+        """One score of a batch, `[B]`, differentiable by the images."""
+        return self._values(name, self.outputs(images))
+
     def costs(self, images):
         images = tf.constant(images)
         outputs = self.outputs(images)
@@ -108,20 +117,20 @@ class Network(Subject):
         found = {}
         for name, score in self._scores.items():
             alone = "images" in score.needs
-            seconds = _seconds(lambda name=name: self._score(name)(outputs))
+            seconds = _seconds(lambda name=name: self._values(name, outputs))
             seconds = seconds if alone else network + seconds
             milliseconds = 1e3 * seconds / len(images)
             found[name] = Cost(_PASSES_OF_ODIN if alone else 1, milliseconds)
         return found
 
-    def _score(self, name):
-        """A score as a graph."""
+    def _values(self, name, outputs) -> tf.Tensor:
+        """A score of a batch, by one graph for batches of any size."""
+        score = self._scores[name]
+        outputs = {need: outputs[need] for need in score.needs}
         if name not in self._graphs:
-            score = self._scores[name]
-            self._graphs[name] = tf.function(
-                lambda outputs: score(outputs), autograph=False, reduce_retracing=True
-            )
-        return self._graphs[name]
+            specs = {k: tf.TensorSpec([None, *v.shape[1:]], v.dtype) for k, v in outputs.items()}
+            self._graphs[name] = tf.function(lambda given: score(given), [specs], autograph=False)
+        return self._graphs[name](outputs)
 
 
 class PlainClassifier(Network):
@@ -199,7 +208,7 @@ class Detector(Network):
     def __init__(self, model: Any):
         self._model = model
         fitted = getattr(model, "fitted_to", None)
-        if fitted is not None and not int(fitted):
+        if fitted is not None and not int(np.asarray(fitted)):
             unfitted = [s.name for s in model.scores.values() if s.fitted_to]
             if unfitted:
                 raise UserError(

@@ -6,12 +6,14 @@ from tfgen.ood.scores.mahalanobis import Mahalanobis
 from tfgen.ood.scores.neighbours import KNN
 from tfgen.ood.scores.odin import ODIN
 from tfgen.ood.scores.shaping import ASH, ReAct
+from tfgen.ood.scores.transformed import DirichletNormality, TransformationDistance
 from tfgen.ood.scores.vim import ViM
 
 __all__ = [
     "ASH",
     "KNN",
     "ODIN",
+    "DirichletNormality",
     "Energy",
     "Entropy",
     "Head",
@@ -21,5 +23,6 @@ __all__ = [
     "MaxSoftmax",
     "ReAct",
     "Score",
+    "TransformationDistance",
     "ViM",
 ]

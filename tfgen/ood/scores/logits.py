@@ -1,5 +1,7 @@
 """Scores of a classifier's logits alone: nothing to fit, one forward pass."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -45,13 +47,8 @@ class MaxSoftmax(LogitScore):
     default_name = "msp"
 
     def of_logits(self, logits):
-        top = tf.argmax(logits, axis=-1)
-        others = tf.where(
-            tf.one_hot(top, tf.shape(logits)[-1], on_value=True, off_value=False, dtype=tf.bool),
-            float("-inf"),
-            logits,
-        )
-        rest = tf.reduce_logsumexp(others, axis=-1)
+        ordered, _ = tf.math.top_k(logits, logits.shape[-1])
+        rest = tf.reduce_logsumexp(ordered[:, 1:], axis=-1)
         return tf.exp(rest - tf.reduce_logsumexp(logits, axis=-1))
 
 
@@ -107,7 +104,7 @@ class KLToUniform(LogitScore):
 
     def of_logits(self, logits):
         mean = tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-        return mean + tf.math.log(tf.cast(tf.shape(logits)[-1], tf.float32))
+        return mean + math.log(logits.shape[-1])
 
 
 @keras.saving.register_keras_serializable(package="tfgen")

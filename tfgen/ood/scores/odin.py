@@ -59,16 +59,20 @@ class ODIN(Score):
 
     def perturbed(self, images: tf.Tensor) -> tf.Tensor:
         """The moved images, which may leave [0, 1] by epsilon."""
+        return images - self._step(images)
+
+    def compute(self, images):
+        # The step is no part of the gradient: its sign has none.
+        logits = self._logits(images - tf.stop_gradient(self._step(images)))
+        return self._softmax.of_logits(logits / self.temperature)
+
+    def _step(self, images):
         with tf.GradientTape() as tape:
             tape.watch(images)
             log_p = tf.nn.log_softmax(self._logits(images) / self.temperature)
             surprise = -tf.reduce_sum(tf.reduce_max(log_p, axis=-1))
         step = self.epsilon * tf.sign(tape.gradient(surprise, images))
-        return images - (step if self.std is None else step / tf.constant(self.std, tf.float32))
-
-    def compute(self, images):
-        logits = self._logits(tf.stop_gradient(self.perturbed(images)))
-        return self._softmax.of_logits(logits / self.temperature)
+        return step if self.std is None else step / tf.constant(self.std, tf.float32)
 
     def _logits(self, images):
         if self._logits_of is None:
