@@ -3,7 +3,18 @@
 Larger scores are more out-of-distribution, everywhere.
 """
 
-from tfgen.ood import corruptions, scores
+from tfgen.ood import corruptions, scores, selection, transformations
 from tfgen.ood.evaluation import Classifier, Evaluation, Evaluator, measure_robustness
+from tfgen.ood.multi_task import MultiTaskOOD
 
-__all__ = ["Classifier", "Evaluation", "Evaluator", "corruptions", "measure_robustness", "scores"]
+__all__ = [
+    "Classifier",
+    "Evaluation",
+    "Evaluator",
+    "MultiTaskOOD",
+    "corruptions",
+    "measure_robustness",
+    "scores",
+    "selection",
+    "transformations",
+]

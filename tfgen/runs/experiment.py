@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import data
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import one_of
-from tfgen.optimizers import Adamax, ClippedAdam, Fromage
+from tfgen.optimizers import SGD, Adamax, ClippedAdam, Fromage
 from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
 from tfgen.systems.presets import make_model
@@ -23,7 +23,9 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "clipped_adam": ClippedAdam,
     "fromage": Fromage,
+    "sgd": SGD,
 }
+_WITHOUT_EPSILON = ("fromage", "sgd")  # nothing is divided by a size of gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +174,10 @@ def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimize
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         final=options.pop("final_learning_rate"),
+        per_step=name == "sgd",  # as classifiers are published
     )
-    if name == "fromage":
-        del options["epsilon"]  # its steps are relative: there is nothing to be divided by
+    if name in _WITHOUT_EPSILON:
+        del options["epsilon"]
     if momentum is not None:
         options.update(use_ema=True, ema_momentum=momentum)
     return OPTIMIZERS[name](learning_rate=schedule, **options)
