@@ -371,6 +371,14 @@ def test_mistakes_of_construction(options, message):
         MultiTaskOOD(**{**arguments, **options})
 
 
+def test_the_classifier_alone():
+    model = make(mean=[0.3], std=[0.2])
+    classifier = model.classifier()
+    np.testing.assert_allclose(classifier(IMAGES), model.outputs_of(IMAGES)["logits"], atol=1e-5)
+    with pytest.raises(ConfigError, match="has no classes"):
+        make(num_classes=None).classifier()
+
+
 def test_published_size():
     backbone = MultiTaskOOD("resnet18", (), (32, 32, 3), 10)
     assert backbone.num_parameters == 11_173_962

@@ -188,14 +188,18 @@ def load_source(
     data_dir: str | None,
     split: str | None = None,
     name: str | None = None,
+    other_classes: bool = False,
 ):
     """The images of a complete configuration, brought to the channels of its model.
+
+    Of the data set trained on, they are those of `config.data.classes`.
 
     Args:
         config: dict, the complete configuration.
         data_dir: path of the folder looked at first, or None.
         split: string, instead of the training split; None is that.
         name: instead of the data set trained on.
+        other_classes: whether to take, of the data set trained on, the classes that were not.
 
     Raises:
         DataError: there are none, or they have another size than the model's.
@@ -214,7 +218,10 @@ def load_source(
             f"images of {name!r} have shape {source.image_shape}, but "
             f"config.model.image_shape is {expected}; set one to the other"
         )
-    return source
+    classes = config["data"].get("classes")
+    if classes is None or name != config["data"]["name"]:
+        return source
+    return source.of_classes(classes, other_classes)
 
 
 def image_shape_of(config: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -297,7 +304,7 @@ def _published_steps(config):
     """Steps per epoch by the catalogue's number of images; None for other data."""
     info = data.CATALOGUE.get(config["data"]["name"])
     images = info.num_images.get(config["data"]["split"]) if info is not None else None
-    if images is None:
+    if images is None or config["data"]["classes"] is not None:
         return None
     images -= round(config["data"]["held_out"] * images)
     return max(1, images // config["data"]["batch_size"])

@@ -81,7 +81,7 @@ SYSTEMS: dict[str, System] = {
         "tfgen.ood:MultiTaskOOD",
         title="A classifier or model of unlabelled images that knows what it does not know",
         paper="[Mohseni et al., 2021](https://arxiv.org/abs/2106.03899)",
-        evaluators=("classification",),
+        evaluators=("detection",),
     ),
 }
 

@@ -260,6 +260,24 @@ class MultiTaskOOD(Detection):
         entropies = [task.transformation.entropy for task in self.network.ssl_tasks]
         return tf.reduce_mean(outputs["task_losses"] / tf.constant(entropies, tf.float32), axis=1)
 
+    def classifier(self) -> keras.Model:
+        """The classifier alone, a `keras.Model` from images in [0, 1] to logits; it shares weights.
+
+        Raises:
+            ConfigError: there are no classes.
+        """
+        if self.main_head is None:
+            raise ConfigError(
+                f"{self.name!r} has no classes, and so no classifier; give num_classes"
+            )
+        images = keras.Input(self.image_shape, name="images")
+        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
+        x = keras.ops.divide(keras.ops.subtract(images, mean), std)
+        x = self.backbone(x)
+        if len(x.shape) == 4:
+            x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+        return keras.Model(images, self.main_head(x), name="classifier")
+
     def images_per_example(self) -> int:
         """Passes through the backbone that one image takes in a training step."""
         return self.network.copies(plain=False, shared=self.share_identity).count

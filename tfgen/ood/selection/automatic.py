@@ -117,8 +117,8 @@ def select_transformations(
     Args:
         images: `[N, H, W, C]` in [0, 1] or 8-bit, in-distribution.
         labels: `[N]` integers; None: unlabelled, or one class.
-        pool: sequence of transformations, as `MultiTaskOOD` takes them. Defaults to all seven of
-            the paper's families.
+        pool: sequence of transformations, as `MultiTaskOOD` takes them. Defaults to `("rotation",
+            "translation", "blur", "sharpen", "color_jitter", "noise", "cutout")`.
         backbone: a name, dict or `keras.Model`, as `MultiTaskOOD` takes it. Defaults to
             `"small_cnn"`.
         epochs: integer, of each short training. Defaults to `15`.

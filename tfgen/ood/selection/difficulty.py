@@ -21,7 +21,7 @@ class Difficulty:
         name: string, the task's name.
         loss: float, nats, on images that were set aside.
         entropy: float, nats, the loss of a head that knows nothing.
-        band: pair of floats, the difficulties that are kept.
+        band: pair of floats, the difficulties that are kept. Defaults to `(0.001, 0.98)`.
     """
 
     name: str

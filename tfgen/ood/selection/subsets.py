@@ -25,7 +25,7 @@ def search(
     Args:
         objective: function of a tuple of zeros and ones that gives a float; lower is better. It may
             be asked for the same subset again.
-        num_bits: integer.
+        num_bits: integer, length of the subsets' tuples.
         num_trials: integer, subsets tried where not all are.
         seed: integer, of the optimisation. Defaults to `0`.
 

@@ -28,7 +28,7 @@ class Trainings:
         epochs: integer, passes over the images.
         batch_size: integer, images a step.
         learning_rate: float, at the start; it falls to 0 along a cosine.
-        weight_decay: float.
+        weight_decay: float, L2 coefficient of kernels.
     """
 
     train: data.Source
@@ -78,7 +78,7 @@ def parted(images, labels, share: float, seed: int) -> tuple[data.Source, data.S
         images: `[N, H, W, C]` in [0, 1] or 8-bit.
         labels: `[N]` integers, or None.
         share: float, part of the images to judge by.
-        seed: integer.
+        seed: integer, seed of the choice.
 
     Returns:
         A pair of `Source`.
