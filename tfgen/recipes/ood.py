@@ -41,7 +41,7 @@ def ood(
         mode: string, one of `OOD_MODES`.
         data: string, the data set's name.
         image_shape: tuple `(H, W, C)`.
-        num_classes: integer.
+        num_classes: integer, how many classes there are.
         others: sequence of the names of data sets to tell from.
         near: sequence of those that are near. Defaults to `()`.
         mean: sequence of floats, of the pixels, one for each channel. Defaults to `(0.5,)`.

@@ -1,7 +1,6 @@
 """Short trainings on one part of the in-distribution images, judged by the other."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,9 +58,7 @@ class Trainings:
     def trained(self, seed: int = 0, **options) -> MultiTaskOOD:
         """One after its training."""
         model = self.model(seed, **options)
-        with warnings.catch_warnings():  # Keras of data sets that are shuffled already
-            warnings.simplefilter("ignore", UserWarning)
-            model.fit(self.batches(seed), epochs=self.epochs, verbose=0)
+        model.fit(self.batches(seed), epochs=self.epochs, verbose=0, shuffle=False)
         return model
 
     def judged(self, model: MultiTaskOOD) -> dict[str, float]:
