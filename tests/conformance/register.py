@@ -244,9 +244,6 @@ SYSTEMS = {
 _DETECTOR = ("trainable", "servable"), labelled_batch
 SYSTEMS |= {
     "multi-task detector": System(_multi_task("rotation", "cutout", num_classes=3), *_DETECTOR),
-    "multi-task detector of unlabelled images": System(
-        _multi_task("translation", "noise", "perm", task_score_weights="weights"), *_DETECTOR
-    ),
     "multi-task detector with everything": System(
         _multi_task(
             *("rotation", {"name": "blur", "stddevs": [0.0, 1.0]}, "color_jitter", "sharpen"),

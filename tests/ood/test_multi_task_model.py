@@ -132,7 +132,7 @@ def test_smoothing_and_labels_that_are_no_class():
     wrong = model.losses_of(model.outputs(DATA["images"]), tf.constant([4] * 8))
     assert not np.any(np.isfinite(wrong["main"]))
     small = make(("flip",), 3)
-    small.compile("sgd")
+    small.compile("sgd", run_eagerly=True)
     with pytest.raises(DataError, match="none of the 3 classes"):
         small.fit(IMAGES, LABELS, verbose=0)
     with pytest.raises(DataError, match="no 'labels'"):
@@ -182,7 +182,7 @@ def test_a_refused_step_leaves_batch_norms_alone(model):
     for variable, start in zip(model.backbone.non_trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable, start)
         assert np.abs(moved[variable.path] - start).max() > 0
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model.train_on_batch(np.float32(IMAGES), LABELS)
     for variable in model.backbone.non_trainable_variables:
         np.testing.assert_allclose(variable, moved[variable.path], atol=1e-5)

@@ -179,6 +179,7 @@ def test_what_looks_the_same_from_all_sides_is_not_rotated():
     assert "cannot be learned" in found.reason
 
 
+@pytest.mark.slow
 def test_what_has_a_direction_is_rotated():
     found = measure_difficulty(trainings(slopes(200), epochs=4), build("rotation"))
     assert found.is_kept
@@ -298,6 +299,7 @@ def test_unlabelled_and_nothing_worth_learning(monkeypatch):
         select_transformations(images, band=(0.9, 0.1), **options)
 
 
+@pytest.mark.slow
 def test_what_is_chosen_makes_a_model():
     images, _ = shades(60)
     small = {"name": "small_cnn", "widths": [4], "strides": [2]}
