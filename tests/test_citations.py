@@ -75,6 +75,7 @@ PAPERS = (
         table="1 2 3 4 5",
         figure="1 2 3 4 5 6 7 8",
     ),
+    Paper(("Mohseni et al.", "Mohseni, Vahdat & Yadawa"), "2106.03899"),
     Paper(("Kingma & Ba",), "1412.6980", section="7.1", algorithm="1 2"),
     Paper(("Hoffman & Gelman",), "1111.4246", section="3.2", equation="6"),
     Paper(("He et al.",), "1512.03385", section="4.2"),

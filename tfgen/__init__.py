@@ -12,6 +12,7 @@ _PUBLIC = {
     "GradientAudit": "tfgen.privacy",
     "GradientInversion": "tfgen.privacy",
     "LSGM": "tfgen.generative.lsgm",
+    "MultiTaskOOD": "tfgen.ood",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
     "VAEBM": "tfgen.generative.vaebm",

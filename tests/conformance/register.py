@@ -8,6 +8,7 @@ table of its kind.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,7 +19,10 @@ from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
 from tfgen.layers.drop_path import DropPath
+from tfgen.ood import MultiTaskOOD, multi_task, transformations
 from tfgen.ood import scores as ood_scores
+from tfgen.ood.multi_task.detection import Detection
+from tfgen.ood.multi_task.scores import EnsembleKLToUniform
 from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
 from tfgen.ood.scores.transformed import TransformedScore
@@ -116,6 +120,39 @@ def image_batch(model, num_images=3):
     return {"images": tf.constant(images, tf.float32)}
 
 
+def labelled_batch(model, num_images=3):
+    """Images and labels of any classifier."""
+    images = np.random.default_rng(0).random((num_images, *model.image_shape))
+    labels = np.arange(num_images) % (model.num_classes or 10)
+    return {"images": tf.constant(images, tf.float32), "labels": tf.constant(labels, tf.int32)}
+
+
+@keras.saving.register_keras_serializable(package="tfgen_tests")
+def mirrored_rows(images, level):
+    """A transformation of one's own."""
+    return tf.reverse(images, [1])
+
+
+_TINY_CNN = {"name": "small_cnn", "widths": [4, 6], "strides": [1, 2]}
+
+
+def _multi_task(*transformations, **options):
+    """With a threshold, as what is served has to have."""
+
+    def make(**kwargs):
+        given = {"image_shape": (8, 8, 1), **options, **kwargs}
+        model = MultiTaskOOD(_TINY_CNN, transformations, **given)
+        for variable, value in ((model.fitted_to, 50), (model.calibrated_on, 40)):
+            variable.assign(value)
+        for score in model.scores.values():
+            for statistic in score.weights:
+                statistic.assign(statistic + 1.0)
+        model.threshold.assign(1.5)
+        return model
+
+    return make
+
+
 class System(NamedTuple):
     """A tiny instance of a system and what it can do.
 
@@ -205,7 +242,41 @@ SYSTEMS = {
     ),
 }
 
+_DETECTOR = ("trainable", "servable"), labelled_batch
+SYSTEMS |= {
+    "multi-task detector": System(_multi_task("rotation", "cutout", num_classes=3), *_DETECTOR),
+    "multi-task detector with everything": System(
+        _multi_task(
+            *("rotation", {"name": "blur", "stddevs": [0.0, 1.0]}, "color_jitter", "sharpen"),
+            image_shape=(8, 8, 3),
+            num_classes=3,
+            ssl_weights=[1.0, 0.5, 0.0, 2.0],
+            supervised_weights={"color_jitter": 0.7, "rotation": 1.0},
+            head_width=5,
+            share_identity=False,
+            mean=[0.4, 0.5, 0.6],
+            std=[0.2, 0.3, 0.2],
+            label_smoothing=0.1,
+            crop_padding=1,
+            flip=True,
+            score="knn",
+            task_score_weights="normalised",
+            other_scores=[ood_scores.KNN(2, 9, 3, shapes={"bank": [9, 6]})],
+            seed=3,
+        ),
+        *_DETECTOR,
+    ),
+}
+
 LAYERS = {
+    "self-supervised score": _making(
+        multi_task.SelfSupervised, [1.0, 2.0], True, shapes={"scales": [2]}
+    ),
+    "combined score": _making(
+        multi_task.Combined,
+        [ood_scores.KLToUniform(), ood_scores.Energy(2.0)],
+        shapes={"mean": [2], "inverse_std": [2]},
+    ),
     "drop path": _making(DropPath, 0.3, 5),
     "architecture distribution": _making(
         ArchitectureDistribution, {"a/input": (2, 3), "b": (1, 5)}, 0.7, 0.08
@@ -242,6 +313,17 @@ LAYERS = {
 
 # Layers without weights.
 FUNCTIONS = {
+    **{
+        f"transformation: {name}": _making(type_)
+        for name, type_ in transformations.TRANSFORMATIONS.items()
+    },
+    "transformation: translation with everything": _making(
+        transformations.Translation, 3, "axes", True, "wrap", name="other"
+    ),
+    "transformation of one's own": _making(
+        transformations.FunctionTransformation, mirrored_rows, 2, True
+    ),
+    "ensemble score": _making(EnsembleKLToUniform),
     "max softmax": _making(ood_scores.MaxSoftmax),
     "max logit": _making(ood_scores.MaxLogit, name="other"),
     "energy": _making(ood_scores.Energy, 2.0),
@@ -251,6 +333,7 @@ FUNCTIONS = {
 }
 
 OPTIMIZERS = {
+    "sgd": _making(optimizers.SGD, 0.05, 0.8, weight_decay=0.1),
     "adamax": _making(optimizers.Adamax, 0.05, epsilon=0.01, weight_decay=0.02),
     "clipped adam": _making(
         optimizers.ClippedAdam, 0.05, 0.8, 0.9, 1e-6, 0.02, clip_factor=2.0, clip_offset=0.2
@@ -320,6 +403,8 @@ KERAS_OBJECTS = {
 
 # What has no instance here, and why.
 EXEMPT = {
+    Detection: "abstract; MultiTaskOOD stands for it",
+    transformations.Transformation: "abstract; those of tfgen.ood.transformations stand for it",
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
     KerasMethods: "abstract, what `training.Model` has of Keras's methods: tests/training",
     OverVAEModel: "abstract; NCPVAE, VAEBM and LSGM stand for it",

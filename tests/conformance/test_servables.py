@@ -52,4 +52,4 @@ def test_frozen_answers_are_the_live_ones(subject):
         for key, expected in subject.answer(name).items():
             assert len(answers[key]) == 2
             scale = np.maximum(1.0, np.abs(expected))
-            np.testing.assert_array_less(np.abs(answers[key] - expected) / scale, 1e-3)
+            np.testing.assert_array_less(np.abs(np.float64(answers[key]) - expected) / scale, 1e-3)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -147,6 +147,40 @@ class Source:
         parts = order[num_examples:], order[:num_examples]
         return tuple(self._part(np.sort(rows), seed) for rows in parts)
 
+    def of_classes(self, classes: Sequence[int], others: bool = False) -> "Source":
+        """The examples of some classes, whose labels become 0, 1, ... in the given order.
+
+        Args:
+            classes: sequence of integers, each once.
+            others: whether to take all other examples instead, with the labels they have. Defaults
+                to `False`.
+
+        Raises:
+            DataError: there are no labels, a class has no examples, or nothing is left.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.name!r} has no labels to choose classes by")
+        known = np.unique(self.labels)
+        wrong = [label for label in classes if label not in known]
+        if wrong or len(set(classes)) != len(classes) or not len(classes):
+            raise DataError(
+                f"classes {list(classes)} of {self.name!r}: expected some of "
+                f"{', '.join(map(str, known))}, each once"
+            )
+        rows = np.flatnonzero(np.isin(self.labels, classes) != others)
+        if not len(rows):
+            raise DataError(f"{self.name!r} has no classes but {list(classes)}")
+        words = ", ".join(map(str, classes))
+        subset = f"{len(rows):,} of {self.subset or self._size}, {'not ' * others}of class {words}"
+        arrays = {name: self._rows(array, rows) for name, array in self.arrays.items()}
+        if not others:
+            new = {old: k for k, old in enumerate(classes)}
+            arrays["labels"] = np.array([new[old] for old in arrays["labels"]], np.int64)
+            if self.class_names is not None:
+                names = tuple(self.class_names[old] for old in classes)
+                return dataclasses.replace(self, arrays=arrays, subset=subset, class_names=names)
+        return dataclasses.replace(self, arrays=arrays, subset=subset)
+
     def fingerprint(self) -> str:
         """16 hex digits that change when the data do, by length and by up to 4096 of the rows.
 
@@ -161,9 +195,10 @@ class Source:
         return digest.hexdigest()[:16]
 
     def _part(self, rows: np.ndarray, seed: int) -> "Source":
-        arrays = {
-            name: array[rows] if is_in_memory(array) else Mapped(array, rows=rows)
-            for name, array in self.arrays.items()
-        }
+        arrays = {name: self._rows(array, rows) for name, array in self.arrays.items()}
         subset = described(len(rows), self.subset or self._size, seed)
         return dataclasses.replace(self, arrays=arrays, subset=subset)
+
+    @staticmethod
+    def _rows(array: Array, rows: np.ndarray) -> Array:
+        return array[rows] if is_in_memory(array) else Mapped(array, rows=rows)

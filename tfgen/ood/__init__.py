@@ -3,7 +3,7 @@
 Larger scores are more out-of-distribution, everywhere.
 """
 
-from tfgen.ood import corruptions, scores
+from tfgen.ood import corruptions, scores, selection, transformations
 from tfgen.ood.evaluation import (
     Classifier,
     Evaluation,
@@ -11,13 +11,17 @@ from tfgen.ood.evaluation import (
     measure_attack,
     measure_robustness,
 )
+from tfgen.ood.multi_task import MultiTaskOOD
 
 __all__ = [
     "Classifier",
     "Evaluation",
     "Evaluator",
+    "MultiTaskOOD",
     "corruptions",
     "measure_attack",
     "measure_robustness",
     "scores",
+    "selection",
+    "transformations",
 ]

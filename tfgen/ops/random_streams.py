@@ -67,6 +67,7 @@ STEP_NAMES = (
     # Of two passes of a step: the prior's own and that of the bound.
     *("prior times", "prior noise", "prior dropout"),
     *("bound times", "bound noise", "bound dropout"),
+    *("augmentation", "transformations"),
 )
 DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
 

@@ -5,8 +5,10 @@ from tfgen.optimizers.clipped_adam import ClippedAdam
 from tfgen.optimizers.diagnostics import RelativeUpdates
 from tfgen.optimizers.fromage import Fromage
 from tfgen.optimizers.loss_slice import loss_slice, plot_loss_slices
+from tfgen.optimizers.sgd import SGD
 
 __all__ = [
+    "SGD",
     "Adamax",
     "ClippedAdam",
     "Fromage",

@@ -17,6 +17,7 @@ from tfgen.recipes.nvae import (
     shrink_binary_nvae,
     shrink_colour_nvae,
 )
+from tfgen.recipes.ood import OOD_MODES, ood, sgd
 from tfgen.recipes.sections import (
     adamax,
     adamw,
@@ -31,6 +32,7 @@ from tfgen.recipes.sections import (
 __all__ = [
     "GREY_MODES",
     "LSGM_MODES",
+    "OOD_MODES",
     "REPLAY",
     "SMALL_LSGM_MODES",
     "VAEBM_MODES",
@@ -51,7 +53,9 @@ __all__ = [
     "lsgm",
     "ncp",
     "normal_nvae",
+    "ood",
     "over_vae",
+    "sgd",
     "shorten",
     "shrink_binary_nvae",
     "shrink_colour_nvae",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfgen.errors import ConfigError
@@ -19,6 +19,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         num_bits=None,  # those of the model
         binarize=None,
         flip=False,
+        classes=None,  # those to train on, of data with labels; None: all
         held_out=0.0,  # part of the training images set aside for early stopping
     ),
     "optimizer": dict(
@@ -48,7 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 # The types of fields whose default is None.
 KINDS: dict[str, dict[str, Any]] = {
-    "data": dict(num_bits=int | None, binarize=str | None),
+    "data": dict(num_bits=int | None, binarize=str | None, classes=Sequence | None),
     "optimizer": dict(ema_momentum=float | None, base=Mapping | None),
     "training": dict(steps_per_epoch=int | None, max_minutes=float | None),
     "evaluation": dict(num_images=int | None),

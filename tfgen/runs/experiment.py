@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import data
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import one_of
-from tfgen.optimizers import Adamax, ClippedAdam, Fromage
+from tfgen.optimizers import SGD, Adamax, ClippedAdam, Fromage
 from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
 from tfgen.systems.presets import make_model
@@ -23,7 +23,9 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "clipped_adam": ClippedAdam,
     "fromage": Fromage,
+    "sgd": SGD,
 }
+_WITHOUT_EPSILON = ("fromage", "sgd")  # nothing is divided by a size of gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +174,10 @@ def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimize
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         final=options.pop("final_learning_rate"),
+        per_step=name == "sgd",  # as classifiers are published
     )
-    if name == "fromage":
-        del options["epsilon"]  # its steps are relative: there is nothing to be divided by
+    if name in _WITHOUT_EPSILON:
+        del options["epsilon"]
     if momentum is not None:
         options.update(use_ema=True, ema_momentum=momentum)
     return OPTIMIZERS[name](learning_rate=schedule, **options)
@@ -185,14 +188,18 @@ def load_source(
     data_dir: str | None,
     split: str | None = None,
     name: str | None = None,
+    other_classes: bool = False,
 ):
     """The images of a complete configuration, brought to the channels of its model.
+
+    Of the data set trained on, they are those of `config.data.classes`.
 
     Args:
         config: dict, the complete configuration.
         data_dir: path of the folder looked at first, or None.
         split: string, instead of the training split; None is that.
         name: instead of the data set trained on.
+        other_classes: whether to take, of the data set trained on, the classes that were not.
 
     Raises:
         DataError: there are none, or they have another size than the model's.
@@ -211,7 +218,10 @@ def load_source(
             f"images of {name!r} have shape {source.image_shape}, but "
             f"config.model.image_shape is {expected}; set one to the other"
         )
-    return source
+    classes = config["data"].get("classes")
+    if classes is None or name != config["data"]["name"]:
+        return source
+    return source.of_classes(classes, other_classes)
 
 
 def image_shape_of(config: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -294,7 +304,7 @@ def _published_steps(config):
     """Steps per epoch by the catalogue's number of images; None for other data."""
     info = data.CATALOGUE.get(config["data"]["name"])
     images = info.num_images.get(config["data"]["split"]) if info is not None else None
-    if images is None:
+    if images is None or config["data"]["classes"] is not None:
         return None
     images -= round(config["data"]["held_out"] * images)
     return max(1, images // config["data"]["batch_size"])

@@ -77,6 +77,12 @@ SYSTEMS: dict[str, System] = {
         paper="[Vahdat et al., 2021](https://arxiv.org/abs/2106.05931)",
         base=Base("vae", frozen=False),
     ),
+    "multi_task_ood": System(
+        "tfgen.ood:MultiTaskOOD",
+        title="A classifier or model of unlabelled images that knows what it does not know",
+        paper="[Mohseni et al., 2021](https://arxiv.org/abs/2106.03899)",
+        evaluators=("detection",),
+    ),
 }
 
 

@@ -25,7 +25,8 @@ class Subject:
         batch_size: integer, examples computed at once; changes no number beyond rounding.
         seed: integer, seed of everything that is drawn.
         folder: path where pictures go.
-        load: function `load(split)`, the data of a split, cheap to call again.
+        load: function `load(split, name=None, other_classes=False)`, the data of a split, cheap to
+            call again; see `tfgen.runs.experiment.load_source`.
         batches: function `batches(source, batch_size, binarized)`, a pipeline over such data,
             prepared as in training but in order.
         progress: function `progress(title, total)` that shows a bar and yields a function of how
@@ -41,7 +42,7 @@ class Subject:
     batch_size: int
     seed: int
     folder: Path
-    load: Callable[[str], Any]
+    load: Callable[..., Any]
     batches: Callable[[Any, int, bool], Any]
     progress: Progress
 

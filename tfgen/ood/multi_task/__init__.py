@@ -1,0 +1,9 @@
+"""One backbone, many tasks on transformed images (Mohseni et al., 2021, arXiv:2106.03899).
+
+Images that are none of those it was made for make the tasks' heads unsure, or wrong.
+"""
+
+from tfgen.ood.multi_task.model import MultiTaskOOD
+from tfgen.ood.multi_task.scores import Combined, SelfSupervised
+
+__all__ = ["Combined", "MultiTaskOOD", "SelfSupervised"]

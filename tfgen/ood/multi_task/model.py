@@ -1,0 +1,408 @@
+"""A classifier, or a model of unlabelled images, that says what it was not made for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.ood.augmentation import augment
+from tfgen.ood.multi_task.detection import Detection
+from tfgen.ood.multi_task.network import Network, Outputs
+from tfgen.ood.multi_task.scores import Combined, EnsembleKLToUniform, SelfSupervised
+from tfgen.ood.multi_task.tasks import Task, class_losses, weights_by_name
+from tfgen.ood.scores import KLToUniform, Score
+from tfgen.ood.transformations import Flip, build_all, spec_of
+from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.training import StepOutput
+
+TASK_SCORE_WEIGHTS = ("one", "weights", "normalised")
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class MultiTaskOOD(Detection):
+    """Multi-task transformation learning (Mohseni, Vahdat & Yadawa, 2021, arXiv:2106.03899).
+
+    One backbone sees every image under all levels of all transformations. Heads tell the level,
+    and with classes other heads tell the class at every level, beside the classifier of the images
+    themselves:
+
+        L = L_main + 1/N sum_n lambda_n L_ssl,n + 1/N' sum_n lambda'_n L_sup,n
+
+    N and N' count the transformations whose weight is above 0; where both weights of one are 0 it
+    is neither trained nor computed. Without `num_classes` there is the second term alone, for
+    unlabelled images, or those of one class.
+
+    Trained by `fit`; then `fit_scores` with training images and `calibrate` with images held out
+    make it a detector, see `Detection`.
+
+    Args:
+        backbone: a `keras.Model` from images to features, any; or one by name, "resnet18",
+            "resnet18_imagenet" or "small_cnn", or a dict of the name and options. Defaults to
+            `"resnet18"`.
+        transformations: sequence of names, dicts of a name and options, or layers, see
+            `tfgen.ood.transformations`; none makes a plain classifier. Defaults to
+            `("rotation", "translation")`.
+        image_shape: sequence `(H, W, C)`. Defaults to `(32, 32, 3)`.
+        num_classes: integer C; None: images without labels.
+        ssl_weights: float, or one for each transformation, a sequence or a dict by name; lambda.
+            Defaults to `1.0`.
+        supervised_weights: float, sequence or dict, likewise, lambda'; None is 1 with classes and
+            0 without.
+        head_width: integer, hidden units of the transformations' heads; None: as many as features.
+        share_identity: whether levels that are the image itself are computed once in training, as
+            they are otherwise; it changes batch norm's statistics alone. Defaults to `True`.
+        mean: float or sequence of one a channel, taken off pixels after the transformations.
+            Defaults to `0.5`.
+        std: float or sequence, which the difference is divided by. Defaults to `0.25`.
+        label_smoothing: float, at least 0 and below 1. Defaults to `0.0`.
+        crop_padding: integer, pixels by which images are shifted at random in training, all levels
+            alike. Defaults to `0`.
+        flip: whether images are mirrored at random in training, likewise. Defaults to `False`.
+        score: string, the score that is served, see `scores`; None: "combined" with classes and
+            transformations, "ssl" without classes, "main" without transformations.
+        task_score_weights: string, what each task counts in the score "ssl": "one", its "weights",
+            or 1 after it is "normalised" by its mean over in-distribution images. Defaults to
+            `"one"`.
+        other_scores: sequence of further `tfgen.ood.scores.Score`. Defaults to `()`.
+        seed: integer, of the weights and of all that training draws. Defaults to `0`.
+        name: string, the model's name. Defaults to `"multi_task_ood"`.
+
+    Call arguments:
+        images: float32 `[B, H, W, C]` in [0, 1].
+        training: whether batch norms use the statistics of the batch. Defaults to `False`.
+
+    Returns:
+        Dict of what all heads say, see `outputs`.
+
+    Raises:
+        ConfigError: an argument is out of range, or does not go with another.
+    """
+
+    progress_names = ("loss", "main", "accuracy", "ssl", "supervised")
+
+    def __init__(
+        self,
+        backbone: str | Mapping | keras.Model = "resnet18",
+        transformations: Sequence = ("rotation", "translation"),
+        image_shape: Sequence[int] = (32, 32, 3),
+        num_classes: int | None = None,
+        ssl_weights: float | Sequence | Mapping = 1.0,
+        supervised_weights: float | Sequence | Mapping | None = None,
+        head_width: int | None = None,
+        share_identity: bool = True,
+        mean: float | Sequence = 0.5,
+        std: float | Sequence = 0.25,
+        label_smoothing: float = 0.0,
+        crop_padding: int = 0,
+        flip: bool = False,
+        score: str | None = None,
+        task_score_weights: str = "one",
+        other_scores: Sequence = (),
+        seed: int = 0,
+        name: str = "multi_task_ood",
+        **kwargs,
+    ):
+        super().__init__(name=name, seed=seed, **kwargs)
+        self.image_shape = _checked_shape(image_shape)
+        self.num_classes = num_classes
+        if num_classes is not None:
+            self.num_classes = whole_number("num_classes", num_classes, 2)
+        self.share_identity, self.flip = bool(share_identity), bool(flip)
+        self.label_smoothing = label_smoothing
+        in_range("label_smoothing", label_smoothing, 0.0, below=1.0)
+        self.crop_padding = whole_number("crop_padding", crop_padding, 0)
+        self.mean, self.std = _per_channel("mean", mean), _per_channel("std", std)
+        in_range("mean", self.mean, -np.inf)
+        in_range("std", self.std, 0.0, above=True)
+        one_of("task_score_weights", task_score_weights, TASK_SCORE_WEIGHTS)
+        self.task_score_weights = task_score_weights
+        self.transformations = build_all(transformations, self.image_shape)
+        names = [each.name for each in self.transformations]
+        self.ssl_weights = weights_by_name("ssl_weights", ssl_weights, names)
+        if supervised_weights is None:
+            supervised_weights = 0.0 if num_classes is None else 1.0
+        self.supervised_weights = weights_by_name("supervised_weights", supervised_weights, names)
+        tasks = self._tasks()
+        if head_width is not None:
+            whole_number("head_width", head_width, 1)
+        self.head_width = head_width
+        self._backbone_spec = backbone
+        normalisation = (self.mean, self.std)
+        self.network = Network(
+            backbone,
+            tasks,
+            self.image_shape,
+            self.num_classes,
+            head_width,
+            normalisation,
+            self.seed,
+            self.dtype_policy,
+        )
+        # Where Keras looks for layers; their order is that of checkpoints.
+        self.backbone, self.main_head = self.network.backbone, self.network.main
+        self.heads = [*self.network.ssl.values(), *self.network.supervised.values()]
+        self.make_detector(self._own_scores(), other_scores, score)
+        self.built = True
+
+    def build(self, input_shape=None):
+        """Everything is built by the constructor."""
+
+    def outputs(self, images: tf.Tensor, levels: bool = True) -> Outputs:
+        """What all heads say of images, in inference.
+
+        Args:
+            images: float32 `[B, H, W, C]` in [0, 1].
+            levels: whether to compute the transformations, which are all but one of the passes
+                through the backbone. Defaults to `True`.
+
+        Returns:
+            Dict of float32 tensors, see `Network.outputs`; "features" `[B, D]` is always there.
+        """
+        copies = self.network.copies(plain=True, levels=levels)
+        features, _ = self.network.features(copies.make(images))
+        return self.network.outputs(features, copies)
+
+    def call(self, images, training=False):
+        if not training:
+            return self.outputs(images)
+        copies = self.network.copies(plain=True)
+        features, _ = self.network.features(copies.make(images), training=True)
+        return self.network.outputs(features, copies)
+
+    def training_loss(self, data) -> StepOutput:
+        losses, updates = self.training_losses(data)
+        loss, logs = self.total({k: v for k, v in losses.items() if k != "accuracy"})
+        if self.num_classes:
+            logs["accuracy"] = tf.reduce_mean(losses["accuracy"])
+        return StepOutput(loss + self._penalties(), logs, updates)
+
+    def training_losses(self, data) -> tuple[dict[str, tf.Tensor], list]:
+        """Every loss of a training batch, `[B]` each, augmented and with the batch's statistics.
+
+        Args:
+            data: dict of "images" and, with classes, "labels".
+
+        Returns:
+            Those of `losses_of`, and with classes "accuracy"; and what batch norms would remember,
+            pairs of a variable and its next value.
+        """
+        images = tf.cast(data["images"], tf.float32)
+        if self.crop_padding or self.flip:
+            seed = self.step_seed("augmentation")
+            images = augment(images, seed, self.crop_padding, self.flip)
+        copies = self.network.copies(plain=False, shared=self.share_identity)
+        copied = copies.make(images, self.step_seed("transformations"))
+        features, updates = self.network.features(copied, training=True)
+        outputs = self.network.outputs(features, copies)
+        losses = self.losses_of(outputs, self._labels_of(data))
+        if self.num_classes:
+            losses["accuracy"] = self._is_right(outputs, data["labels"])
+        return losses, updates
+
+    def losses_of(self, outputs: Outputs, labels: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Every task's loss in nats, `[B]` each: "main", "ssl_NAME" and "supervised_NAME".
+
+        Args:
+            outputs: dict of what the heads say, see `outputs`.
+            labels: int32 `[B]`, or None where there are no classes.
+        """
+        found, smoothing = {}, self.label_smoothing
+        if self.num_classes:
+            found["main"] = class_losses(outputs["logits"], labels, smoothing)
+        for column, task in enumerate(self.network.ssl_tasks):
+            found[f"ssl_{task.name}"] = outputs["task_losses"][:, column]
+        for task in self.network.supervised_tasks:
+            name = f"supervised_{task.name}"
+            found[name] = class_losses(outputs[name], labels, smoothing)
+        return found
+
+    def coefficients(self) -> dict[str, float]:
+        """What each loss of `losses_of` counts in the whole, by name: linear in the weights."""
+        ssl, supervised = self.network.ssl_tasks, self.network.supervised_tasks
+        found = {"main": 1.0} if self.num_classes else {}
+        found |= {f"ssl_{t.name}": t.ssl_weight / len(ssl) for t in ssl}
+        return found | {
+            f"supervised_{t.name}": t.supervised_weight / len(supervised) for t in supervised
+        }
+
+    def total(self, losses: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss of a batch, a scalar, and what to report of it, by name.
+
+        Args:
+            losses: dict of `[B]` tensors, those of `losses_of`.
+        """
+        means = {name: tf.reduce_mean(values) for name, values in losses.items()}
+        weighted = {name: c * means[name] for name, c in self.coefficients().items()}
+        logs = dict(means)
+        for kind in ("ssl", "supervised"):
+            own = [value for name, value in weighted.items() if name.startswith(f"{kind}_")]
+            if own:
+                logs[kind] = tf.add_n(own)
+        return tf.add_n(list(weighted.values())), logs
+
+    def evaluation_logs(self, data):
+        outputs = self.outputs(tf.cast(data["images"], tf.float32))
+        found = self.losses_of(outputs, self._labels_of(data))
+        if self.num_classes:
+            accuracy = self._is_right(outputs, data["labels"])
+            return {"loss": found["main"], "accuracy": accuracy, **found}
+        return {"loss": self.difficulty(outputs), **found}
+
+    def difficulty(self, outputs: Outputs) -> tf.Tensor:
+        """`[B]`, how badly levels are told: 1 is as by a head that knows nothing.
+
+        Args:
+            outputs: dict of what the heads say, see `outputs`.
+        """
+        entropies = [task.transformation.entropy for task in self.network.ssl_tasks]
+        return tf.reduce_mean(outputs["task_losses"] / tf.constant(entropies, tf.float32), axis=1)
+
+    def classifier(self) -> keras.Model:
+        """The classifier alone, a `keras.Model` from images in [0, 1] to logits; it shares weights.
+
+        Raises:
+            ConfigError: there are no classes.
+        """
+        if self.main_head is None:
+            raise ConfigError(
+                f"{self.name!r} has no classes, and so no classifier; give num_classes"
+            )
+        images = keras.Input(self.image_shape, name="images")
+        mean, std = (np.asarray(value, np.float32) for value in (self.mean, self.std))
+        x = keras.ops.divide(keras.ops.subtract(images, mean), std)
+        x = self.backbone(x)
+        if len(x.shape) == 4:
+            x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+        return keras.Model(images, self.main_head(x), name="classifier")
+
+    def images_per_example(self) -> int:
+        """Passes through the backbone that one image takes in a training step."""
+        return self.network.copies(plain=False, shared=self.share_identity).count
+
+    def describe(self):
+        return {
+            **super().describe(),
+            "image_shape": list(self.image_shape),
+            "classes": self.num_classes,
+            "tasks": {
+                task.name: [task.ssl_weight, task.supervised_weight] for task in self.network.tasks
+            },
+            "images_per_example": self.images_per_example(),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": _backbone_config(self._backbone_spec),
+            "transformations": [spec_of(each) for each in self.transformations],
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "ssl_weights": dict(self.ssl_weights),
+            "supervised_weights": dict(self.supervised_weights),
+            "head_width": self.head_width,
+            "share_identity": self.share_identity,
+            "mean": self.mean,
+            "std": self.std,
+            "label_smoothing": self.label_smoothing,
+            "crop_padding": self.crop_padding,
+            "flip": self.flip,
+            "score": self.served_score,
+            "task_score_weights": self.task_score_weights,
+            "other_scores": self.other_scores_config(),
+            "seed": self.seed,
+        }
+
+    def _tasks(self) -> list[Task]:
+        tasks = [
+            Task(each, self.ssl_weights[each.name], self.supervised_weights[each.name])
+            for each in self.transformations
+        ]
+        tasks = [task for task in tasks if task.ssl_weight or task.supervised_weight]
+        if self.num_classes is None:
+            if any(task.supervised_weight for task in tasks):
+                raise ConfigError(
+                    "supervised_weights are above 0, but there are no classes; give num_classes, "
+                    "or leave them out"
+                )
+            if not tasks:
+                raise ConfigError(
+                    "there are no classes and no transformation of a weight above 0, so nothing to "
+                    "learn; give num_classes or transformations"
+                )
+        if self.flip and any(isinstance(task.transformation, Flip) for task in tasks):
+            raise ConfigError(
+                "flip=True mirrors images at random, and the transformation 'flip' asks whether "
+                "they are mirrored; leave one of the two out"
+            )
+        return tasks
+
+    def _own_scores(self) -> list[Score]:
+        """Those of the model itself, as far as it has the heads for them."""
+        found, ssl = [], self.network.ssl_tasks
+        if self.num_classes:
+            found.append(KLToUniform(name="main"))
+        if self.network.supervised_tasks:
+            found.append(EnsembleKLToUniform())
+        if ssl:
+            weights = [t.ssl_weight for t in ssl] if self.task_score_weights == "weights" else None
+            plain = SelfSupervised(weights)
+            parts = [*found, plain]
+            normalised = self.task_score_weights == "normalised"
+            shapes = {"scales": [len(ssl)]} if normalised else None
+            found.append(SelfSupervised(weights, normalised, shapes=shapes))
+            if self.num_classes:
+                shapes = {"mean": [2], "inverse_std": [2]}
+                for name, part in zip(("combined", "combined_ensemble"), parts[:-1]):
+                    found.append(Combined([_again(part), _again(plain)], name=name, shapes=shapes))
+        return found
+
+    def _labels_of(self, data):
+        """int32 `[B]`, looked at where they are read; None where there are no classes."""
+        if self.num_classes is None:
+            return None
+        labels, last = tf.cast(data["labels"], tf.int32), self.num_classes - 1
+        known = tf.reduce_all((labels >= 0) & (labels <= last))
+        message = (
+            f"DataError: a label is none of the {self.num_classes} classes of the model; expected "
+            f"whole numbers from 0 to {last}"
+        )
+        with tf.control_dependencies([tf.debugging.Assert(known, [message])]):
+            return tf.identity(labels)
+
+    def _is_right(self, outputs, labels):
+        best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
+        return tf.cast(tf.equal(best, tf.cast(labels, tf.int32)), tf.float32)
+
+    def _penalties(self):
+        """Of a backbone's own regularisers."""
+        found = self.backbone.losses
+        return tf.add_n([tf.cast(loss, tf.float32) for loss in found]) if found else 0.0
+
+
+def _again(score: Score) -> Score:
+    """Another one of the same configuration: a layer has one place in a model."""
+    return type(score).from_config(score.get_config())
+
+
+def _checked_shape(image_shape) -> tuple[int, int, int]:
+    try:
+        height, width, channels = image_shape
+    except (TypeError, ValueError):
+        raise ConfigError(f"image_shape is {image_shape!r}; expected (H, W, C)") from None
+    return tuple(whole_number("image_shape", size, 1) for size in (height, width, channels))
+
+
+def _per_channel(name, value):
+    try:
+        return [float(x) for x in value] if np.ndim(value) else float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} is {value!r}; expected a number, or one a channel") from None
+
+
+def _backbone_config(spec: Any):
+    if isinstance(spec, keras.Model | keras.layers.Layer):
+        return keras.saving.serialize_keras_object(spec)
+    return dict(spec) if isinstance(spec, Mapping) else spec
