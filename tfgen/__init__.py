@@ -14,6 +14,7 @@ _PUBLIC = {
     "LSGM": "tfgen.generative.lsgm",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
+    "PhraseGrounding": "tfgen.grounding",
     "VAEBM": "tfgen.generative.vaebm",
     "from_preset": "tfgen.systems.presets",
 }
@@ -24,6 +25,7 @@ _ROOMS = (
     "export",
     "files",
     "generative",
+    "grounding",
     "layers",
     "metrics",
     "ood",

@@ -17,6 +17,10 @@ from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
+from tfgen.grounding import PhraseGrounding
+from tfgen.grounding.projection import Projection
+from tfgen.grounding.regions import RegionFeatures
+from tfgen.grounding.words import WordEncoder
 from tfgen.layers.drop_path import DropPath
 from tfgen.ood import scores as ood_scores
 from tfgen.ood.scores.logits import LogitScore
@@ -115,6 +119,28 @@ def image_batch(model, num_images=3):
     return {"images": tf.constant(images, tf.float32)}
 
 
+_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "red", "ball"]
+_REGIONS = {"image_shape": (8, 8, 3), "grids": (1, 2), "crop_size": 2}
+
+
+def caption_batch(model, num_examples=3):
+    """Images and captions, as features or for the parts that make those."""
+    rng = np.random.default_rng(0)
+    batch = {"image_ids": tf.range(num_examples)}
+    if model.word_encoder is not None:
+        batch |= {
+            "images": tf.constant(rng.random((num_examples, 8, 8, 3)), tf.float32),
+            "token_ids": tf.constant(rng.integers(1, 10, (num_examples, 4))),
+            "word_positions": tf.constant(rng.integers(0, 4, (num_examples, 2))),
+            "negative_ids": tf.constant(rng.integers(1, 10, (num_examples, 3))),
+            "noun_position": tf.constant(rng.integers(0, 4, num_examples)),
+        }
+        return batch
+    shapes = {"regions": (4, 6), "words": (3, 5), "negatives": (3, 5)}
+    features = {k: rng.normal(size=(num_examples, *shape)) for k, shape in shapes.items()}
+    return batch | {name: tf.constant(value, tf.float32) for name, value in features.items()}
+
+
 class System(NamedTuple):
     """A tiny instance of a system and what it can do.
 
@@ -204,7 +230,47 @@ SYSTEMS = {
     ),
 }
 
+SYSTEMS |= {
+    "phrase grounding": System(
+        _making(PhraseGrounding, 6, 5, 4, num_regions=4, num_words=3),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+    "phrase grounding of pictures": System(
+        _making(
+            PhraseGrounding,
+            dims=4,
+            num_words=5,
+            region_features=_REGIONS,
+            word_encoder={"vocabulary": _WORDS, "dims": 4},
+        ),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+    "phrase grounding with everything": System(
+        _making(
+            PhraseGrounding,
+            dims=4,
+            num_layers=3,
+            image_weight=0.5,
+            language_weight=2.0,
+            symmetric_weight=0.1,
+            learn_temperature=True,
+            compat="official",
+            num_words=5,
+            region_features={**_REGIONS, "pool": "mean"},
+            word_encoder={"vocabulary": _WORDS, "dims": 4, "num_blocks": 1, "num_heads": 2},
+            threshold=0.25,
+            seed=3,
+        ),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+}
+
 LAYERS = {
+    "projection": _making(Projection, 6, 4, 3, 0.8, 2),
+    "word encoder": _making(WordEncoder, _WORDS, 4, num_blocks=1, num_heads=2),
     "drop path": _making(DropPath, 0.3, 5),
     "architecture distribution": _making(
         ArchitectureDistribution, {"a/input": (2, 3), "b": (1, 5)}, 0.7, 0.08
@@ -325,6 +391,7 @@ EXEMPT = {
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
+    RegionFeatures: "has no weights without a backbone: tests/grounding",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
