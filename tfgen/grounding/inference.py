@@ -170,7 +170,7 @@ class GroundingInference:
         return {
             "attention": attention,
             "scores": critic.logits,
-            "boxes": tf.matmul(best, boxes),
+            "best_boxes": tf.matmul(best, boxes),
         }
 
     # -- internals ---------------------------------------------------------------------------------
