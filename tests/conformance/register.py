@@ -18,6 +18,7 @@ from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
 from tfgen.grounding import PhraseGrounding
+from tfgen.grounding.negatives import MaskedLanguageModel
 from tfgen.grounding.projection import Projection
 from tfgen.grounding.regions import RegionFeatures
 from tfgen.grounding.words import WordEncoder
@@ -267,6 +268,12 @@ SYSTEMS |= {
         caption_batch,
     ),
 }
+
+SYSTEMS["masked language model"] = System(
+    _making(MaskedLanguageModel, _WORDS, 8, 1, 2, 6, 0.3),
+    ("trainable",),
+    lambda model, num_examples=3: {"token_ids": tf.ones((num_examples, 4), tf.int32) * 6},
+)
 
 LAYERS = {
     "projection": _making(Projection, 6, 4, 3, 0.8, 2),

@@ -95,6 +95,30 @@ def substituted_ids(token_ids, negative_ids, position) -> tf.Tensor:
     )
 
 
+def drawn_noun(data: Mapping[str, Any], seed=None) -> dict[str, tf.Tensor]:
+    """One of several nouns of each caption.
+
+    Args:
+        data: dict with `noun_negatives` `[B, K, 1 + N]`, `noun_positions` `[B, K]` and `noun_count`
+            `[B]`.
+        seed: int32 `[2]` of the draw; None takes the first noun.
+
+    Returns:
+        `negative_ids` `[B, 1 + N]`, `noun_position` `[B]` and `noun_valid` `[B]`, in a dict.
+    """
+    count = tf.cast(data["noun_count"], tf.int32)
+    chosen = tf.zeros_like(count)
+    if seed is not None:
+        draws = tf.random.stateless_uniform(tf.shape(count), seed)
+        below = tf.maximum(count - 1, 0)
+        chosen = tf.minimum(tf.cast(draws * tf.cast(count, tf.float32), tf.int32), below)
+    return {
+        "negative_ids": tf.gather(data["noun_negatives"], chosen, batch_dims=1),
+        "noun_position": tf.gather(data["noun_positions"], chosen, batch_dims=1),
+        "noun_valid": tf.cast(count > 0, tf.float32),
+    }
+
+
 def _mask(mask, features):
     if mask is None:
         return tf.cast(tf.reduce_any(tf.not_equal(features, 0), axis=-1), tf.float32)

@@ -12,6 +12,7 @@ from tfgen.grounding.batch import (
     Negatives,
     Pairs,
     checked_width,
+    drawn_noun,
     negatives_of,
     pairs_of,
     substituted_ids,
@@ -47,8 +48,9 @@ class PhraseGrounding(GroundingInference, Model):
       perhaps `word_positions` `[B, T]` of those that count;
     - `word_mask` `[B, T]`; without it, rows of zeros or padded tokens are padding;
     - for the second loss `negatives` `[B, 1 + N, word_dims]`, the true noun first, or
-      `negative_ids` `[B, 1 + N]` and `noun_position` `[B]`; perhaps `negative_mask` and
-      `noun_valid` `[B]`;
+      `negative_ids` `[B, 1 + N]` and `noun_position` `[B]`, or of up to K nouns `noun_negatives`
+      `[B, K, 1 + N]`, `noun_positions` `[B, K]` and `noun_count` `[B]`, one of which every step
+      draws anew; perhaps `negative_mask` and `noun_valid` `[B]`;
     - `image_ids` `[B]`, perhaps, so that captions of one image are no negatives of each other.
 
     Args:
@@ -229,7 +231,8 @@ class PhraseGrounding(GroundingInference, Model):
             above all others) and `valid` where there are negatives. And pairs of a variable and its
             next value.
         """
-        pairs, negatives = self.pairs(data), self.negatives(data)
+        seed = self.step_seed("noun") if training else None
+        pairs, negatives = self.pairs(data), self.negatives(data, seed)
         sides, updates = self._sides(pairs, negatives, training)
         critic = self._scored(every_pair, *sides["words"], *sides["regions"], pairs)
         candidates = None
@@ -308,12 +311,15 @@ class PhraseGrounding(GroundingInference, Model):
         words, word_mask = self._words_of(data)
         return pairs_of(data, regions, region_mask, words, word_mask)
 
-    def negatives(self, data: Mapping[str, Any]) -> Negatives | None:
+    def negatives(self, data: Mapping[str, Any], seed=None) -> Negatives | None:
         """The words in the place of a noun of each caption, or None where a batch has none.
 
         Args:
             data: dict of arrays, as the class says.
+            seed: int32 `[2]`, seed of which noun is taken of several; None: the first.
         """
+        if "noun_negatives" in data:
+            data = {**data, **drawn_noun(data, seed)}
         if self.word_encoder is not None and "negative_ids" in data:
             captions = substituted_ids(
                 data["token_ids"], data["negative_ids"], data["noun_position"]

@@ -67,6 +67,8 @@ STEP_NAMES = (
     # Of two passes of a step: the prior's own and that of the bound.
     *("prior times", "prior noise", "prior dropout"),
     *("bound times", "bound noise", "bound dropout"),
+    # Of phrase grounding: which tokens a language model guesses, which noun of a caption is taken.
+    *("masking", "noun"),
 )
 DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
 
