@@ -171,7 +171,11 @@ class PhraseGrounding(GroundingInference, Model):
                 part.build()
         if self._options["learn_temperature"]:
             self.log_scale = self.add_weight(
-                shape=(), initializer="zeros", dtype="float32", name="log_scale"
+                shape=(),
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
+                name="log_scale",
             )
         self.built = True
 

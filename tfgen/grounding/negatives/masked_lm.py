@@ -88,7 +88,11 @@ class MaskedLanguageModel(Model):
         for layer in (self.transform, self.norm):
             layer.build((None, None, self.encoder.dims))
         self.bias = self.add_weight(
-            shape=(len(self.vocabulary),), initializer="zeros", dtype="float32", name="bias"
+            shape=(len(self.vocabulary),),
+            initializer="zeros",
+            dtype="float32",
+            autocast=False,
+            name="bias",
         )
         self.built = True
 
