@@ -160,11 +160,11 @@ def test_protocols_split_where_a_phrase_has_two_boxes():
     merged = evaluate_phrases([phrase], Protocol("merged_box"))
     assert any_box.values["recall_1"] == any_box.values["pointing"] == 0
     assert merged.values["recall_1"] == merged.values["pointing"] == 1
-    assert any_box.protocol == "any-box, IoU >= 0.5"
-    assert merged.protocol == "merged-box, IoU >= 0.5"
+    assert any_box.protocol == "any-box, IoU from 0.5"
+    assert merged.protocol == "merged-box, IoU from 0.5"
     # 341 of 10,000 pixels are below MultiGrounding's twentieth.
     with pytest.raises(
-        DataError, match=r"no phrase can be scored under any-box, IoU >= 0\.5, only"
+        DataError, match=r"no phrase can be scored under any-box, IoU from 0\.5, only"
     ):
         evaluate_phrases([phrase], Protocol(least_share=0.05))
     with pytest.raises(DataError, match="the size of image 'a' is not known"):
@@ -212,7 +212,7 @@ def test_types_count_wherever_a_phrase_has_them():
         "num_phrases": 2,
     }
     assert json.loads(json.dumps(found.as_dict()))["values"]["upper_bound"] == pytest.approx(2 / 3)
-    assert "of 3 phrases of 2 images; any-box, IoU >= 0.5" in list(found.lines())
+    assert "of 3 phrases of 2 images; any-box, IoU from 0.5" in list(found.lines())
 
 
 def test_a_phrase_is_as_sure_as_its_surest_piece():

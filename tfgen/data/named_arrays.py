@@ -27,7 +27,7 @@ def read_arrays(folder: Path, split: str) -> dict[str, Array]:
     """The arrays of a split.
 
     Args:
-        folder: path.
+        folder: path of the folder.
         split: string, such as "train".
 
     Returns:

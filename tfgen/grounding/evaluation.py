@@ -50,7 +50,7 @@ class Protocol:
     @property
     def name(self) -> str:
         """The protocol in words, to stand beside its numbers."""
-        words = [self.truth.replace("_", "-"), f"IoU >= {self.iou:g}"]
+        words = [self.truth.replace("_", "-"), f"IoU from {self.iou:g}"]
         if self.least_share:
             words.append(f"only phrases covering {self.least_share:.0%} of the image")
         if self.inclusive:

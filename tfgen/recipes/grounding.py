@@ -65,8 +65,8 @@ def grounding_scenes(mode: str = "") -> config_dict.ConfigDict:
         mode,
         dims=32,
         num_words=11,
-        region_features={"image_shape": [96, 96, 1], "grids": [3, 4], "crop_size": 12},
-        word_encoder={"vocabulary": list(_SCENE_WORDS), "dims": 32},
+        region_features={"image_shape": (96, 96, 1), "grids": (3, 4), "crop_size": 12},
+        word_encoder={"vocabulary": _SCENE_WORDS, "dims": 32},
     )
     config.data.batch_size = 32
     config.optimizer = adam(1e-3)

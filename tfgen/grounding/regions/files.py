@@ -72,7 +72,7 @@ class OfficialRegions:
     asked for; another process opens its own.
 
     Args:
-        folder: path.
+        folder: path of the folder.
 
     Raises:
         DataError: a file is missing.

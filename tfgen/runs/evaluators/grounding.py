@@ -88,6 +88,7 @@ class Grounding(Evaluator):
         size = None if "images" not in data else tuple(data["images"].shape[1:3])
         ids = data.get("image_ids")
         ids = np.arange(first, first + len(words)) if ids is None else ids.numpy()
+        ids = [one.decode() if isinstance(one, bytes) else one for one in ids.tolist()]
         for row, phrase in zip(*np.nonzero(words.any(-1))):
             truth = truths[row, phrase]
             seen = phrase_scores(attention[row][words[row, phrase] > 0], self.pool)
@@ -123,5 +124,5 @@ class Grounding(Evaluator):
             yield (
                 f"| {split} | {images_of(n)} | {n['num_phrases']:,} | {n['pointing']:.2%} "
                 f"({low:.2%} to {high:.2%}) | {recalls} | {n['upper_bound']:.2%} | "
-                f"{n['protocol'].replace('>=', 'from')} |"
+                f"{n['protocol']} |"
             )
