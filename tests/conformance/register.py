@@ -408,6 +408,7 @@ EXEMPT = {
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.ncp.selection": "tests/generative",
     "tfgen.generative.vaebm.guard": "tests/generative",
+    "tfgen.grounding.selection": "tests/grounding",
     "tfgen.optimizers.diagnostics": "tests/optimizers",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",

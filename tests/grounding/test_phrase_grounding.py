@@ -14,6 +14,7 @@ from tfgen.data import load
 from tfgen.data.scenes import NUMERALS, VOCABULARY
 from tfgen.errors import ConfigError, DataError
 from tfgen.grounding.inference import as_pixels
+from tfgen.grounding.selection import WordChoiceSelection
 from tfgen.grounding.words import LexiconTagger
 from tfgen.systems.presets import save_preset
 
@@ -187,6 +188,62 @@ def test_it_comes_back_from_every_kind_of_file(model, tmp_path):
         np.testing.assert_array_equal(found.attention, want.attention)
         np.testing.assert_array_equal(found.logits, want.logits)
     assert json.loads((preset / "config.json").read_text())["model"]["name"] == "phrase_grounding"
+
+
+class Fixed(WordChoiceSelection):
+    """Judges epochs by a list instead of a data set."""
+
+    def __init__(self, scores, *args, **kwargs):
+        super().__init__((), *args, **kwargs)
+        self.scores = iter(scores)
+
+    def word_choice(self):
+        return next(self.scores)
+
+
+def tiny_run(scores, folder=None, epochs=None, model=None):
+    """A small model after some epochs, and its weights after each of them."""
+    if model is None:
+        model = PhraseGrounding(3, 3, 2, 1)
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    rng, after = np.random.default_rng(0), []
+    data = {name: rng.normal(size=(4, 2, 3)).astype(np.float32) for name in ("regions", "words")}
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: after.append([w.numpy() for w in model.weights])
+    )
+    selection = Fixed(scores, folder)
+    model.fit(data, epochs=len(scores), batch_size=4, verbose=0, callbacks=[note, selection])
+    return model, after, selection
+
+
+def test_the_epoch_that_chooses_words_best_is_kept(tmp_path):
+    model, after, _ = tiny_run([0.2, 0.9, 0.9, 0.4], tmp_path)
+    floats = [i for i, w in enumerate(model.weights) if "float" in w.dtype]
+    for i in floats:
+        np.testing.assert_array_equal(model.weights[i], after[1][i])
+    # A run that goes on remembers what it had, and whether it was better.
+    model, _, selection = tiny_run([0.5], tmp_path, model=model)
+    assert selection.best == 0.9
+    for i in floats:
+        np.testing.assert_array_equal(model.weights[i], after[1][i])
+    # A damaged file, or that of another model, is no reason not to train.
+    (tmp_path / "selection.npz").write_bytes(b"PK")
+    _, _, selection = tiny_run([0.5], tmp_path, model=model)
+    assert selection.best == 0.5
+
+
+def test_word_choice_is_of_captions_with_a_noun(model):
+    images, ids, _ = coloured(np.random.default_rng(8), 6)
+    batch = {"images": images, "token_ids": ids, "noun_position": np.full(6, 2)}
+    batch["negative_ids"] = with_absent(ids)
+    batch["noun_valid"] = np.array([1, 1, 1, 0, 0, 0], np.float32)
+    batch["negative_ids"][2] = batch["negative_ids"][2, 0]  # no better than itself
+    selection = WordChoiceSelection([batch])
+    selection.set_model(model)
+    assert selection.word_choice() == pytest.approx(2 / 3)
+    selection = WordChoiceSelection([{"images": images, "token_ids": ids}])
+    selection.set_model(model)
+    assert np.isnan(selection.word_choice())
 
 
 def test_served_answers_are_its_own(model):

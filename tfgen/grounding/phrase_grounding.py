@@ -21,6 +21,7 @@ from tfgen.grounding.critic import Critic, every_pair, own_pair
 from tfgen.grounding.inference import GroundingInference
 from tfgen.grounding.projection import Projection
 from tfgen.grounding.regions.features import RegionFeatures
+from tfgen.grounding.selection import WordChoiceSelection
 from tfgen.grounding.words.encoder import WordEncoder
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.ops.random_streams import hashed
@@ -142,6 +143,7 @@ class PhraseGrounding(GroundingInference, Model):
             self._options["num_regions"] = self.region_features.num_regions
         self.official = compat == "official"
         self.threshold = threshold
+        self._selection = None
         self._networks = {key: self._network(key) for key in _NETWORKS}
 
     def _part(self, kind, options):
@@ -298,6 +300,15 @@ class PhraseGrounding(GroundingInference, Model):
             for pair in zip(self._networks[name].statistics(), values)
         ]
         return sides, updates
+
+    def training_callbacks(self, held_out, directory=None):
+        if held_out is None:
+            return []
+        self._selection = WordChoiceSelection(held_out, directory, restore=False)
+        return [self._selection]
+
+    def finish(self) -> bool:
+        return self._selection is not None and self._selection.give_back()
 
     # -- what both need ----------------------------------------------------------------------------
 
