@@ -15,6 +15,7 @@ _PUBLIC = {
     "MultiTaskOOD": "tfgen.ood",
     "NCPVAE": "tfgen.generative.ncp",
     "NVAE": "tfgen.generative.nvae",
+    "PhraseGrounding": "tfgen.grounding",
     "VAEBM": "tfgen.generative.vaebm",
     "from_preset": "tfgen.systems.presets",
 }
@@ -25,6 +26,7 @@ _ROOMS = (
     "export",
     "files",
     "generative",
+    "grounding",
     "layers",
     "metrics",
     "ood",

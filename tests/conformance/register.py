@@ -18,6 +18,11 @@ from tfgen.generative.ncp import NCPVAE, FrozenNCPVAE
 from tfgen.generative.nvae import NVAE, FrozenNVAE
 from tfgen.generative.over_vae import FrozenOverVAE, OverVAEModel
 from tfgen.generative.vaebm import VAEBM, EnergyNetwork, FrozenVAEBM
+from tfgen.grounding import PhraseGrounding
+from tfgen.grounding.negatives import MaskedLanguageModel
+from tfgen.grounding.projection import Projection
+from tfgen.grounding.regions import RegionFeatures
+from tfgen.grounding.words import WordEncoder
 from tfgen.layers.drop_path import DropPath
 from tfgen.ood import MultiTaskOOD, multi_task, transformations
 from tfgen.ood import scores as ood_scores
@@ -153,6 +158,28 @@ def _multi_task(*transformations, **options):
     return make
 
 
+_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "red", "ball"]
+_REGIONS = {"image_shape": (8, 8, 3), "grids": (1, 2), "crop_size": 2}
+
+
+def caption_batch(model, num_examples=3):
+    """Images and captions, as features or for the parts that make those."""
+    rng = np.random.default_rng(0)
+    batch = {"image_ids": tf.range(num_examples)}
+    if model.word_encoder is not None:
+        batch |= {
+            "images": tf.constant(rng.random((num_examples, 8, 8, 3)), tf.float32),
+            "token_ids": tf.constant(rng.integers(1, 10, (num_examples, 4))),
+            "word_positions": tf.constant(rng.integers(0, 4, (num_examples, 2))),
+            "negative_ids": tf.constant(rng.integers(1, 10, (num_examples, 3))),
+            "noun_position": tf.constant(rng.integers(0, 4, num_examples)),
+        }
+        return batch
+    shapes = {"regions": (4, 6), "words": (3, 5), "negatives": (3, 5)}
+    features = {k: rng.normal(size=(num_examples, *shape)) for k, shape in shapes.items()}
+    return batch | {name: tf.constant(value, tf.float32) for name, value in features.items()}
+
+
 class System(NamedTuple):
     """A tiny instance of a system and what it can do.
 
@@ -268,6 +295,50 @@ SYSTEMS |= {
     ),
 }
 
+SYSTEMS |= {
+    "phrase grounding": System(
+        _making(PhraseGrounding, 6, 5, 4, num_regions=4, num_words=3),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+    "phrase grounding of pictures": System(
+        _making(
+            PhraseGrounding,
+            dims=4,
+            num_words=5,
+            region_features=_REGIONS,
+            word_encoder={"vocabulary": _WORDS, "dims": 4},
+        ),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+    "phrase grounding with everything": System(
+        _making(
+            PhraseGrounding,
+            dims=4,
+            num_layers=3,
+            image_weight=0.5,
+            language_weight=2.0,
+            symmetric_weight=0.1,
+            learn_temperature=True,
+            compat="official",
+            num_words=5,
+            region_features={**_REGIONS, "pool": "mean"},
+            word_encoder={"vocabulary": _WORDS, "dims": 4, "num_blocks": 1, "num_heads": 2},
+            threshold=0.25,
+            seed=3,
+        ),
+        ("trainable", "servable"),
+        caption_batch,
+    ),
+}
+
+SYSTEMS["masked language model"] = System(
+    _making(MaskedLanguageModel, _WORDS, 8, 1, 2, 6, 0.3),
+    ("trainable",),
+    lambda model, num_examples=3: {"token_ids": tf.ones((num_examples, 4), tf.int32) * 6},
+)
+
 LAYERS = {
     "self-supervised score": _making(
         multi_task.SelfSupervised, [1.0, 2.0], True, shapes={"scales": [2]}
@@ -277,6 +348,8 @@ LAYERS = {
         [ood_scores.KLToUniform(), ood_scores.Energy(2.0)],
         shapes={"mean": [2], "inverse_std": [2]},
     ),
+    "projection": _making(Projection, 6, 4, 3, 0.8, 2),
+    "word encoder": _making(WordEncoder, _WORDS, 4, num_blocks=1, num_heads=2),
     "drop path": _making(DropPath, 0.3, 5),
     "architecture distribution": _making(
         ArchitectureDistribution, {"a/input": (2, 3), "b": (1, 5)}, 0.7, 0.08
@@ -418,6 +491,7 @@ EXEMPT = {
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
+    RegionFeatures: "has no weights without a backbone: tests/grounding",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
@@ -427,6 +501,7 @@ EXEMPT = {
 _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.ncp.selection": "tests/generative",
     "tfgen.generative.vaebm.guard": "tests/generative",
+    "tfgen.grounding.selection": "tests/grounding",
     "tfgen.optimizers.diagnostics": "tests/optimizers",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",

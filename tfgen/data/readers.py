@@ -22,6 +22,8 @@ from tfgen.data.folders import read_folder
 from tfgen.data.image_list import list_path, read_image_list
 from tfgen.data.labels import Labels
 from tfgen.data.mat_files import read_chardata_mat, read_svhn_mat
+from tfgen.data.named_arrays import read_arrays
+from tfgen.data.scenes import digit_scenes
 from tfgen.data.source import Source
 from tfgen.data.stacked import stack_digits
 from tfgen.errors import ConfigError, DataError
@@ -29,6 +31,7 @@ from tfgen.files.names import shown
 
 DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
 DEFAULT_DATA_DIR = Path("~/.cache/tfgen/data")
+SCENES = "digit_scenes"
 
 Reader = Callable[[], Split]
 
@@ -45,6 +48,8 @@ def load(
 
     Names are those of the `CATALOGUE`, and
 
+    - `digit_scenes`: pictures with captions, see `tfgen.data.scenes`;
+    - `arrays:PATH`: a folder of any arrays by name, see `tfgen.data.named_arrays`;
     - `npz:PATH`: a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test` (labels optional);
     - `folder:PATH`: files of PNG, JPEG, WebP, BMP, GIF and TIFF, searched recursively, with or
       without split subfolders;
@@ -69,7 +74,8 @@ def load(
             None: as they are; a folder is grey where all of its files are, whatever their split.
 
     Returns:
-        The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known.
+        The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known; of `digit_scenes`
+        and `arrays:` whatever they have.
 
     Raises:
         ConfigError: `image_size` for data that are not resized.
@@ -86,11 +92,16 @@ def load(
             f"{name!r} has the size it has"
         )
     source = _load(name, split, folder, data_dir is not None, image_size, channels)
-    return with_channels(source, channels)
+    return with_channels(source, channels) if "images" in source.arrays else source
 
 
 def _load(name, split, folder, explicit, image_size, channels) -> Source:
     kind, _, rest = name.partition(":")
+    if name == SCENES:
+        return Source(name, split, digit_scenes(split))
+    if kind == "arrays" and rest:
+        path = _existing(rest, folder, "folder")
+        return Source(name, split, read_arrays(path, split), os.fspath(path))
     if kind == "npz" and rest:
         path = _existing(rest, folder, "file")
         return _source(name, split, read_npz(path, split), path)
@@ -116,7 +127,8 @@ def _load(name, split, folder, explicit, image_size, channels) -> Source:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise DataError(
             f"there is no data set {name!r}; {hint}expected one of {', '.join(CATALOGUE)}, "
-            "npz:PATH, folder:PATH, imglist:FILE, cifar_c:FOLDER:CORRUPTION or tfds:NAME"
+            f"{SCENES}, arrays:PATH, npz:PATH, folder:PATH, imglist:FILE, "
+            "cifar_c:FOLDER:CORRUPTION or tfds:NAME"
         )
     return _load_catalogued(CATALOGUE[name], split, folder, explicit)
 

@@ -68,6 +68,8 @@ STEP_NAMES = (
     *("prior times", "prior noise", "prior dropout"),
     *("bound times", "bound noise", "bound dropout"),
     *("augmentation", "transformations"),
+    # Of phrase grounding: which tokens a language model guesses, which noun of a caption is taken.
+    *("masking", "noun"),
 )
 DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
 

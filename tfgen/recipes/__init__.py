@@ -1,6 +1,7 @@
 """What the recipes in `configs` share; it loads nothing heavy."""
 
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
+from tfgen.recipes.grounding import grounding, grounding_scenes
 from tfgen.recipes.image_vaebm import (
     REPLAY,
     VAEBM_MODES,
@@ -48,6 +49,8 @@ __all__ = [
     "evaluation",
     "face_nvae",
     "grey_vaebm",
+    "grounding",
+    "grounding_scenes",
     "image_energy",
     "image_vaebm",
     "lsgm",

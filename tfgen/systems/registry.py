@@ -83,6 +83,12 @@ SYSTEMS: dict[str, System] = {
         paper="[Mohseni et al., 2021](https://arxiv.org/abs/2106.03899)",
         evaluators=("detection",),
     ),
+    "phrase_grounding": System(
+        "tfgen.grounding:PhraseGrounding",
+        title="Phrase grounding, learnt from captions alone",
+        paper="[Gupta et al., 2020](https://arxiv.org/abs/2006.09920)",
+        evaluators=("grounding",),
+    ),
 }
 
 

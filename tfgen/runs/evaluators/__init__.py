@@ -6,6 +6,7 @@ A system's row in the registry names those it wants; they run in that order.
 from tfgen.runs.evaluators.base import Evaluator, Subject
 from tfgen.runs.evaluators.classification import Classification
 from tfgen.runs.evaluators.detection import Detection
+from tfgen.runs.evaluators.grounding import Grounding
 from tfgen.runs.evaluators.holes import Holes
 from tfgen.runs.evaluators.likelihood import Likelihood
 from tfgen.runs.evaluators.partition import Partition
@@ -15,6 +16,7 @@ from tfgen.runs.evaluators.sample_quality import SampleQuality
 EVALUATORS: dict[str, type[Evaluator]] = {
     "classification": Classification,
     "detection": Detection,
+    "grounding": Grounding,
     "holes": Holes,
     "likelihood": Likelihood,
     "partition": Partition,

@@ -1,0 +1,82 @@
+"""The evaluator of phrase grounding: a model that knows, data in parts, and what is missing."""
+
+import contextlib
+import types
+
+import numpy as np
+import pytest
+
+from tfgen.data import Pipeline, Source
+from tfgen.errors import ConfigError, DataError
+from tfgen.grounding import PhraseGrounding
+from tfgen.runs.evaluators.grounding import Grounding
+
+
+@pytest.fixture
+def model():
+    """Attends to the region that is the same one-hot vector as the word."""
+    model = PhraseGrounding(4, 4, 4, 1)
+    model.build()
+    for network in model._networks.values():
+        network.last.kernel.assign(9 * np.eye(4))
+        network.last.bias.assign(np.zeros(4))
+    return model
+
+
+@pytest.fixture
+def arrays():
+    """Five images of three regions; the second phrase of each means region 1, in two boxes."""
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9], [0, 20, 9, 29], [0, 0, 0, 0.0]])
+    none = [0, 0, -1, -1]
+    truth = [[[0, 0, 9, 9], none], [[20, 0, 29, 9], [40, 0, 49, 9]], [none, none]]
+    words = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    found = {
+        "regions": np.eye(4)[[0, 1, 2, 3]],
+        "region_mask": [1, 1, 1, 0],
+        "boxes": boxes,
+        "words": np.eye(4)[[0, 1, 2]],
+        "phrase_words": words,
+        "phrase_boxes": truth,
+    }
+    return {k: np.tile(np.asarray(v, np.float32), (5, *[1] * np.ndim(v))) for k, v in found.items()}
+
+
+def subject_of(model, arrays):
+    source = Source("made", "test", arrays)
+    return types.SimpleNamespace(
+        model=model,
+        split="test",
+        num_images=5,
+        seed=0,
+        load=lambda split: source,
+        pipeline=lambda: Pipeline(source, 2, training=False),
+        progress=lambda *_: contextlib.nullcontext(lambda done: None),
+    )
+
+
+def test_a_model_that_knows(model, arrays):
+    evaluator, subject = Grounding(), subject_of(model, arrays)
+    evaluator.check(subject)
+    found = evaluator.measure(subject, {})
+    assert (found["num_phrases"], found["num_images"]) == (10, 5)  # one of three has no box
+    assert found["pointing"] == found["recall_1"] == found["upper_bound"] == 1
+    assert found["pointing_interval"] == [1, 1]
+    assert found["protocol"] == "any-box, IoU from 0.5, real regions ranked"
+    assert "pointing 100.00%" in next(iter(evaluator.lines(found)))
+    assert Grounding.measured({"test": found})
+    assert not Grounding.left_out({"test": found})
+    assert any("| test | 5 | 10 | 100.00%" in line for line in Grounding.table({"test": found}))
+    # Both boxes together are where no region is.
+    merged = Grounding("merged_box").measure(subject, {})
+    assert merged["recall_1"] == merged["upper_bound"] == 0.5
+
+
+def test_what_is_missing_is_said(model, arrays):
+    with pytest.raises(ConfigError, match=r"config\.evaluation\.protocol is 'all'"):
+        Grounding("all").check(subject_of(model, arrays))
+    del arrays["phrase_boxes"]
+    with pytest.raises(DataError, match="the 'test' split has no phrase_boxes"):
+        Grounding().check(subject_of(model, arrays))
+    arrays |= {"phrase_boxes": np.zeros((5, 3, 1, 4), np.float32)}
+    with pytest.raises(DataError, match="the size of image 0 is not known"):
+        Grounding("large_only").measure(subject_of(model, arrays), {})

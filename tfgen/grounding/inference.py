@@ -1,0 +1,318 @@
+"""What a trained model answers: the region that each phrase of a caption means."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import ConfigError, DataError
+from tfgen.grounding.localisation import phrase_scores
+from tfgen.grounding.words.phrases import Phrase, noun_phrases
+from tfgen.grounding.words.tagging import LexiconTagger, Tagger
+from tfgen.grounding.words.tokens import WordPieces, padded_ids
+from tfgen.serving import PORTABLE, Signature
+
+
+class Grounded(NamedTuple):
+    """One phrase of a caption and where it is.
+
+    Attributes:
+        phrase: string, the phrase as it stands in the caption.
+        first_word: integer, its first word, counted from 0 between spaces.
+        box: float32 `[4]`, x1, y1, x2, y2 in pixels of the image that was given, both ends
+            included; None where the model abstains, or the phrase has no word it knows.
+        score: float, how well the phrase's words fit the image, at best: larger is surer.
+        attention: float32 `[M]`, how much of each region was looked at, the largest over the
+            phrase's pieces.
+        boxes: float32 `[M, 4]`, all regions.
+    """
+
+    phrase: str
+    first_word: int
+    box: np.ndarray | None
+    score: float
+    attention: np.ndarray
+    boxes: np.ndarray
+
+
+class GroundingInference:
+    """The part of `tfgen.PhraseGrounding` that is used once it is trained."""
+
+    def ground(
+        self,
+        image=None,
+        caption: str = "",
+        *,
+        phrases: Sequence[str] | None = None,
+        regions=None,
+        boxes=None,
+        words=None,
+        word_pieces: Sequence[Sequence[int]] | None = None,
+        tagger: Tagger | None = None,
+    ) -> list[Grounded]:
+        """Where the phrases of a caption are in an image.
+
+        Args:
+            image: path of a picture, or an array `[H, W]` or `[H, W, C]`, uint8 or floats in
+                [0, 1], of any size; None where `regions` are given.
+            caption: string, a sentence about the image.
+            phrases: sequence of strings that occur in the caption; None: its noun phrases.
+            regions: `[M, region_dims]` features of the image's regions; None: the model's own
+                windows.
+            boxes: `[M, 4]` of those regions; or of regions of the image that the model is to look
+                at instead of its windows.
+            words: `[L, word_dims]` features of the caption's pieces; None: those of the model's own
+                encoder.
+            word_pieces: sequence, for each word of the caption between spaces, of sequences of the
+                rows of `words` that are its own; None where there are no `words`.
+            tagger: function that finds nouns, see `tfgen.grounding.words`; None: the one that comes
+                along.
+
+        Returns:
+            A list of `Grounded` in the order of the caption; empty for a caption without nouns.
+
+        Raises:
+            DataError: an image, caption or features that do not fit.
+            ConfigError: features are missing that the model does not make itself.
+        """
+        found = self._phrases(caption, phrases, tagger)
+        if not found:
+            return []
+        data, boxes = self._region_arrays(image, regions, boxes)
+        arrays, groups = self._word_arrays(caption, words, word_pieces)
+        critic = self(data | arrays)
+        attention, logits = critic.attention[0].numpy(), critic.logits[0].numpy()
+        return [self._answer(phrase, groups, attention, logits, boxes) for phrase in found]
+
+    def calibrate(self, dataset, false_rate: float = 0.05) -> float:
+        """Sets the threshold below which `ground` abstains, without any box.
+
+        Words that the caption's context allows but that are not in the image are scored; at most
+        this share of them may pass.
+
+        Args:
+            dataset: iterable of batches with negatives, as for training.
+            false_rate: float in (0, 1). Defaults to `0.05`.
+
+        Returns:
+            The threshold, which the model keeps.
+
+        Raises:
+            DataError: no batch has negatives.
+        """
+        scores = []
+        for batch in dataset:
+            batch = self.batch_of(batch)
+            negatives = self.negatives(batch)
+            if negatives is not None:
+                critic = self({**_only_regions(batch), "words": negatives.words})
+                mask = negatives.mask * tf.expand_dims(negatives.valid, 1)
+                scores.append(critic.logits.numpy()[:, 1:][mask.numpy()[:, 1:] > 0])
+        scores = np.concatenate(scores) if scores else np.zeros(0)
+        if not scores.size:
+            raise DataError("no caption has negatives; expected batches as for the second loss")
+        self.threshold = float(np.quantile(scores, 1.0 - false_rate))
+        return self.threshold
+
+    @property
+    def tokenizer(self) -> WordPieces:
+        """Cuts captions as the model's own encoder reads them.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if self.word_encoder is None:
+            raise ConfigError(
+                "this model has no word_encoder; give words= and word_pieces=, features of the "
+                "caption by the encoder that it was trained with"
+            )
+        return WordPieces(self.word_encoder.vocabulary)
+
+    # -- serving -----------------------------------------------------------------------------------
+
+    def signatures(self) -> dict[str, Signature]:
+        """`ground`, of features of regions and words, or token ids where the model has an encoder;
+        `ground_image`, of pictures, where it makes the regions itself."""
+        floats, count, length = tf.float32, self._options["num_regions"], self._options["num_words"]
+        regions = {
+            "regions": tf.TensorSpec([None, count, self._width("region_key")], floats),
+            "boxes": tf.TensorSpec([None, count, 4], floats),
+            "region_mask": tf.TensorSpec([None, count], floats),
+        }
+        if self.word_encoder is None:
+            words = {
+                "words": tf.TensorSpec([None, length, self._width("word_query")], floats),
+                "word_mask": tf.TensorSpec([None, length], floats),
+            }
+        else:
+            words = {"token_ids": tf.TensorSpec([None, length], tf.int32)}
+        found = {"ground": self._signature({**regions, **words})}
+        if self.region_features is not None:
+            images = {"images": tf.TensorSpec([None, *self.image_shape], floats)}
+            found["ground_image"] = self._signature({**images, **words})
+        return found
+
+    def _signature(self, inputs):
+        return Signature(self._served, inputs, _example(inputs, self.word_encoder), PORTABLE)
+
+    def _served(self, **inputs):
+        critic = self(inputs)
+        attention = critic.attention
+        boxes = inputs.get("boxes")
+        if boxes is None:
+            boxes = tf.expand_dims(tf.constant(self.region_features.boxes), 0)
+            boxes = tf.tile(boxes, [tf.shape(attention)[0], 1, 1])
+        best = tf.one_hot(tf.argmax(attention, axis=-1), attention.shape[-1])
+        # A product instead of a gather of rows: every runtime has it.
+        return {
+            "attention": attention,
+            "scores": critic.logits,
+            "best_boxes": tf.matmul(best, boxes),
+        }
+
+    # -- internals ---------------------------------------------------------------------------------
+
+    def _phrases(self, caption, phrases, tagger) -> list[Phrase]:
+        if not isinstance(caption, str):
+            raise DataError(f"a caption is {caption!r}; expected a text")
+        if phrases is None:
+            return noun_phrases(caption, tagger or LexiconTagger())
+        return [_located(phrase, caption) for phrase in phrases]
+
+    def _region_arrays(self, image, regions, boxes):
+        if regions is not None:
+            if boxes is None:
+                raise DataError("regions are given without boxes; expected one box for each region")
+            regions, boxes = np.asarray(regions, np.float32), np.asarray(boxes, np.float32)
+            if regions.ndim != 2 or boxes.shape != (len(regions), 4):
+                raise DataError(
+                    f"regions have shape {regions.shape} and boxes {boxes.shape}; expected [M, D] "
+                    "and [M, 4]"
+                )
+            return {"regions": regions[None], "region_mask": np.ones((1, len(regions)))}, boxes
+        if self.region_features is None:
+            raise ConfigError(
+                "this model has no region_features; give regions= and boxes=, features of an image "
+                "by the detector that it was trained with"
+            )
+        pixels, size = as_pixels(image, self.image_shape)
+        scale = np.asarray([size[1], size[0]] * 2, np.float32)
+        scale /= np.asarray([*self.image_shape[1::-1]] * 2, np.float32)
+        if boxes is None:
+            own = self.region_features.boxes
+            edges = (own + np.float32([0, 0, 1, 1])) * scale
+            return {"images": pixels[None]}, edges - np.float32([0, 0, 1, 1])
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        edges = (boxes + np.float32([0, 0, 1, 1])) / scale - np.float32([0, 0, 1, 1])
+        features = self.region_features(tf.constant(pixels[None]), tf.constant(edges[None]))
+        return {"regions": features, "region_mask": np.ones((1, len(boxes)))}, boxes
+
+    def _word_arrays(self, caption, words, word_pieces):
+        if words is not None:
+            if word_pieces is None:
+                raise DataError("words are given without word_pieces, which rows belong to a word")
+            words = np.asarray(words, np.float32)
+            return {"words": words[None], "word_mask": np.ones((1, len(words)))}, word_pieces
+        tokens = self.tokenizer(caption)
+        return {"token_ids": padded_ids([tokens])}, tokens.word_pieces
+
+    def _answer(self, phrase, groups, attention, logits, boxes) -> Grounded:
+        pieces = [
+            piece
+            for group in groups[phrase.first_word : phrase.first_word + len(phrase.words)]
+            for piece in group
+            if piece < len(attention)
+        ]
+        if not pieces:
+            empty = np.zeros(len(boxes), np.float32)
+            return Grounded(phrase.text, phrase.first_word, None, -np.inf, empty, boxes)
+        seen, score = phrase_scores(attention[pieces]), float(logits[pieces].max())
+        sure = self.threshold is None or score >= self.threshold
+        box = boxes[int(np.argmax(seen))] if sure else None
+        return Grounded(phrase.text, phrase.first_word, box, score, seen, boxes)
+
+
+def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """A picture as a model takes it, and the height and width that it had.
+
+    Args:
+        image: path, or array `[H, W]` or `[H, W, C]`, uint8 or floats in [0, 1].
+        image_shape: tuple `(H, W, C)`, what it is brought to, without regard to its proportions.
+
+    Returns:
+        float32 `[H, W, C]` in [0, 1], and a pair of integers.
+
+    Raises:
+        DataError: it is no picture.
+    """
+    from PIL import Image
+
+    from tfgen.data.ranges import as_levels
+
+    if isinstance(image, str | os.PathLike):
+        image = _read(Path(image))
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise DataError(
+            f"the image has shape {image.shape}; expected a path, [H, W] or [H, W, C] with 1 or 3 "
+            "channels"
+        )
+    levels = as_levels(image[None, ..., :3] if image.shape[-1] == 4 else image[None], "the image")
+    picture = Image.fromarray(levels[0].squeeze(-1) if levels.shape[-1] == 1 else levels[0])
+    picture = picture.convert("L" if image_shape[-1] == 1 else "RGB")
+    picture = picture.resize(image_shape[1::-1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture, np.float32).reshape(image_shape) / 255.0
+    return pixels, (image.shape[0], image.shape[1])
+
+
+def _read(path: Path) -> np.ndarray:
+    from tfgen.data.image_file import decode_image, read_header
+
+    width, height = read_header(path).size
+    return decode_image(path, (height, width), 3)
+
+
+def _located(phrase: str, caption: str) -> Phrase:
+    """Where a phrase stands in a caption, word by word, whatever the case and the punctuation."""
+    words = caption.split()
+    plain = [word.lower().strip(".,;:!?\"'()") for word in words]
+    wanted = [word.lower().strip(".,;:!?\"'()") for word in phrase.split()]
+    for first in range(len(words) - len(wanted) + 1):
+        if wanted and plain[first : first + len(wanted)] == wanted:
+            return Phrase(phrase, first, tuple(words[first : first + len(wanted)]))
+    raise DataError(f"the phrase {phrase!r} does not occur in the caption {caption!r}")
+
+
+def _only_regions(batch: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("regions", "region_mask", "images")
+    return {name: batch[name] for name in names if name in batch}
+
+
+def _example(inputs, word_encoder):
+    """Plausible inputs of a signature, the same for the same seed."""
+
+    def make(batch_size, seed):
+        rng, found = np.random.default_rng(seed), {}
+        for name, spec in inputs.items():
+            shape = (batch_size, *spec.shape[1:])
+            if name.endswith("mask"):
+                found[name] = np.ones(shape, np.float32)
+                if shape[1] > 2:  # some padding
+                    found[name][:, -1] = 0.0
+            elif name == "token_ids":
+                found[name] = rng.integers(0, len(word_encoder.vocabulary), shape).astype(np.int32)
+            elif name == "boxes":
+                corner, size = (
+                    rng.integers(0, 50, shape)[..., :2],
+                    rng.integers(1, 50, shape)[..., :2],
+                )
+                found[name] = np.concatenate([corner, corner + size], -1).astype(np.float32)
+            else:
+                found[name] = rng.random(shape, np.float32)
+        return found
+
+    return make

@@ -1,0 +1,139 @@
+"""Features of windows of an image, by any Keras backbone or by its pixels."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.grounding.regions.roi_align import feature_map, roi_align
+from tfgen.grounding.regions.windows import windows
+from tfgen.ops.checks import one_of, whole_number
+
+POOLS = ("flat", "mean")
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class RegionFeatures(keras.Layer):
+    """Regions of an image without a detector: windows of a pyramid, cropped out of a feature map.
+
+    Args:
+        image_shape: tuple `(H, W, C)`.
+        grids: sequence of integers, see `windows`. Defaults to `(1, 2, 3)`.
+        overlap: float, see `windows`. Defaults to `0.5`.
+        crop_size: integer, points of a crop along each side. Defaults to `7`.
+        pool: string, "flat" keeps where in the crop something is, "mean" does not. Defaults to
+            `"flat"`.
+        backbone: a functional `keras.Model` of images in [0, 1] to a feature map, or the dict of
+            one as Keras serialises it, or a dict of `name` (a class of `keras.applications`),
+            `weights` (None, "imagenet" or a path), `layer` (where to stop; None: at the end) and
+            `scale` (what images in [0, 1] are multiplied by, 255 for most); None: crops are of the
+            pixels themselves.
+        train_backbone: whether the backbone learns along. Defaults to `False`.
+        seed: integer, ignored but for being in the same place everywhere. Defaults to `0`.
+        name: string, the layer's name. Defaults to `"region_features"`.
+
+    Call arguments:
+        images: `[B, H, W, C]` in [0, 1].
+        boxes: `[B, M, 4]` of other regions in pixels, both ends included; by default the windows.
+
+    Returns:
+        `[B, M, dims]` float32.
+
+    Raises:
+        ConfigError: a number is out of range, or there is no such backbone.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        grids=(1, 2, 3),
+        overlap=0.5,
+        crop_size=7,
+        pool="flat",
+        backbone: Any = None,
+        train_backbone=False,
+        seed=0,
+        name="region_features",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.image_shape = tuple(int(size) for size in image_shape)
+        self.grids, self.overlap = tuple(grids), overlap
+        self.crop_size = whole_number("crop_size", crop_size, 1)
+        self.pool = one_of("pool", pool, POOLS)
+        self.train_backbone, self.seed = bool(train_backbone), int(seed)
+        self.boxes = windows(*self.image_shape[:2], self.grids, overlap)
+        self._given = backbone
+        self.backbone, self.scale = _backbone(backbone, self.image_shape)
+        channels = self.image_shape[-1]
+        if self.backbone is not None:
+            self.backbone.trainable = self.train_backbone
+            height, _, channels = self.backbone.output_shape[1:]
+            self.stride = self.image_shape[0] / height
+        else:
+            self.stride = 1.0
+        self.dims = channels * (self.crop_size**2 if self.pool == "flat" else 1)
+
+    @property
+    def num_regions(self) -> int:
+        return len(self.boxes)
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def call(self, images, boxes=None):
+        features = tf.cast(images, tf.float32)
+        if self.backbone is not None:
+            features = tf.cast(self.backbone(features * self.scale, training=False), tf.float32)
+        if boxes is None:
+            shape = [tf.shape(features)[0], *self.boxes.shape]
+            boxes = tf.ensure_shape(tf.broadcast_to(self.boxes, shape), [None, *self.boxes.shape])
+        edges = tf.cast(boxes, tf.float32) + tf.constant([0.0, 0.0, 1.0, 1.0])
+        count = boxes.shape[1] or tf.shape(boxes)[1]
+        crops = roi_align(features, edges, self.crop_size, 1.0 / self.stride)
+        if self.pool == "mean":
+            crops = tf.reduce_mean(crops, axis=[2, 3])
+        return tf.reshape(crops, [-1, count, self.dims])
+
+    def get_config(self):
+        given = self._given
+        if isinstance(given, keras.Model):
+            given = keras.saving.serialize_keras_object(given)
+        return {
+            **super().get_config(),
+            "image_shape": list(self.image_shape),
+            "grids": list(self.grids),
+            "overlap": self.overlap,
+            "crop_size": self.crop_size,
+            "pool": self.pool,
+            "backbone": given,
+            "train_backbone": self.train_backbone,
+            "seed": self.seed,
+        }
+
+
+def _backbone(given, image_shape):
+    """A model of images to a feature map, or None, and what images in [0, 1] are multiplied by."""
+    if given is None:
+        return None, 1.0
+    if isinstance(given, keras.Model):
+        return given, 1.0
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"backbone is {given!r}; expected a Keras model, a dict of one, or None")
+    if "class_name" in given:
+        return keras.saving.deserialize_keras_object(dict(given)), 1.0
+    options = {"weights": None, "layer": None, "scale": 255.0, **given}
+    kind = getattr(keras.applications, str(options.get("name")), None)
+    if not callable(kind):
+        raise ConfigError(
+            f"there is no backbone {options.get('name')!r}; expected a class of "
+            "keras.applications, such as 'MobileNetV2'"
+        )
+    model = kind(include_top=False, weights=options["weights"], input_shape=image_shape)
+    scale = float(options["scale"])
+    if not math.isfinite(scale):
+        raise ConfigError(f"backbone.scale is {scale}; expected a finite number")
+    return feature_map(model, options["layer"]), scale

@@ -1,0 +1,68 @@
+"""RoIAlign: what a feature map holds within a box, sampled between its points (He et al., 2017).
+
+Interpolation and the mean over samples both factor into rows and columns. Of each box there are
+therefore two small matrices, from rows and from columns of the map to rows and columns of the
+crop, and the whole is two products in `keras.ops`.
+"""
+
+import keras
+from keras import ops
+
+
+def roi_align(
+    features,
+    boxes,
+    size: int = 7,
+    scale: float = 1.0,
+    samples: int = 2,
+    aligned: bool = True,
+):
+    """Crops of feature maps.
+
+    Args:
+        features: `[B, H, W, C]` floats.
+        boxes: `[B, N, 4]` floats x1, y1, x2, y2 in pixels of the image, as edges: a box of one
+            pixel at the corner is (0, 0, 1, 1).
+        size: integer, points of a crop along each side. Defaults to `7`.
+        scale: float, points of the map per pixel of the image, 1/16 for a stride of 16. Defaults to
+            `1.0`.
+        samples: integer, samples along each side of a point, whose mean is taken. Defaults to `2`.
+        aligned: whether points of the map lie in the middle of their pixels; otherwise at their
+            corners, as in the first version of the operation. Defaults to `True`.
+
+    Returns:
+        `[B, N, size, size, C]`, zero where samples lie beyond the map by more than a point.
+    """
+    height, width = features.shape[1:3]
+    boxes = ops.cast(boxes, features.dtype) * scale - (0.5 if aligned else 0.0)
+    least = 0.0 if aligned else 1.0
+    across = _weights(boxes[..., 0], boxes[..., 2], width, size, samples, least)
+    down = _weights(boxes[..., 1], boxes[..., 3], height, size, samples, least)
+    rows = ops.einsum("bnph,bhwc->bnpwc", down, features)
+    return ops.einsum("bnqw,bnpwc->bnpqc", across, rows)
+
+
+def _weights(start, end, length, size, samples, least):
+    """From the points of one side of the map to those of the crop, `[B, N, size, length]`."""
+    extent = ops.maximum(end - start, least)
+    steps = (ops.arange(size * samples, dtype="float32") + 0.5) / (size * samples)
+    place = ops.expand_dims(start, -1) + ops.expand_dims(extent, -1) * ops.cast(steps, start.dtype)
+    inside = ops.cast(ops.logical_and(place >= -1.0, place <= length), start.dtype)
+    place = ops.clip(place, 0.0, length - 1.0)
+    points = ops.cast(ops.arange(length), start.dtype)
+    near = ops.maximum(1.0 - ops.abs(ops.expand_dims(place, -1) - points), 0.0)
+    near *= ops.expand_dims(inside, -1)
+    shape = ops.shape(near)
+    return ops.mean(ops.reshape(near, (*shape[:2], size, samples, length)), axis=3)
+
+
+def feature_map(backbone: keras.Model, layer: str | None = None) -> keras.Model:
+    """A backbone up to one of its layers, from images to `[B, H, W, C]`.
+
+    Args:
+        backbone: any functional `keras.Model` of images.
+        layer: string, the layer's name; None: the last one.
+    """
+    if layer is None:
+        return backbone
+    return keras.Model(backbone.inputs, backbone.get_layer(layer).output)

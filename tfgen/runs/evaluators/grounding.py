@@ -1,0 +1,128 @@
+"""How often a model of phrase grounding finds what a phrase means."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from tfgen.errors import DataError
+from tfgen.grounding.evaluation import Located, Protocol, evaluate_phrases
+from tfgen.grounding.localisation import phrase_scores, rank_regions
+from tfgen.ops.checks import one_of
+from tfgen.runs.evaluators.base import Evaluator, images_of
+
+# By name; what is published under each is told in `tfgen.grounding.evaluation`.
+PROTOCOLS = {
+    "any_box": Protocol("any_box"),
+    "merged_box": Protocol("merged_box"),
+    "large_only": Protocol("any_box", least_share=0.05),
+}
+_VALUES = ("pointing", "recall_1", "recall_5", "recall_10", "upper_bound")
+
+
+@dataclasses.dataclass(frozen=True)
+class Grounding(Evaluator):
+    """Pointing accuracy, recall and the proposals' upper bound, each with its interval.
+
+    Data need two arrays beside those of training: `phrase_words` `[N, P, T]`, 1 for the words (or
+    tokens) of each phrase, and `phrase_boxes` `[N, P, G, 4]`, where x2 < x1 stands for no box.
+
+    Attributes:
+        protocol: string, "any_box", "merged_box" or "large_only". Defaults to `"any_box"`.
+        confidence: float, of the intervals. Defaults to `0.95`.
+        pool: string, how the words of a phrase are taken together, "max", "mean" or "noisy_or".
+            Defaults to `"max"`.
+    """
+
+    protocol: str = "any_box"
+    confidence: float = 0.95
+    pool: str = "max"
+
+    shown: ClassVar = {
+        **dict.fromkeys(_VALUES, float),
+        **{f"{name}_interval": tuple for name in _VALUES},
+        "protocol": str,
+        "num_phrases": float,
+        "num_images": float,
+        "images": str | None,
+    }
+
+    def check(self, subject):
+        one_of("config.evaluation.protocol", self.protocol, PROTOCOLS)
+        arrays = subject.load(subject.split).arrays
+        missing = [name for name in ("phrase_words", "phrase_boxes") if name not in arrays]
+        if missing:
+            raise DataError(
+                f"the {subject.split!r} split has no {' and no '.join(missing)}, which phrases are "
+                f"scored by; it has {', '.join(arrays)}"
+            )
+
+    def measure(self, subject, found):
+        del found
+        phrases, done = [], 0
+        with subject.progress("grounding", subject.num_images) as advance:
+            for batch in subject.pipeline().dataset():
+                phrases += self._phrases(subject.model, batch, done)
+                done += len(batch["phrase_words"])
+                advance(done)
+        protocol = dataclasses.replace(PROTOCOLS[self.protocol], ranking="real regions ranked")
+        result = evaluate_phrases(phrases, protocol, self.confidence, seed=subject.seed)
+        intervals = {f"{k}_interval": list(pair) for k, pair in result.intervals.items()}
+        return {
+            **result.values,
+            **intervals,
+            "protocol": result.protocol,
+            "num_phrases": result.num_phrases,
+            "num_images": done,
+        }
+
+    def _phrases(self, model, batch, first) -> list[Located]:
+        data = {k: v for k, v in batch.items() if not k.startswith(("phrase_", "word_positions"))}
+        pairs = model.pairs(data)
+        attention = model(data).attention.numpy()
+        boxes = data.get("boxes")
+        boxes = model.region_features.boxes if boxes is None else boxes.numpy()
+        boxes = np.broadcast_to(boxes, (len(attention), *boxes.shape[-2:]))
+        mask, found = pairs.region_mask.numpy() > 0, []
+        words, truths = batch["phrase_words"].numpy(), batch["phrase_boxes"].numpy()
+        size = None if "images" not in data else tuple(data["images"].shape[1:3])
+        ids = data.get("image_ids")
+        ids = np.arange(first, first + len(words)) if ids is None else ids.numpy()
+        ids = [one.decode() if isinstance(one, bytes) else one for one in ids.tolist()]
+        for row, phrase in zip(*np.nonzero(words.any(-1))):
+            truth = truths[row, phrase]
+            seen = phrase_scores(attention[row][words[row, phrase] > 0], self.pool)
+            ranking = rank_regions(seen, mask[row])
+            found.append(
+                Located(
+                    boxes[row][ranking.regions],
+                    truth[truth[:, 2] >= truth[:, 0]],
+                    ids[row],
+                    image_size=size,
+                    proposals=boxes[row][mask[row]],
+                )
+            )
+        return found
+
+    def lines(self, found):
+        low, high = found["pointing_interval"]
+        yield (
+            f"pointing {found['pointing']:.2%} ({low:.2%} to {high:.2%}, {self.confidence:.0%} "
+            f"interval), of {found['num_phrases']:,} phrases"
+        )
+        recalls = ", ".join(f"R@{k} {found[f'recall_{k}']:.2%}" for k in (1, 5, 10))
+        yield f"{recalls}; the proposals allow {found['upper_bound']:.2%}"
+        yield f"protocol: {found['protocol']}"
+
+    @classmethod
+    def table(cls, numbers):
+        yield "| Split | Images | Phrases | Pointing | R@1 | R@5 | R@10 | Upper bound | Protocol |"
+        yield "|---|---|---|---|---|---|---|---|---|"
+        for split, n in numbers.items():
+            low, high = n["pointing_interval"]
+            recalls = " | ".join(f"{n[f'recall_{k}']:.2%}" for k in (1, 5, 10))
+            yield (
+                f"| {split} | {images_of(n)} | {n['num_phrases']:,} | {n['pointing']:.2%} "
+                f"({low:.2%} to {high:.2%}) | {recalls} | {n['upper_bound']:.2%} | "
+                f"{n['protocol']} |"
+            )
