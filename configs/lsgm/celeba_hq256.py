@@ -31,7 +31,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     config = recipes.lsgm(
         "celeba_hq256",
         vae,
-        {"num_channels": 256, "multipliers": [1, 2, 2, 2], "filtered": True, "recompute": True},
+        {"num_channels": 256, "multipliers": (1, 2, 2, 2), "filtered": True, "recompute": True},
         batch_size=64,
         epochs=1000,
         learning_rate=1e-4,

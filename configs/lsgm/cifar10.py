@@ -43,7 +43,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     config = recipes.lsgm(
         "cifar10",
         vae,
-        {"num_channels": 512, "multipliers": [1, 1, 1], "filtered": True},
+        {"num_channels": 512, "multipliers": (1, 1, 1), "filtered": True},
         batch_size=256,
         epochs=1875,
         learning_rate=1e-4,

@@ -33,7 +33,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     )
     if not mode.endswith("runlocal"):
         config.model.backbone = dict(
-            name="small_cnn", widths=[32, 64, 64, 128], strides=[1, 2, 1, 2]
+            name="small_cnn", widths=(32, 64, 64, 128), strides=(1, 2, 1, 2)
         )
         if config.model.transformations:
             moved = dict(name="translation", pairs="axes", joint=True, border="wrap")

@@ -21,7 +21,7 @@ _TINY_NVAE = dict(
     preprocess_cells=1,
     postprocess_cells=1,
 )
-_TINY_PRIOR = dict(num_channels=16, multipliers=[1], num_blocks=1, embedding_dims=16)
+_TINY_PRIOR = dict(num_channels=16, multipliers=(1,), num_blocks=1, embedding_dims=16)
 
 
 def lsgm(
@@ -163,10 +163,10 @@ def small_lsgm(mode: str, data: str, epochs: tuple[int, int]) -> config_dict.Con
         first.model.to_dict(),
         dict(
             num_channels=64,
-            multipliers=[1],
+            multipliers=(1,),
             num_blocks=2,
             embedding_dims=64,
-            attention_grids=[4],
+            attention_grids=(4,),
             dropout=0.0,
         ),
         batch_size=64,
@@ -227,7 +227,7 @@ def binary_lsgm(
     config = lsgm(
         data,
         vae,
-        {"num_channels": 256, "multipliers": [1] * levels},
+        {"num_channels": 256, "multipliers": (1,) * levels},
         batch_size=batch_sizes[1],
         epochs=epochs,
         learning_rate=3e-4,

@@ -14,7 +14,7 @@ _SETTINGS = ("", "plain", "unlabelled", "one_class")
 OOD_MODES = tuple(
     "_".join(filter(None, (setting, size))) for setting in _SETTINGS for size in _SIZES
 )
-_SMALL = {"name": "small_cnn", "widths": [16, 32, 32, 64], "strides": [1, 2, 1, 2]}
+_SMALL = {"name": "small_cnn", "widths": (16, 32, 32, 64), "strides": (1, 2, 1, 2)}
 
 
 def ood(
