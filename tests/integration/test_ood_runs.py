@@ -35,7 +35,7 @@ def test_labelled_from_training_to_numbers(cli, config, tmp_path):
     assert found["num_images"] == 40
     rows = {(r["model"], r["score"]): r["sets"] for r in found["detection"]["rows"]}
     assert {"main", "ensemble", "ssl", "combined"} <= {s for m, s in rows if m == "multi_task"}
-    assert {"msp", "odin", "mahalanobis", "knn"} <= {s for m, s in rows if m == "classifier"}
+    assert {"msp", "odin", "mahalanobis", "knn"} <= {s for m, s in rows if m == "its classifier"}
     assert all(0 <= sets["other_classes"]["auroc"] <= 1 for sets in rows.values())
     assert set(found["accepted"]) == {"in", "other_classes"}
     assert "accuracy" in result.out

@@ -9,6 +9,7 @@ from tfgen.metrics import roc_curve
 
 _NUM_BINS = 40
 _PANEL = (4.2, 3.6)  # inches
+_LINES = ("-", "--", ":", "-.")  # after every ten colours another
 _TAIL = 0.5  # percent of scores left out of a histogram's range, at either end
 
 
@@ -17,11 +18,12 @@ def save_roc(path: Path, evaluation) -> None:
     names = [name for name in evaluation.num_images if name != evaluation.in_name]
     figure, panels = _panels(len(names))
     for axes, name in zip(panels, names, strict=True):
-        for row in evaluation.rows:
+        for k, row in enumerate(evaluation.rows):
             found = evaluation.scores[row.model][row.score]
             false, true = roc_curve(found[evaluation.in_name], found[name])
             area = 100 * row.separation[name].auroc
-            axes.plot(false, true, lw=1.2, label=f"{row.model} {row.score} ({area:.1f})")
+            style = {"color": f"C{k % 10}", "ls": _LINES[k // 10 % len(_LINES)], "lw": 1.2}
+            axes.plot(false, true, label=f"{row.model} {row.score} ({area:.1f})", **style)
         axes.plot([0, 1], [0, 1], color="0.7", lw=0.8, zorder=0)
         axes.set_title(f"{evaluation.in_name} against {name}", fontsize=9)
         axes.set_xlabel("share of inliers rejected")
@@ -46,6 +48,7 @@ def save_histograms(path: Path, evaluation) -> None:
             axes.hist(shown, bins=bins, weights=weights, label=name, **style)
         axes.set_title(f"{row.model}: {row.score}", fontsize=9)
         axes.set_xlabel("score (larger: more out-of-distribution)", fontsize=8)
+        axes.locator_params(axis="x", nbins=5)
         axes.legend(fontsize=6, frameon=False)
     _save(figure, path)
 

@@ -60,7 +60,7 @@ class Detection(Evaluator):
         if model.num_classes:
             if source.labels is None:
                 raise DataError(f"{subject.config['data']['name']!r} has no labels to score by")
-            models["classifier"] = model.classifier()
+            models["its classifier"] = model.classifier()
         evaluation = Measuring(
             models,
             source,
