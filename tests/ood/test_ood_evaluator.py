@@ -156,6 +156,43 @@ def test_a_network_without_a_dense_layer_has_logits_alone():
     assert any("scores of features are left out" in note for note in result.notes)
 
 
+class Wrapped(keras.Model):
+    """Another model inside, its images and logits scaled."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, images, training=False):
+        return self.inner(2.0 * images - 1.0, training=training) / 0.5
+
+
+def test_what_scales_the_logits_belongs_to_the_head(models):
+    wrapped = Wrapped(models["subclassed"])
+    returned = wrapped(TEST)
+    found = Classifier(wrapped, SHAPE)
+    outputs = found.outputs(TEST)
+    np.testing.assert_allclose(outputs["logits"], returned, rtol=1e-4, atol=1e-4)
+    kernel, bias = found.head
+    np.testing.assert_allclose(outputs["features"] @ kernel + bias, returned, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (lambda h: keras.layers.Dense(4, "tanh")(h), "ends in Tanh, which gives neither"),
+        (lambda h: keras.layers.Dense(4, "sigmoid")(h), "ends in 4 sigmoids"),
+        (lambda h: keras.layers.Dense(1)(h), "returns 1 number an image"),
+        (lambda h: [keras.layers.Dense(k)(h) for k in (2, 3)], r"of shape \(None, 2\), \(None, 3"),
+        (lambda h: keras.layers.Reshape((4, 9))(h), r"of shape \(None, 4, 9\)"),
+    ],
+)
+def test_models_that_are_no_classifiers(last, words):
+    inputs = keras.Input(SHAPE)
+    with pytest.raises(UserError, match=words):
+        Classifier(keras.Model(inputs, last(keras.layers.Flatten()(inputs))), SHAPE)
+
+
 class Brightness:
     """Not a Keras model at all: further from 0.5 is further out."""
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfgen import metrics
+from tfgen.data import load
 from tfgen.errors import ConfigError
 from tfgen.ood import Evaluator, measure_robustness
 from tfgen.ood.corruptions import corrupt
@@ -127,6 +128,27 @@ def test_a_part_of_the_images(evaluator):
     few = measure_robustness(evaluator, ["contrast"], [2], num_images=30)
     assert few.num_images == 30
     assert len(few.cells) == 4
+
+
+def test_published_sets_are_taken_as_they_are(evaluator, tmp_path):
+    levels = np.uint8(np.rint(255 * IMAGES))
+    darker = np.concatenate([levels // (1 + severity) for severity in range(5)])
+    np.save(tmp_path / "dusk.npy", darker)
+    np.save(tmp_path / "labels.npy", LABELS)
+    found = measure_robustness(
+        evaluator,
+        ["dusk"],
+        [1, 2],
+        num_images=50,
+        corrupted=lambda name, severity: load(f"cifar_c:{tmp_path}:{name}:{severity}", "test"),
+    )
+    first, second = (cell(found, "classifier", "dusk", severity) for severity in (1, 2))
+    clean = cell(found, "classifier", "clean", 0)
+    assert (first.accuracy, first.reject_rate) == (
+        clean.accuracy,
+        clean.reject_rate,
+    )  # the same rows
+    assert second.accuracy < first.accuracy
 
 
 def test_mistakes_are_one_sentence(evaluator):

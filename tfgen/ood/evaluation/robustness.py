@@ -14,7 +14,7 @@ from tfgen.metrics import auroc
 from tfgen.metrics.separation import smallest_count
 from tfgen.ood.corruptions import CORRUPTIONS, SEVERITIES, SHIFTS, corrupt
 from tfgen.ood.evaluation.evaluator import Evaluator
-from tfgen.ood.evaluation.image_sets import ImageSet
+from tfgen.ood.evaluation.image_sets import ImageSet, as_image_set
 from tfgen.ops.checks import in_range, one_of, whole_number
 
 
@@ -151,6 +151,7 @@ def measure_robustness(
     acceptance: float = 0.95,
     num_images: int | None = 1000,
     seed: int = 0,
+    corrupted: Callable[[str, int], Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
     """Corrupts in-distribution images in every way and scores them again, as a `Robustness`.
@@ -168,12 +169,15 @@ def measure_robustness(
         num_images: integer, how many in-distribution images, drawn at random; None: all. Defaults
             to `1000`.
         seed: integer, of what is drawn. Defaults to `0`.
+        corrupted: function of a name and a severity, which gives in-distribution images that were
+            corrupted so, in any form that an `Evaluator` takes, such as a published set; names are
+            then those that it knows. None: they are made of the evaluator's own.
         progress: function of how many corruptions are done, and of how many; None: nothing is told.
 
     Raises:
         ConfigError: there is no such corruption or severity, or none is given.
     """
-    pairs = _checked_pairs(corruptions, severities)
+    pairs = _checked_pairs(corruptions, severities, known=corrupted is None)
     in_range("acceptance", acceptance, 0.0, above=True, below=1.0)
     evaluator.fit()
     clean = evaluator.in_set.at_most(num_images, seed)
@@ -181,9 +185,13 @@ def measure_robustness(
     cells = [cell for each in known.values() for cell in each.cells(clean, "clean", 0)]
     pixels = clean.rows(np.arange(len(clean)))
     for done, (name, severity) in enumerate(pairs, 1):
-        changed = ImageSet(
-            f"{name} {severity}", corrupt(pixels, name, severity, seed), clean.labels
-        )
+        if corrupted is None:
+            images = corrupt(pixels, name, severity, seed)
+            changed = ImageSet(f"{name} {severity}", images, clean.labels)
+        else:
+            given = corrupted(name, severity)
+            changed = as_image_set(given, f"{name} {severity}", clean.image_shape)
+            changed = changed.at_most(num_images, seed)
         cells += [cell for each in known.values() for cell in each.cells(changed, name, severity)]
         if progress is not None:
             progress(done, len(pairs))
@@ -225,12 +233,12 @@ def _auroc_of_mistakes(values, wrong) -> float | None:
     return auroc(values[~wrong], values[wrong])
 
 
-def _checked_pairs(corruptions, severities):
+def _checked_pairs(corruptions, severities, known):
     names = list(CORRUPTIONS if corruptions is None else corruptions)
     levels = list(SEVERITIES if severities is None else severities)
     if not names or not levels:
         raise ConfigError("no corruption is asked for; give at least one name and one severity")
-    for name in names:
+    for name in names if known else ():
         one_of("the corruption", name, (*CORRUPTIONS, *SHIFTS))
     for level in levels:
         whole_number("the severity", level, 1, 5)
