@@ -15,9 +15,12 @@ from tfgen.metrics import (
     measure_separation,
 )
 from tfgen.metrics.separation import checked_scores
+from tfgen.ood.evaluation.classifier import Classifier
+from tfgen.ood.evaluation.detectors import Detector, Scorer
 from tfgen.ood.evaluation.image_sets import ImageSet, as_image_set
+from tfgen.ood.evaluation.plain_classifier import PlainClassifier
 from tfgen.ood.evaluation.result import Evaluation, Row, mean_separation
-from tfgen.ood.evaluation.subjects import PlainClassifier, Scored, as_subject
+from tfgen.ood.evaluation.subjects import Scored, Subject
 from tfgen.ood.scores import Score
 from tfgen.ops.checks import in_range, whole_number
 
@@ -92,7 +95,7 @@ class Evaluator:
         models = model if isinstance(model, Mapping) else {getattr(model, "name", "model"): model}
         scores = None if scores is None else _with_names(scores)
         self.subjects = {
-            str(name): as_subject(each, scores, shape, feature_layer, preprocess, seed)
+            str(name): _as_subject(each, scores, shape, feature_layer, preprocess, seed)
             for name, each in models.items()
         }
         for name, subject in self.subjects.items():
@@ -243,3 +246,13 @@ def _with_names(scores) -> list[Score]:
         reason = f"two scores are called {twice[0]!r}" if twice else "there are no scores"
         raise ConfigError(f"{reason}; give every score a name of its own: Mahalanobis(name=...)")
     return scores
+
+
+def _as_subject(model, scores, image_shape, feature_layer, preprocess, seed) -> Subject:
+    """What fits a model: one that holds scores, one that gives a score, or a classifier."""
+    if isinstance(getattr(model, "scores", None), Mapping) and hasattr(model, "outputs"):
+        return Detector(model)
+    if callable(getattr(model, "ood_score", None)):
+        return Scorer(model, getattr(model, "image_shape", None) or image_shape, seed)
+    classifier = Classifier(model, image_shape, feature_layer, preprocess)
+    return PlainClassifier(classifier, scores)
