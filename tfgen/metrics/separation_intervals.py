@@ -7,7 +7,7 @@ import numpy as np
 from tfgen.metrics.separation import Separation, ordered, smallest_count
 from tfgen.ops.checks import in_range, whole_number
 
-_CHUNK = 2**22  # counts of resamples held at once
+_CHUNK = 2**17  # counts held at once, as many as caches hold
 
 
 class Interval(NamedTuple):
@@ -154,8 +154,9 @@ def separation_of_counts(in_counts: np.ndarray, out_counts: np.ndarray) -> Separ
 
 def _drawn(places, num_places, count, rng):
     """Histograms `[count, num_places]` of resamples with replacement."""
-    share = np.bincount(places, minlength=num_places) / len(places)
-    return rng.multinomial(len(places), share, size=count)
+    chosen = places[rng.integers(0, len(places), (count, len(places)))]
+    chosen += num_places * np.arange(count)[:, None]
+    return np.bincount(chosen.ravel(), minlength=count * num_places).reshape(count, num_places)
 
 
 def _auroc_of_counts(in_counts, out_counts):
