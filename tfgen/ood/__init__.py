@@ -10,6 +10,7 @@ from tfgen.ood.evaluation import (
     Evaluator,
     measure_attack,
     measure_robustness,
+    over_seeds,
 )
 from tfgen.ood.multi_task import MultiTaskOOD
 
@@ -21,6 +22,7 @@ __all__ = [
     "corruptions",
     "measure_attack",
     "measure_robustness",
+    "over_seeds",
     "scores",
     "selection",
     "transformations",

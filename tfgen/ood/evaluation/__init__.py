@@ -6,6 +6,7 @@ from tfgen.ood.evaluation.evaluator import Evaluator
 from tfgen.ood.evaluation.image_sets import ImageSet
 from tfgen.ood.evaluation.result import Evaluation, Row
 from tfgen.ood.evaluation.robustness import Cell, Robustness, measure_robustness
+from tfgen.ood.evaluation.seeds import SeedSummary, over_seeds
 
 __all__ = [
     "AttackedScore",
@@ -16,6 +17,8 @@ __all__ = [
     "ImageSet",
     "Robustness",
     "Row",
+    "SeedSummary",
     "measure_attack",
     "measure_robustness",
+    "over_seeds",
 ]
