@@ -495,6 +495,19 @@ def test_mistakes_are_one_sentence(models):
             make()
 
 
+class Extreme:
+    def ood_score(self, images):
+        scores = np.zeros(len(images))
+        scores[0] = np.inf
+        return scores
+
+
+def test_constant_and_infinite_scores_are_drawn(tmp_path):
+    result = Evaluator({"x": Extreme()}, TEST, {"noise": NOISE}, num_resamples=10).evaluate()
+    assert abs(result.rows[0].separation["noise"].auroc - 0.5) < 0.02
+    assert (result.save(tmp_path) / "histograms.png").exists()
+
+
 def test_one_image_a_set_is_enough_for_scores_without_statistics(models):
     result = Evaluator(
         models["sequential"], TEST[:1], {"noise": NOISE[:1]}, scores=[scores.MaxSoftmax()]
