@@ -52,15 +52,18 @@ def mobile(side=8, widths=(4, 4, 6, 6), squeeze=True):
     return randomized(keras.Model(images, classifier(x), name="mobile"))
 
 
-def residual(side=8, num_blocks=3):
+def residual(side=8, num_blocks=3, width=4, num_classes=5):
     """A ResNet in small, whose blocks end with an activation."""
     x = images = keras.Input((side, side, 3), name="images")
-    x = conv_norm(x, 4, 3, name="stem")
+    x = conv_norm(x, width, 3, name="stem")
     for number in range(num_blocks):
-        y = conv_norm(conv_norm(x, 4, 3, name=f"b{number}a"), 4, 3, act=False, name=f"b{number}b")
+        y = conv_norm(x, width, 3, name=f"b{number}a")
+        y = conv_norm(y, width, 3, act=False, name=f"b{number}b")
         x = layers.ReLU(name=f"b{number}_out")(layers.Add(name=f"b{number}_add")([x, y]))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return randomized(keras.Model(images, layers.Dense(5, name="logits")(x), name="residual"))
+    return randomized(
+        keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="residual")
+    )
 
 
 def plain(side=8):

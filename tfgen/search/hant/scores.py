@@ -189,9 +189,11 @@ def at_rest(model: keras.Model):
     Args:
         model: `keras.Model` of one input.
     """
-    x = model.inputs[0]
-    spec = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
-    return tf.function(lambda x: model(x, training=False), [spec], autograph=False)
+    spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
+    run = tf.function(lambda x: model(x, training=False), autograph=False)
+    trace = run.get_concrete_function(spec)
+    # A trace refers to variables weakly; the model stays as long as what is returned.
+    return lambda x, _model=model: trace(tf.convert_to_tensor(x))
 
 
 def _batched(values, size):
