@@ -12,6 +12,8 @@ def randomized(model, seed=0):
         if variable.dtype == "float32" and len(variable.shape) == 1:
             offset = 1.0 if "variance" in variable.path or "gamma" in variable.path else 0.0
             variable.assign(offset + 0.3 * rng.uniform(-1, 1, variable.shape))
+        elif variable.path == "logits/kernel":  # so that classes differ from image to image
+            variable.assign(4.0 * variable)
     return model
 
 
@@ -45,20 +47,23 @@ def mobile(side=8, widths=(4, 4, 6, 6), squeeze=True):
     x = images = keras.Input((side, side, 3), name="images")
     x = conv_norm(layers.Rescaling(2.0, -1.0, name="scale")(x), 4, 3, name="stem")
     for number, width in enumerate(widths):
-        stride = 2 if number == 2 else 1
+        stride = 2 if number == len(widths) // 2 else 1
         x = mbconv(x, width, stride, squeeze, name=f"block{number}")
     return randomized(keras.Model(images, classifier(x), name="mobile"))
 
 
-def residual(side=8, num_blocks=3):
+def residual(side=8, num_blocks=3, width=4, num_classes=5):
     """A ResNet in small, whose blocks end with an activation."""
     x = images = keras.Input((side, side, 3), name="images")
-    x = conv_norm(x, 4, 3, name="stem")
+    x = conv_norm(x, width, 3, name="stem")
     for number in range(num_blocks):
-        y = conv_norm(conv_norm(x, 4, 3, name=f"b{number}a"), 4, 3, act=False, name=f"b{number}b")
+        y = conv_norm(x, width, 3, name=f"b{number}a")
+        y = conv_norm(y, width, 3, act=False, name=f"b{number}b")
         x = layers.ReLU(name=f"b{number}_out")(layers.Add(name=f"b{number}_add")([x, y]))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return randomized(keras.Model(images, layers.Dense(5, name="logits")(x), name="residual"))
+    return randomized(
+        keras.Model(images, layers.Dense(num_classes, name="logits")(x), name="residual")
+    )
 
 
 def plain(side=8):

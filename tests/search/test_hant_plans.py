@@ -256,6 +256,9 @@ class TestInvariants:
         closed[3][best[3]] = np.inf
         assert solve_plan(closed, b, 12.0)[3] != best[3]
         assert np.isfinite(latency_front(closed, b).scores).all()
+        slow = [row.copy() for row in b]
+        slow[3][best[3]] = np.inf
+        assert solve_plan(a, slow, 12.0) == solve_plan(closed, b, 12.0)
         closed[3][:] = np.inf
         with pytest.raises(ConfigError, match="layer 3 has no operation that can be used"):
             solve_plan(closed, b, 12.0)

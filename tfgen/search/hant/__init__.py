@@ -1,17 +1,32 @@
 """HANT: a trained network made fast by cheaper layers (Molchanov et al., arXiv:2107.10624)."""
 
+from tfgen.search.hant.batch_norm import reestimate
+from tfgen.search.hant.distillation import distil
+from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.front import Front, latency_front
+from tfgen.search.hant.hant import HANT
+from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, solve_plan
+from tfgen.search.hant.pool import full_pool, small_pool
 from tfgen.search.hant.problem import Limit
+from tfgen.search.hant.scores import score_swaps
 
 __all__ = [
+    "HANT",
     "CutNetwork",
     "Front",
     "InfeasibleError",
+    "Library",
     "Limit",
     "Plan",
+    "distil",
     "diverse_plans",
+    "fine_tune",
+    "full_pool",
     "latency_front",
+    "reestimate",
+    "score_swaps",
+    "small_pool",
     "solve_plan",
 ]

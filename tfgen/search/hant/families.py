@@ -11,7 +11,9 @@ from keras import layers
 NORM = dict(momentum=0.9, epsilon=1e-3)
 
 
-def conv_norm(x, filters: int, kernel: int = 1, stride: int = 1, activation=None, *, name: str):
+def conv_norm(
+    x, filters: int, kernel: int = 1, stride: int = 1, activation=None, start="ones", *, name: str
+):
     """A convolution, batch norm and an activation.
 
     Args:
@@ -20,10 +22,13 @@ def conv_norm(x, filters: int, kernel: int = 1, stride: int = 1, activation=None
         kernel: integer, height and width of the kernel. Defaults to `1`.
         stride: integer. Defaults to `1`.
         activation: string, name of the activation; None has none.
+        start: string, initializer of the scales: "ones", or "zeros" at the end of what is added to
+            something, which nothing is added to at first. Defaults to `"ones"`.
         name: string, start of the layers' names.
     """
     options = dict(padding="same", use_bias=False, name=f"{name}_conv")
-    return _normalised(layers.Conv2D(filters, kernel, stride, **options)(x), activation, name)
+    x = layers.Conv2D(filters, kernel, stride, **options)(x)
+    return _normalised(x, activation, name, start)
 
 
 def depthwise_norm(x, kernel: int, stride: int = 1, activation=None, *, name: str):
@@ -40,8 +45,8 @@ def depthwise_norm(x, kernel: int, stride: int = 1, activation=None, *, name: st
     return _normalised(layers.DepthwiseConv2D(kernel, stride, **options)(x), activation, name)
 
 
-def _normalised(x, activation, name):
-    x = layers.BatchNormalization(**NORM, name=f"{name}_norm")(x)
+def _normalised(x, activation, name, start="ones"):
+    x = layers.BatchNormalization(**NORM, gamma_initializer=start, name=f"{name}_norm")(x)
     return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
 
@@ -78,7 +83,7 @@ def mbconv(x, filters, stride, activation, name, expansion=6, kernel=3, squeeze=
     y = depthwise_norm(y, kernel, stride, activation, name=f"{name}_depthwise")
     if squeeze:
         y = squeeze_excite(y, _scaled(inner, squeeze), name=f"{name}_squeeze")
-    return _added(x, conv_norm(y, filters, name=f"{name}_project"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_project"), stride, name)
 
 
 def fused_mbconv(x, filters, stride, activation, name, expansion=6, kernel=3, squeeze=None):
@@ -87,13 +92,15 @@ def fused_mbconv(x, filters, stride, activation, name, expansion=6, kernel=3, sq
     y = conv_norm(x, inner, kernel, stride, activation, name=f"{name}_expand")
     if squeeze:
         y = squeeze_excite(y, _scaled(inner, squeeze), name=f"{name}_squeeze")
-    return _added(x, conv_norm(y, filters, name=f"{name}_project"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_project"), stride, name)
 
 
 def stack(x, filters, stride, activation, name, kernel=3, width=1.0):
     """`cb_stack`: two convolutions in a row."""
     y = conv_norm(x, _scaled(filters, width), kernel, stride, activation, name=f"{name}_first")
-    return _added(x, conv_norm(y, filters, kernel, name=f"{name}_second"), stride, name)
+    return _added(
+        x, conv_norm(y, filters, kernel, start="zeros", name=f"{name}_second"), stride, name
+    )
 
 
 def bottleneck(x, filters, stride, activation, name, kernel=3, width=0.25):
@@ -101,13 +108,13 @@ def bottleneck(x, filters, stride, activation, name, kernel=3, width=0.25):
     inner = _scaled(filters, width)
     y = conv_norm(x, inner, 1, 1, activation, name=f"{name}_reduce")
     y = conv_norm(y, inner, kernel, stride, activation, name=f"{name}_middle")
-    return _added(x, conv_norm(y, filters, name=f"{name}_expand"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_expand"), stride, name)
 
 
 def residual(x, filters, stride, activation, name, kernel=3):
     """`cb_res`: one convolution."""
     del activation
-    return _added(x, conv_norm(x, filters, kernel, stride, name=name), stride, name)
+    return _added(x, conv_norm(x, filters, kernel, stride, start="zeros", name=name), stride, name)
 
 
 def shuffled(x, filters, stride, activation, name, kernel=3, width=1.0, groups=2):
@@ -121,13 +128,13 @@ def shuffled(x, filters, stride, activation, name, kernel=3, width=1.0, groups=2
     y = layers.Reshape((*grid, groups, inner // groups), name=f"{name}_split")(y)
     y = layers.Permute((1, 2, 4, 3), name=f"{name}_shuffle")(y)
     y = layers.Reshape((*grid, inner), name=f"{name}_merge")(y)
-    return _added(x, conv_norm(y, filters, name=f"{name}_second"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_second"), stride, name)
 
 
 def separable(x, filters, stride, activation, name, kernel=3):
     """`separable`: a depthwise and a pointwise convolution."""
     y = depthwise_norm(x, kernel, stride, activation, name=f"{name}_depthwise")
-    return _added(x, conv_norm(y, filters, name=f"{name}_pointwise"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_pointwise"), stride, name)
 
 
 def repvgg(x, filters, stride, activation, name, kernel=3):
@@ -154,7 +161,7 @@ def transformer(x, filters, stride, activation, name, depth=1, dim=64, heads=4):
         z = layers.Dense(2 * dim, "gelu", name=f"{own}_dense1")(z)
         y = layers.Add(name=f"{own}_add")([y, layers.Dense(dim, name=f"{own}_dense2")(z)])
     y = layers.Reshape((*grid, dim), name=f"{name}_unflatten")(y)
-    return _added(x, conv_norm(y, filters, name=f"{name}_project"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_project"), stride, name)
 
 
 def bottleneck_transformer(x, filters, stride, activation, name, heads=4, expansion=0.25):
@@ -165,7 +172,7 @@ def bottleneck_transformer(x, filters, stride, activation, name, heads=4, expans
     y = layers.Reshape((grid[0] * grid[1], inner), name=f"{name}_flatten")(y)
     y = layers.MultiHeadAttention(heads, inner // heads, name=f"{name}_attention")(y, y)
     y = layers.Reshape((*grid, inner), name=f"{name}_unflatten")(y)
-    return _added(x, conv_norm(y, filters, name=f"{name}_expand"), stride, name)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_expand"), stride, name)
 
 
 FAMILIES: dict[str, Callable] = {

@@ -62,7 +62,7 @@ def solve_plan(
     Args:
         scores: sequence of N arrays, one a layer, what each of its operations loses; infinity is
             one that cannot be used.
-        latencies_ms: sequence of N arrays alike, milliseconds.
+        latencies_ms: sequence of N arrays alike, milliseconds; likewise.
         budget_ms: float, the most that all together may take, itself included.
         limits: sequence of further `Limit`, such as of size or of a second device's latency.
             Defaults to `()`.

@@ -17,7 +17,8 @@ class Limit:
 
     Attributes:
         name: string, what it is of, for messages: "latency on a phone".
-        costs: sequence of arrays, one a layer, the cost of each operation, finite and at least 0.
+        costs: sequence of arrays, one a layer, the cost of each operation, at least 0; infinity is
+            one that cannot be used.
         most: float, the largest sum allowed, itself included.
         unit: string, of `costs` and `most`, for messages. Defaults to `""`.
     """
@@ -63,7 +64,10 @@ class Problem:
         if not self.scores:
             raise ConfigError("there is no layer; expected scores of at least one")
         self.limits = tuple(self._checked(limit) for limit in limits)
-        self.usable = [np.isfinite(row) for row in self.scores]
+        self.usable = [
+            np.all([np.isfinite(row), *(np.isfinite(x.costs[k]) for x in self.limits)], axis=0)
+            for k, row in enumerate(self.scores)
+        ]
         for layer, (row, usable) in enumerate(zip(self.scores, self.usable)):
             if np.isnan(row).any() or np.isneginf(row).any():
                 place = int(np.flatnonzero(np.isnan(row) | np.isneginf(row))[0])
@@ -87,7 +91,7 @@ class Problem:
                 "expected as many"
             )
         for layer, row in enumerate(costs):
-            in_range(f"{limit.name} of layer {layer}", row, 0.0)
+            in_range(f"{limit.name} of layer {layer}", np.where(np.isposinf(row), 0.0, row), 0.0)
         if np.isnan(limit.most):
             raise ConfigError(f"the most of {limit.name} is nan; expected a number")
         return dataclasses.replace(limit, costs=costs, most=float(limit.most))

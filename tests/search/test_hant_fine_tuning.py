@@ -1,0 +1,46 @@
+"""A student learns from labels and from its teacher, which stays as it is."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfgen.errors import ConfigError
+from tfgen.search.hant.fine_tuning import fine_tune
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((64, 8, 8, 3)).astype(np.float32)
+
+
+def classifier(softmax, seed):
+    keras.utils.set_random_seed(seed)
+    x = keras.Input((8, 8, 3))
+    y = keras.layers.Dense(3, "softmax" if softmax else None)(keras.layers.Flatten()(x))
+    return keras.Model(x, y)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_it_comes_nearer_to_its_teacher(softmax):
+    """Of labels that are the teacher's own."""
+    teacher, student = classifier(softmax, 0), classifier(softmax, 1)
+    before = [v.numpy().copy() for v in teacher.variables]
+    labels = teacher.predict(IMAGES, verbose=0).argmax(1)
+    history = fine_tune(
+        teacher, student, IMAGES, labels, epochs=6, batch_size=16, learning_rate=0.04, verbose=0
+    )
+    assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
+    assert np.mean(student.predict(IMAGES, verbose=0).argmax(1) == labels) > 0.9
+    assert teacher.trainable
+    assert all(layer.trainable for layer in teacher.layers)
+    for variable, value in zip(teacher.variables, before):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_data_sets_and_refusals():
+    teacher, student = classifier(False, 0), classifier(False, 1)
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(64, np.int32))).batch(32)
+    assert len(fine_tune(teacher, student, data, epochs=2, verbose=0).history["loss"]) == 2
+    with pytest.raises(ConfigError, match="temperature is 0"):
+        fine_tune(teacher, student, data, temperature=0)
+    with pytest.raises(ConfigError, match="student_loss_weight is 2"):
+        fine_tune(teacher, student, data, student_loss_weight=2)

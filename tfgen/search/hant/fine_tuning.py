@@ -1,0 +1,83 @@
+"""The last phase: a network with other layers learns from the one it came from, as a whole."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.ops.checks import in_range, whole_number
+from tfgen.search.hant.scores import gives_probabilities
+
+
+def fine_tune(
+    teacher: keras.Model,
+    student: keras.Model,
+    images: np.ndarray | tf.data.Dataset,
+    labels: np.ndarray | None = None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    temperature: float = 2.0,
+    student_loss_weight: float = 0.5,
+    **fit_options: Any,
+) -> keras.callbacks.History:
+    """Trains a student on labels and on its teacher's outputs, with `keras.distillation`.
+
+    The learning rate falls to zero along a cosine.
+
+    Args:
+        teacher: `keras.Model` of images to logits or probabilities; it is not changed.
+        student: `keras.Model` with outputs of the same kind, which is trained in place.
+        images: array `[N, H, W, C]`, or a `tf.data.Dataset` of batches of images and labels, whose
+            length is known.
+        labels: `[N]` integers; None where `images` is a data set.
+        epochs: integer, passes over the images. Defaults to `10`.
+        batch_size: integer, images in a batch of an array. Defaults to `64`.
+        learning_rate: float of Adam at the start; a tenth to a quarter of the teacher's highest
+            does. Defaults to `1e-3`.
+        temperature: float, by which logits are divided where the two are compared. Defaults to
+            `2.0`.
+        student_loss_weight: float, the share of the labels' cross-entropy in the loss. Defaults to
+            `0.5`.
+        **fit_options: further keyword arguments of `fit`, such as callbacks.
+
+    Returns:
+        The history of `fit`.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    whole_number("epochs", epochs, 1)
+    whole_number("batch_size", batch_size, 1)
+    in_range("learning_rate", learning_rate, 0.0, above=True)
+    in_range("temperature", temperature, 0.0, above=True)
+    in_range("student_loss_weight", student_loss_weight, 0.0, most=1.0)
+    is_dataset = isinstance(images, tf.data.Dataset)
+    steps = len(images) if is_dataset else -(-len(images) // batch_size)
+    # The distiller freezes its teacher for good: not the user's own.
+    frozen = keras.models.clone_model(teacher)
+    frozen.set_weights(teacher.get_weights())
+    distiller = keras.distillation.Distiller(
+        teacher=_logits(frozen),
+        student=_logits(student),
+        distillation_losses=keras.distillation.LogitsDistillation(temperature=temperature),
+        student_loss_weight=student_loss_weight,
+    )
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
+    distiller.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    fit_options.setdefault("shuffle", not is_dataset)  # Keras warns of what it cannot shuffle
+    if not is_dataset:
+        fit_options["batch_size"] = batch_size
+    return distiller.fit(images, labels, epochs=epochs, **fit_options)
+
+
+def _logits(model):
+    """A classifier of logits that shares all weights; logarithms of probabilities are such."""
+    if not gives_probabilities(model):
+        return model
+    return keras.Model(model.inputs[0], keras.ops.log(model.outputs[0] + 1e-7))

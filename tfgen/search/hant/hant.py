@@ -1,0 +1,279 @@
+"""HANT from end to end: every phase leaves a file that the next call takes up."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen import stopping
+from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.search.hant.batch_norm import reestimate
+from tfgen.search.hant.distillation import distil
+from tfgen.search.hant.folding import merge_branches
+from tfgen.search.hant.front import Front, latency_front
+from tfgen.search.hant.library import Library
+from tfgen.search.hant.network import CutNetwork
+from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans
+from tfgen.search.hant.pool import Operation, small_pool
+from tfgen.search.hant.scores import (
+    at_rest,
+    gives_probabilities,
+    log_probabilities,
+    score_swaps,
+)
+from tfgen.search.hant.timing import layer_blocks, layer_latencies, network_latency
+from tfgen.search.latency import Backend, LatencyTable, measure
+
+
+class HANT:
+    """A trained classifier whose layers are replaced by cheaper ones (HANT, arXiv:2107.10624).
+
+    Args:
+        teacher: functional `keras.Model` of images `[B, H, W, C]` to logits or probabilities; it
+            is never changed.
+        folder: path of the folder in which candidates, scores and latencies are kept.
+        pool: iterable of dicts, the operations to choose from; None is `small_pool()`. The layer
+            itself is always among them.
+        boundaries: sequence of names of Keras layers behind which the network is cut; None finds
+            them, see `CutNetwork`.
+        activation: string, name of the activation within candidates. Defaults to `"relu"`.
+
+    Attributes:
+        library: the `Library` of candidates.
+
+    Raises:
+        ConfigError: the network cannot be cut, or the pool is none.
+        UserError: the folder is of another network.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        folder: str | os.PathLike,
+        pool: Iterable[Operation] | None = None,
+        boundaries: Sequence[str] | None = None,
+        activation: str = "relu",
+    ):
+        pool = list(small_pool() if pool is None else pool)
+        if not any(operation.get("family") == "teacher" for operation in pool):
+            pool.insert(0, {"family": "teacher"})
+        self.library = Library(folder, CutNetwork(teacher, boundaries), pool, activation)
+        self._scores: list[np.ndarray] | None = None
+        self._table: LatencyTable | None = None
+
+    @property
+    def operations(self) -> list[str]:
+        """Names of the operations, by which plans count them."""
+        return list(self.library.operations)
+
+    def distil(self, images, **options) -> None:
+        """Phase 1: trains the candidates that are missing.
+
+        Args:
+            images: array `[N, H, W, C]` or `tf.data.Dataset`; see `tfgen.search.hant.distil`.
+            **options: keyword arguments of that function.
+        """
+        distil(self.library, images, **options)
+
+    def score(self, images: np.ndarray, labels=None, measure: str = "kl", **options) -> None:
+        """What every candidate loses where it alone replaces its layer.
+
+        Args:
+            images: array `[N, H, W, C]`; see `score_swaps`.
+            labels: `[N]` integers, where the measure needs them. None by default.
+            measure: string, "kl", "loss" or "accuracy". Defaults to `"kl"`.
+            **options: keyword arguments of that function.
+        """
+        found = score_swaps(self.library, images, labels, measure, **options)
+        # No candidate is better than its layer but by the noise of a small sample.
+        self._scores = [np.maximum(row, 0.0) for row in found]
+
+    def measure(self, backend: Backend, path: str | os.PathLike | None = None, **options) -> None:
+        """Times every candidate, every layer and the network.
+
+        Args:
+            backend: `tfgen.search.latency.Backend` of the device.
+            path: path of the table's file; None is one in the folder named after the back-end's
+                class.
+            **options: keyword arguments of `tfgen.search.latency.measure`.
+        """
+        if path is None:
+            name = type(backend).__name__.removesuffix("Backend").lower()
+            precision = getattr(backend, "precision", "")
+            path = Path(self.library.folder, f"latency_{name}_{precision}.json".replace("_.", "."))
+        self._table = measure(layer_blocks(self.library), backend, path, **options)
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds of the network as it came, measured."""
+        return network_latency(self.library, self._measured())[0]
+
+    def _measured(self):
+        if self._table is None:
+            raise UserError("there are no latencies yet; call measure() first")
+        return self._table
+
+    def _rows(self):
+        if self._scores is None:
+            raise UserError("there are no scores yet; call score() first")
+        return self._scores, layer_latencies(self.library, self._measured())
+
+    def plans(self, budget_ms: float, num_plans: int = 1, **options) -> list[Plan]:
+        """Phase 2: what to replace, by the integer programme.
+
+        Args:
+            budget_ms: float, milliseconds that the whole network may take, stem and head included.
+            num_plans: integer, plans at most; see `diverse_plans`. Defaults to `1`.
+            **options: keyword arguments of that function.
+
+        Raises:
+            InfeasibleError: it cannot be met, with the smallest that could.
+            UserError: nothing was scored or measured.
+        """
+        scores, latencies = self._rows()
+        rest = network_latency(self.library, self._measured())[1]
+        smallest = rest + sum(
+            float(np.where(np.isfinite(s), b, np.inf).min()) for s, b in zip(scores, latencies)
+        )
+        if budget_ms < smallest and not options.get("limits"):
+            raise InfeasibleError(
+                f"a latency of {budget_ms:.6g} ms cannot be met: the smallest that this pool makes "
+                f"is {smallest:.6g} ms, of which stem and head take {rest:.6g} ms"
+            )
+        return diverse_plans(scores, latencies, budget_ms - rest, num_plans, **options)
+
+    def front(self, resolution_ms: float | None = None) -> Front:
+        """The plans of all budgets; latencies are of the layers, without stem and head.
+
+        Args:
+            resolution_ms: float, to a multiple of which latencies are rounded up; None rounds
+                nothing.
+        """
+        return latency_front(*self._rows(), resolution_ms)
+
+    def predicted_ms(self, plan: Plan) -> float:
+        """What a plan's whole network should take.
+
+        Args:
+            plan: a `Plan`.
+        """
+        return plan.latency_ms + network_latency(self.library, self._measured())[1]
+
+    def network(self, plan: Plan, name: str | None = None) -> keras.Model:
+        """The network of a plan, a plain functional model with trained candidates.
+
+        Args:
+            plan: a `Plan`.
+            name: string, the model's name; None is the network's.
+        """
+        cut, replacements = self.library.network, {}
+        for number, place in enumerate(plan.choices):
+            operation = self.operations[place]
+            family = self.library.operations[operation]["family"]
+            if family != "teacher":
+                model = self.library.candidate(number, operation)
+                replacements[number] = merge_branches(model) if family == "repvgg" else model
+        return cut.assemble(replacements, name)
+
+    def best(
+        self,
+        plans: Sequence[Plan],
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        batch_size: int = 64,
+        report: Callable[[int, int], None] | None = None,
+    ) -> tuple[Plan, keras.Model, list[float]]:
+        """Evaluates plans as whole networks: what adds up only nearly is looked at.
+
+        Every network's moving statistics are taken anew, since replaced layers shift what those
+        behind them see; they stay so in the network that is returned.
+
+        Args:
+            plans: sequence of `Plan`.
+            images: array `[N, H, W, C]` of the training set.
+            labels: `[N]` integers, by which the cross-entropy is measured; None measures the
+                divergence from the trained network, which needs none.
+            batch_size: integer, images at a time. Defaults to `64`.
+            report: function `(plans finished, plans)`; None calls nothing.
+
+        Returns:
+            The plan of the smallest loss, its network, and the losses of all.
+
+        Raises:
+            DataError: there are no images.
+            ConfigError: there is no plan.
+        """
+        if not plans:
+            raise ConfigError("there is no plan; expected at least one to evaluate")
+        if not len(images):
+            raise DataError("there are no images; expected at least one to evaluate plans on")
+        loss = _Loss(self.library.network.network, images, labels, batch_size)
+        losses, chosen = [], None
+        for number, plan in enumerate(plans):
+            stopping.check()
+            network = self.network(plan)
+            reestimate(network, loss.images)
+            losses.append(loss(network))
+            if losses[-1] <= min(losses):
+                chosen = plan, network
+            if report is not None:
+                report(number + 1, len(plans))
+        return *chosen, losses
+
+    def describe(self, plan: Plan) -> str:
+        """A plan as a table: what stands where, milliseconds saved, and what is lost.
+
+        Args:
+            plan: a `Plan`.
+        """
+        scores, latencies = self._rows()
+        teacher = self.operations.index("teacher")
+        rows = [("layer", "operation", "saves (ms)", "loses")]
+        for segment, place, score, latency in zip(
+            self.library.network.segments, plan.choices, scores, latencies
+        ):
+            saved = latency[teacher] - latency[place]
+            rows.append(
+                (segment.name, self.operations[place], f"{saved:.3f}", f"{score[place]:.4g}")
+            )
+        total = f"{self.latency_ms - self.predicted_ms(plan):.3f}"
+        rows.append(("all", f"{self.predicted_ms(plan):.3f} ms", total, f"{plan.score:.4g}"))
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join(
+            "  ".join(
+                text.ljust(width) if k < 2 else text.rjust(width)
+                for k, (text, width) in enumerate(zip(row, widths))
+            ).rstrip()
+            for row in rows
+        )
+
+
+class _Loss:
+    """The mean loss of networks on the same images."""
+
+    def __init__(self, teacher, images, labels, batch_size):
+        starts = range(0, len(images), batch_size)
+        self.images = [tf.constant(images[k : k + batch_size]) for k in starts]
+        self.probabilities = gives_probabilities(teacher)
+        if labels is None:
+            run = at_rest(teacher)
+            self.targets = [tf.exp(self._log_p(run(x))) for x in self.images]
+            self.offset = sum(float(tf.reduce_sum(tf.math.xlogy(p, p))) for p in self.targets)
+        else:
+            labels, classes = np.asarray(labels).reshape(-1), teacher.outputs[0].shape[-1]
+            self.targets = [tf.one_hot(labels[k : k + batch_size], classes) for k in starts]
+            self.offset = 0.0
+        self.count = len(images)
+
+    def __call__(self, network) -> float:
+        run, total = at_rest(network), self.offset
+        for x, target in zip(self.images, self.targets):
+            total -= float(tf.reduce_sum(target * self._log_p(run(x))))
+        return total / self.count
+
+    def _log_p(self, outputs):
+        return log_probabilities(outputs, self.probabilities)

@@ -1,0 +1,119 @@
+"""The latency of every candidate of every layer, and of what stays around them."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+
+from tfgen.search.hant.folding import merge_branches
+from tfgen.search.hant.library import Library
+from tfgen.search.latency import Block, LatencyTable
+
+
+def layer_blocks(library: Library) -> list[Block]:
+    """What has to be timed: all candidates of all layers, once for equal shapes, and the network.
+
+    Candidates need not be trained. Branches that fold into one convolution are folded.
+
+    Args:
+        library: the `Library`.
+    """
+    blocks = {}
+    for number in range(len(library.network.segments)):
+        for name in library.choices(number):
+            key = _key(library, number, name)
+            blocks.setdefault(key, lambda k=number, n=name: _deployed(library, k, n))
+    blocks[_network_key(library)] = library.network.network
+    return [Block(key, item) for key, item in blocks.items()]
+
+
+def layer_latencies(library: Library, table: LatencyTable) -> list[np.ndarray]:
+    """Milliseconds of the operations, one array a layer in the order of `library.operations`.
+
+    Args:
+        library: the `Library`.
+        table: `LatencyTable` of `layer_blocks`.
+
+    Returns:
+        Arrays; infinity where an operation does not fit or could not be timed.
+
+    Raises:
+        UserError: something was not measured, or a layer itself could not be timed.
+    """
+    rows, failures = [], table.failures
+    for number in range(len(library.network.segments)):
+        row = np.full(len(library.operations), np.inf)
+        for place, name in enumerate(library.operations):
+            key = _key(library, number, name)
+            if name in library.choices(number) and key not in failures:
+                row[place] = table.milliseconds([key])[0]
+        rows.append(row)
+    return rows
+
+
+def network_latency(library: Library, table: LatencyTable) -> tuple[float, float]:
+    """Milliseconds of the whole network, and of what is not in its layers: stem and head.
+
+    Args:
+        library: the `Library`.
+        table: `LatencyTable` of `layer_blocks`.
+
+    Raises:
+        UserError: something was not measured, or could not be timed.
+    """
+    teacher = _teacher_name(library)
+    keys = [_key(library, k, teacher) for k in range(len(library.network.segments))]
+    whole = float(table.milliseconds([_network_key(library)])[0])
+    return whole, max(0.0, whole - float(table.milliseconds(keys).sum()))
+
+
+def _teacher_name(library) -> str:
+    """The pool's name of the layer as it is."""
+    return next(n for n, o in library.operations.items() if o["family"] == "teacher")
+
+
+def _key(library, number, name) -> str:
+    """The operation, what it ends with, and its shapes; a layer of the network is its own."""
+    segment, operation = library.network.segments[number], library.operations[name]
+    if operation["family"] == "identity":
+        return "identity"
+    shapes = (
+        "x".join(map(str, segment.input.shape[1:])),
+        "x".join(map(str, segment.output.shape[1:])),
+    )
+    if operation["family"] == "teacher":
+        own = f"{library.network.network.name}/{segment.name}/{_layers(segment)}"
+    else:
+        last = segment.nodes[-1].operation
+        own = f"{name}/{library.activation}/{type(last).__name__}"
+    return f"{own}/{shapes[0]}/{shapes[1]}"
+
+
+def _network_key(library) -> str:
+    network = library.network.network
+    shape = "x".join(map(str, network.inputs[0].shape[1:]))
+    every = hashlib.sha256("".join(map(_layers, library.network.segments)).encode()).hexdigest()
+    return f"{network.name}/{every[:8]}/{shape}"
+
+
+def _layers(segment) -> str:
+    """A short text of the kinds and sizes of a layer's parts."""
+    parts = [
+        (type(node.operation).__name__, [tuple(w.shape) for w in _weights(node.operation)])
+        for node in segment.nodes
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def _weights(operation):
+    return getattr(operation, "weights", ())
+
+
+def _deployed(library, number, name) -> keras.Model | None:
+    """An untrained candidate as it would be run, or the layer itself."""
+    operation = library.operations[name]
+    if operation["family"] == "teacher":
+        return library.network.layer(number)
+    model = library.fresh(number, name)
+    return merge_branches(model) if operation["family"] == "repvgg" else model
