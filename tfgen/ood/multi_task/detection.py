@@ -14,6 +14,7 @@ from tfgen.ood.scores import ODIN, Head, Score
 from tfgen.ops.checks import one_of
 from tfgen.serving import PORTABLE, Signature
 from tfgen.training import Model
+from tfgen.training.averages import averaged_weights
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
@@ -251,8 +252,9 @@ class Detection(Model):
         images, labels = _first(held_out, None)
         training = self._kept_data.get("training")
         known = (images, labels) if training is None else _first(training, FITTED_TO)
-        self.fit_scores(*known)
-        self.calibrate(images)
+        with averaged_weights(self):  # those that are loaded later
+            self.fit_scores(*known)
+            self.calibrate(images)
         return True
 
     # Internals.
