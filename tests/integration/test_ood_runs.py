@@ -52,6 +52,16 @@ def test_continues_and_serves(cli, config, tmp_path):
     assert again.code == 0, again.err
     assert float(tfgen.from_preset(run).threshold) == float(model.threshold)
 
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for k, image in enumerate(np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)):
+        (folder / f"{k}.png").write_bytes(tf.io.encode_png(image[..., None]).numpy())
+    result = cli("detect", f"--workdir={run}", f"--images={folder}")
+    assert result.code == 0, result.err
+    lines = (run / "detection.csv").read_text().splitlines()
+    assert lines[0].startswith("file,ood_score,accepted")
+    assert len(lines) == 4
+
     result = cli("export", f"--workdir={run}", "--formats=saved_model", "--name=ood")
     assert result.code == 0, result.err
     images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
