@@ -86,10 +86,10 @@ def test_mistakes(cli, config, tmp_path):
     flags, workdir = f"--config={config}:runlocal", f"--workdir={tmp_path / 'run'}"
     told = cli("train", flags, workdir, "--config.data.classes=(3, 11)").mistake()
     assert "classes [3, 11] of 'digits': expected some of 0, 1, 2" in told
-    assert (
-        "expected at least 2"
-        in cli("train", flags, workdir, "--config.model.num_classes=1").mistake()
-    )
+    told = cli("train", flags, workdir, "--config.model.num_classes=1").mistake()
+    assert "expected at least 2" in told
+    told = cli("train", flags, workdir, "--config.data.held_out=0.01").mistake()
+    assert "7 images are set aside, too few for a threshold that accepts 0.95" in told
 
 
 def test_classes_of_a_source():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfgen import stopping
 from tfgen.data.labels import as_labels
 from tfgen.errors import ConfigError, DataError, UserError
-from tfgen.metrics.conformal import acceptance_threshold
+from tfgen.metrics.conformal import acceptance_threshold, fewest_images
 from tfgen.ood.scores import ODIN, Head, Score
 from tfgen.ops.checks import one_of
 from tfgen.serving import PORTABLE, Signature
@@ -18,6 +18,7 @@ from tfgen.training.averages import averaged_weights
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
+ACCEPTANCE = 0.95  # of images like those held out
 FITTED_TO = 4096  # images that a run of `tfgen-train` fits its scores to, at most
 
 
@@ -103,7 +104,11 @@ class Detection(Model):
         self.fitted_to.assign(len(images))
 
     def calibrate(
-        self, images, acceptance: float = 0.95, score: str | None = None, batch_size: int = 256
+        self,
+        images,
+        acceptance: float = ACCEPTANCE,
+        score: str | None = None,
+        batch_size: int = 256,
     ) -> float:
         """Sets the threshold such that images like the given ones are accepted at a stated rate.
 
@@ -238,6 +243,8 @@ class Detection(Model):
 
     def training_callbacks(self, held_out, directory=None):
         del directory
+        if held_out is not None:
+            _check_enough(held_out)  # not after a day of training
         self._kept_data["held_out"] = held_out
         return []
 
@@ -254,7 +261,7 @@ class Detection(Model):
         known = (images, labels) if training is None else _first(training, FITTED_TO)
         with averaged_weights(self):  # those that are loaded later
             self.fit_scores(*known)
-            self.calibrate(images)
+            self.calibrate(images, ACCEPTANCE)
         return True
 
     # Internals.
@@ -314,6 +321,19 @@ class Detection(Model):
                 lambda images: self.outputs(images, levels=levels), [spec], autograph=False
             )
         return graphs[levels]
+
+
+def _check_enough(held_out) -> None:
+    """Raises a ConfigError where no threshold could be set by the images of a data set."""
+    least, found = fewest_images(ACCEPTANCE), 0
+    for batch in held_out:
+        found += len(batch["images"])
+        if found >= least:
+            return
+    raise ConfigError(
+        f"{found} images are set aside, too few for a threshold that accepts {ACCEPTANCE:g} of "
+        f"what is like them; raise config.data.held_out until there are {least}, or set it to 0"
+    )
 
 
 def _known(variable) -> np.ndarray:
