@@ -374,6 +374,20 @@ def test_mistakes_of_construction(options, message):
         MultiTaskOOD(**{**arguments, **options})
 
 
+def test_what_cannot_be_scored(model):
+    with pytest.raises(DataError, match="no images to score"):
+        model.ood_score(IMAGES[:0])
+    with pytest.raises(DataError, match=r"needs images\[None\]"):
+        model.ood_score(IMAGES[0])
+    with pytest.raises(DataError, match="NaN"):
+        model.ood_score(IMAGES * np.nan)
+    broken = make(("flip",))
+    broken.main_head.bias.assign([np.nan] * 4)
+    with pytest.raises(DataError, match="the score 'main' of image 0 is nan"):
+        broken.ood_score(IMAGES, "main")
+    assert model.ood_score(IMAGES[:1]).shape == (1,)
+
+
 def test_the_classifier_alone():
     model = make(mean=[0.3], std=[0.2])
     classifier = model.classifier()

@@ -11,7 +11,7 @@ from tfgen.data.labels import as_labels
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics.conformal import acceptance_threshold, fewest_images
 from tfgen.ood.scores import ODIN, Head, Score
-from tfgen.ops.checks import one_of
+from tfgen.ops.checks import one_of, whole_number
 from tfgen.serving import PORTABLE, Signature
 from tfgen.training import Model
 from tfgen.training.averages import averaged_weights
@@ -153,7 +153,7 @@ class Detection(Model):
         Raises:
             ConfigError: there is no such score.
             UserError: it is not fitted yet.
-            DataError: a score is not finite.
+            DataError: there are no images, or a score is not finite.
         """
         found = self.scores[self._ready(score)]
         levels = self._needs_levels(found)
@@ -307,7 +307,10 @@ class Detection(Model):
     def _batches(self, images, levels, batch_size):
         """Pairs of a batch and what the heads say of it, NumPy."""
         images = np.asarray(self.as_images(images), np.float32)
-        for start in range(0, max(len(images), 1), batch_size):
+        if not len(images):
+            raise DataError("there are no images to score; give at least one")
+        whole_number("batch_size", batch_size, 1)
+        for start in range(0, len(images), batch_size):
             stopping.check()
             batch = images[start : start + batch_size]
             yield batch, {k: v.numpy() for k, v in self._traced(levels)(batch).items()}
