@@ -52,6 +52,16 @@ def test_continues_and_serves(cli, config, tmp_path):
     assert again.code == 0, again.err
     assert float(tfgen.from_preset(run).threshold) == float(model.threshold)
 
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for k, image in enumerate(np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)):
+        (folder / f"{k}.png").write_bytes(tf.io.encode_png(image[..., None]).numpy())
+    result = cli("detect", f"--workdir={run}", f"--images={folder}")
+    assert result.code == 0, result.err
+    lines = (run / "detection.csv").read_text().splitlines()
+    assert lines[0].startswith("file,ood_score,accepted")
+    assert len(lines) == 4
+
     result = cli("export", f"--workdir={run}", "--formats=saved_model", "--name=ood")
     assert result.code == 0, result.err
     images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
@@ -76,10 +86,10 @@ def test_mistakes(cli, config, tmp_path):
     flags, workdir = f"--config={config}:runlocal", f"--workdir={tmp_path / 'run'}"
     told = cli("train", flags, workdir, "--config.data.classes=(3, 11)").mistake()
     assert "classes [3, 11] of 'digits': expected some of 0, 1, 2" in told
-    assert (
-        "expected at least 2"
-        in cli("train", flags, workdir, "--config.model.num_classes=1").mistake()
-    )
+    told = cli("train", flags, workdir, "--config.model.num_classes=1").mistake()
+    assert "expected at least 2" in told
+    told = cli("train", flags, workdir, "--config.data.held_out=0.01").mistake()
+    assert "7 images are set aside, too few for a threshold that accepts 0.95" in told
 
 
 def test_classes_of_a_source():

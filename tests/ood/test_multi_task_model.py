@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.errors import ConfigError, DataError, UserError, plain_user_errors
 from tfgen.ood import MultiTaskOOD, scores
 from tfgen.ood.multi_task.tasks import Copies, Task
 from tfgen.ood.transformations import FunctionTransformation, build, build_all
@@ -135,6 +135,9 @@ def test_smoothing_and_labels_that_are_no_class():
     small.compile("sgd", run_eagerly=True)
     with pytest.raises(DataError, match="none of the 3 classes"):
         small.fit(IMAGES, LABELS, verbose=0)
+    traced = tf.function(lambda labels: small._labels_of({"labels": labels}), autograph=False)
+    with pytest.raises(DataError, match="none of the 3 classes"), plain_user_errors():
+        traced(tf.constant([0, 3]))
     with pytest.raises(DataError, match="no 'labels'"):
         model.training_loss(model.batch_of(IMAGES))
 
@@ -299,7 +302,7 @@ def test_the_threshold_is_the_stated_rank(model):
 
 
 def test_a_file_holds_the_whole_detector(tmp_path):
-    model = make(other_scores=[scores.Mahalanobis(), scores.KNN(k=2)])
+    model = make(other_scores=[scores.Mahalanobis()])
     with pytest.raises(UserError, match="has no threshold yet"):
         model.accepts(IMAGES)
     model.fit_scores(IMAGES, LABELS)
@@ -369,6 +372,20 @@ def test_mistakes_of_construction(options, message):
     )
     with pytest.raises(ConfigError, match=message):
         MultiTaskOOD(**{**arguments, **options})
+
+
+def test_what_cannot_be_scored(model):
+    with pytest.raises(DataError, match="no images to score"):
+        model.ood_score(IMAGES[:0])
+    with pytest.raises(DataError, match=r"needs images\[None\]"):
+        model.ood_score(IMAGES[0])
+    with pytest.raises(DataError, match="NaN"):
+        model.ood_score(IMAGES * np.nan)
+    broken = make(("flip",))
+    broken.main_head.bias.assign([np.nan] * 4)
+    with pytest.raises(DataError, match="the score 'main' of image 0 is nan"):
+        broken.ood_score(IMAGES, "main")
+    assert model.ood_score(IMAGES[:1]).shape == (1,)
 
 
 def test_the_classifier_alone():

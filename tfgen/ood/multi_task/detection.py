@@ -9,14 +9,16 @@ import tensorflow as tf
 from tfgen import stopping
 from tfgen.data.labels import as_labels
 from tfgen.errors import ConfigError, DataError, UserError
-from tfgen.metrics.conformal import acceptance_threshold
+from tfgen.metrics.conformal import acceptance_threshold, fewest_images
 from tfgen.ood.scores import ODIN, Head, Score
-from tfgen.ops.checks import one_of
+from tfgen.ops.checks import one_of, whole_number
 from tfgen.serving import PORTABLE, Signature
 from tfgen.training import Model
+from tfgen.training.averages import averaged_weights
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
+ACCEPTANCE = 0.95  # of images like those held out
 FITTED_TO = 4096  # images that a run of `tfgen-train` fits its scores to, at most
 
 
@@ -102,7 +104,11 @@ class Detection(Model):
         self.fitted_to.assign(len(images))
 
     def calibrate(
-        self, images, acceptance: float = 0.95, score: str | None = None, batch_size: int = 256
+        self,
+        images,
+        acceptance: float = ACCEPTANCE,
+        score: str | None = None,
+        batch_size: int = 256,
     ) -> float:
         """Sets the threshold such that images like the given ones are accepted at a stated rate.
 
@@ -147,7 +153,7 @@ class Detection(Model):
         Raises:
             ConfigError: there is no such score.
             UserError: it is not fitted yet.
-            DataError: a score is not finite.
+            DataError: there are no images, or a score is not finite.
         """
         found = self.scores[self._ready(score)]
         levels = self._needs_levels(found)
@@ -237,6 +243,8 @@ class Detection(Model):
 
     def training_callbacks(self, held_out, directory=None):
         del directory
+        if held_out is not None:
+            _check_enough(held_out)  # not after a day of training
         self._kept_data["held_out"] = held_out
         return []
 
@@ -251,8 +259,9 @@ class Detection(Model):
         images, labels = _first(held_out, None)
         training = self._kept_data.get("training")
         known = (images, labels) if training is None else _first(training, FITTED_TO)
-        self.fit_scores(*known)
-        self.calibrate(images)
+        with averaged_weights(self):  # those that are loaded later
+            self.fit_scores(*known)
+            self.calibrate(images, ACCEPTANCE)
         return True
 
     # Internals.
@@ -298,7 +307,10 @@ class Detection(Model):
     def _batches(self, images, levels, batch_size):
         """Pairs of a batch and what the heads say of it, NumPy."""
         images = np.asarray(self.as_images(images), np.float32)
-        for start in range(0, max(len(images), 1), batch_size):
+        if not len(images):
+            raise DataError("there are no images to score; give at least one")
+        whole_number("batch_size", batch_size, 1)
+        for start in range(0, len(images), batch_size):
             stopping.check()
             batch = images[start : start + batch_size]
             yield batch, {k: v.numpy() for k, v in self._traced(levels)(batch).items()}
@@ -312,6 +324,19 @@ class Detection(Model):
                 lambda images: self.outputs(images, levels=levels), [spec], autograph=False
             )
         return graphs[levels]
+
+
+def _check_enough(held_out) -> None:
+    """Raises a ConfigError where no threshold could be set by the images of a data set."""
+    least, found = fewest_images(ACCEPTANCE), 0
+    for batch in held_out:
+        found += len(batch["images"])
+        if found >= least:
+            return
+    raise ConfigError(
+        f"{found} images are set aside, too few for a threshold that accepts {ACCEPTANCE:g} of "
+        f"what is like them; raise config.data.held_out until there are {least}, or set it to 0"
+    )
 
 
 def _known(variable) -> np.ndarray:

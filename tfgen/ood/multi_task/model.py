@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
 from tfgen.ood.augmentation import augment
 from tfgen.ood.multi_task.detection import Detection
 from tfgen.ood.multi_task.network import Network, Outputs
@@ -366,10 +366,13 @@ class MultiTaskOOD(Detection):
         labels, last = tf.cast(data["labels"], tf.int32), self.num_classes - 1
         known = tf.reduce_all((labels >= 0) & (labels <= last))
         message = (
-            f"DataError: a label is none of the {self.num_classes} classes of the model; expected "
-            f"whole numbers from 0 to {last}"
+            f"a label is none of the {self.num_classes} classes of the model; expected whole "
+            f"numbers from 0 to {last}"
         )
-        with tf.control_dependencies([tf.debugging.Assert(known, [message])]):
+        if tf.executing_eagerly() and not known:
+            raise DataError(message)
+        assertion = tf.debugging.Assert(known, [f"{DataError.__name__}: {message}"])
+        with tf.control_dependencies([assertion]):
             return tf.identity(labels)
 
     def _is_right(self, outputs, labels):

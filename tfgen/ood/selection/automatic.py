@@ -27,6 +27,7 @@ from tfgen.ops.checks import in_range, whole_number
 
 POOL = ("rotation", "translation", "blur", "sharpen", "color_jitter", "noise", "cutout")
 FILE = "selection.json"
+_SHOWN = 5  # sets of all that were tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,14 @@ class Selection:
         }
 
     def lines(self) -> list[str]:
-        """The choice and its reasons for a person, a list of lines."""
-        found = [f"{name}: {reason}" for name, reason in self.reasons.items()]
+        """The best sets, the choice and its reasons for a person, a list of lines."""
+        found = [
+            f"set {rank} of {len(self.trials)}: levels of {_told(trial['ssl'])}, classes of "
+            f"{_told(trial['supervised'])}: {trial['objective']:.4f} nats "
+            f"({trial['seeds']} seed{'s' * (trial['seeds'] > 1)})"
+            for rank, trial in enumerate(self.trials[:_SHOWN], 1)
+        ]
+        found += [f"{name}: {reason}" for name, reason in self.reasons.items()]
         for spec in self.transformations:
             name = spec.get("name") or spec["config"]["name"]
             both = (self.ssl_weights, self.supervised_weights)
