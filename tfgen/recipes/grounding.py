@@ -65,12 +65,12 @@ def grounding_scenes(mode: str = "") -> config_dict.ConfigDict:
         mode,
         dims=32,
         num_words=11,
-        region_features={"image_shape": (96, 96, 1), "grids": (3, 4), "crop_size": 12},
+        region_features={"image_shape": (96, 96, 1), "grids": (3,), "crop_size": 12},
         word_encoder={"vocabulary": _SCENE_WORDS, "dims": 32},
     )
     config.data.batch_size = 32
-    config.optimizer = adam(1e-3)
-    config.training.epochs = 1 if mode else 8
+    config.optimizer = adam(2e-3, final_learning_rate=1e-4)
+    config.training.epochs = 1 if mode else 16
     config.evaluation.batch_size = 100
     return config
 

@@ -1,0 +1,92 @@
+"""A picture of an image with its phrases: their boxes, and which regions were looked at."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfgen.files.replacing import replace_file
+from tfgen.grounding.inference import Grounded
+
+_INCHES = 3.2  # height of one panel
+
+
+def heat_map(grounded: Grounded, height: int, width: int) -> np.ndarray:
+    """How much of the attention lies on each pixel, float32 `[height, width]`, at most 1.
+
+    A region's attention is spread over its pixels evenly, so that a small one is brighter; then the
+    brightest pixel is 1.
+
+    Args:
+        grounded: a `Grounded`.
+        height: integer, of the image in pixels.
+        width: integer, likewise.
+    """
+    found = np.zeros((height, width), np.float64)
+    for weight, box in zip(grounded.attention, grounded.boxes):
+        x1, y1 = (max(0, int(np.floor(end))) for end in box[:2])
+        x2, y2 = (int(np.ceil(end)) for end in box[2:])
+        part = found[y1 : y2 + 1, x1 : x2 + 1]
+        part += weight / max(part.size, 1)
+    peak = found.max(initial=0.0)
+    return (found / peak if peak > 0 else found).astype(np.float32)
+
+
+def draw_phrases(
+    image, grounded: Sequence[Grounded], path: str | os.PathLike, title: str = ""
+) -> None:
+    """Writes a picture: the image with a box for each phrase, then the heat map of each.
+
+    Args:
+        image: array `[H, W]` or `[H, W, C]`, uint8 or floats in [0, 1], of the size that the boxes
+            are for.
+        grounded: sequence of `Grounded`; phrases without a box have a heat map only.
+        path: of the file; its suffix says the format, such as `.png`.
+        title: string, such as the caption. Defaults to `""`.
+    """
+    from matplotlib.figure import Figure
+
+    image = np.asarray(image)
+    image = image.squeeze(-1) if image.ndim == 3 and image.shape[-1] == 1 else image
+    height, width = image.shape[:2]
+    panels = 1 + len(grounded)
+    size = (panels * _INCHES * max(0.6, width / height), _INCHES + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, panels))
+    top = 255 if image.dtype == np.uint8 else 1.0
+    for axis in axes:
+        axis.imshow(image, cmap="gray", vmin=0, vmax=top)
+        axis.set_axis_off()
+    for number, (one, axis) in enumerate(zip(grounded, axes[1:])):
+        colour = f"C{number % 10}"
+        axis.imshow(heat_map(one, height, width), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+        _label(axis, one, colour)
+        if one.box is not None:
+            _box(axes[0], one.box, colour)
+            _box(axis, one.box, colour)
+    if title:
+        axes[0].set_title(_plain(title), fontsize="small", loc="left", wrap=True)
+    with replace_file(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def _label(axis, one, colour):
+    text = f"{one.phrase} ({one.score:.2f})" if one.box is not None else f"{one.phrase}: not found"
+    axis.set_title(_plain(text), fontsize="small", color=colour)
+
+
+def _box(axis, box, colour):
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = box
+    corner = (x1 - 0.5, y1 - 0.5)  # pixels are drawn about their centres
+    axis.add_patch(
+        Rectangle(corner, x2 - x1 + 1, y2 - y1 + 1, fill=False, edgecolor=colour, linewidth=2)
+    )
+
+
+def _plain(text: str) -> str:
+    """Text as matplotlib shows it as it stands: no formulas, no signs that its font lacks."""
+    shown = "".join(c if ord(c) < 0x2000 else "?" for c in text if c.isprintable())
+    return shown.replace("$", r"\$")
