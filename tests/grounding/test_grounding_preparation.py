@@ -103,19 +103,6 @@ def test_what_cannot_be_prepared(prepared, tmp_path):
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def test_heat_lies_where_attention_does():
-    boxes = np.array([[0, 0, 3, 3], [4, 0, 7, 3], [0, 0, 7, 7.0]])
-    one = Grounded("a", 0, boxes[0], 1.0, np.array([0.5, 0.25, 0.25]), boxes)
-    heat = drawing.heat_map(one, 8, 8)
-    assert heat.shape == (8, 8)
-    assert heat[1, 1] == 1
-    want = (0.25 / 16 + 0.25 / 64) / (0.5 / 16 + 0.25 / 64)
-    assert heat[1, 5] == pytest.approx(want)
-    assert heat[6, 6] == pytest.approx((0.25 / 64) / (0.5 / 16 + 0.25 / 64))
-    outside = one._replace(boxes=boxes + 100)
-    assert not drawing.heat_map(outside, 8, 8).any()
-
-
 @pytest.mark.parametrize("channels", [0, 1, 3])
 def test_pictures_of_phrases(tmp_path, rng, channels):
     image = rng.random((20, 30, channels) if channels else (20, 30))

@@ -8,29 +8,9 @@ import numpy as np
 
 from tfgen.files.replacing import replace_file
 from tfgen.grounding.inference import Grounded
+from tfgen.grounding.localisation import heat_map
 
 _INCHES = 3.2  # height of one panel
-
-
-def heat_map(grounded: Grounded, height: int, width: int) -> np.ndarray:
-    """How much of the attention lies on each pixel, float32 `[height, width]`, at most 1.
-
-    A region's attention is spread over its pixels evenly, so that a small one is brighter; then the
-    brightest pixel is 1.
-
-    Args:
-        grounded: a `Grounded`.
-        height: integer, of the image in pixels.
-        width: integer, likewise.
-    """
-    found = np.zeros((height, width), np.float64)
-    for weight, box in zip(grounded.attention, grounded.boxes):
-        x1, y1 = (max(0, int(np.floor(end))) for end in box[:2])
-        x2, y2 = (int(np.ceil(end)) for end in box[2:])
-        part = found[y1 : y2 + 1, x1 : x2 + 1]
-        part += weight / max(part.size, 1)
-    peak = found.max(initial=0.0)
-    return (found / peak if peak > 0 else found).astype(np.float32)
 
 
 def draw_phrases(
@@ -60,7 +40,8 @@ def draw_phrases(
         axis.set_axis_off()
     for number, (one, axis) in enumerate(zip(grounded, axes[1:])):
         colour = f"C{number % 10}"
-        axis.imshow(heat_map(one, height, width), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+        heat = heat_map(one.attention, one.boxes, height, width)
+        axis.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
         _label(axis, one, colour)
         if one.box is not None:
             _box(axes[0], one.box, colour)
