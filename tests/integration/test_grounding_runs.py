@@ -26,6 +26,7 @@ def test_trains_evaluates_and_exports(cli, root, tmp_path):
     assert found["num_phrases"] == 300
     assert found["recall_1"] <= found["recall_5"] <= found["recall_10"] <= found["upper_bound"]
     assert "protocol: any-box" in result.out
+    assert (tmp_path / "run" / "samples" / "grounding.html").is_file()
     result = cli("export", workdir, "--name=scenes")
     assert result.code == 0, result.err
     served = tf.saved_model.load(str(tmp_path / "run" / "export" / "scenes" / "1"))
