@@ -11,7 +11,7 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.grounding import boxes as geometry
 from tfgen.grounding.entities import parse_boxes, parse_caption, scored_phrases
 from tfgen.grounding.evaluation import Located, Protocol, cluster_intervals, evaluate_phrases
-from tfgen.grounding.localisation import phrase_scores, rank_regions
+from tfgen.grounding.localisation import heat_map, peak_of, phrase_scores, rank_regions
 from tfgen.grounding.official import load_official
 from tfgen.grounding.words.tokens import align_words
 
@@ -175,6 +175,20 @@ def test_a_heat_map_points_where_it_peaks():
     phrase = Located([[0, 0, 4, 4]], [[10, 10, 20, 20]], 1, point=(10, 15))
     assert evaluate_phrases([phrase]).values["pointing"] == 0
     assert evaluate_phrases([phrase], Protocol(inclusive=True)).values["pointing"] == 1
+
+
+def test_heat_lies_where_attention_does():
+    boxes = np.array([[0, 0, 3, 3], [4, 0, 7, 3], [0, 0, 7, 7.0]])
+    heat = heat_map([0.5, 0.25, 0.25], boxes, 8, 8)
+    assert heat.shape == (8, 8)
+    assert heat[1, 1] == 1
+    assert peak_of(heat) == (0, 0)
+    want = (0.25 / 16 + 0.25 / 64) / (0.5 / 16 + 0.25 / 64)
+    assert heat[1, 5] == pytest.approx(want)
+    assert heat[6, 6] == pytest.approx((0.25 / 64) / (0.5 / 16 + 0.25 / 64))
+    for outside in (boxes + 100, boxes - 100):
+        assert not heat_map([0.5, 0.25, 0.25], outside, 8, 8).any()
+    assert peak_of([[0, 1], [5, 2]]) == (0, 1)
 
 
 def test_a_perfect_and_a_random_ranking(rng):

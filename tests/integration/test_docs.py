@@ -19,7 +19,10 @@ from tfgen.bin import app, arguments
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 NAMES = [path.stem for path in PAGES]
-PROGRAMS = {f"tfgen-{n}": n for n in ("audit", "convert", "detect", "evaluate", "export", "sample")}
+PROGRAMS = {
+    f"tfgen-{n}": n
+    for n in ("audit", "convert", "detect", "evaluate", "export", "ground", "sample")
+}
 PROGRAMS["tfgen-train"] = "train"
 
 

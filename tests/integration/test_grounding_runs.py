@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import tfgen
+from tfgen.systems.presets import save_preset
 
 
 @pytest.mark.slow
@@ -24,6 +26,7 @@ def test_trains_evaluates_and_exports(cli, root, tmp_path):
     assert found["num_phrases"] == 300
     assert found["recall_1"] <= found["recall_5"] <= found["recall_10"] <= found["upper_bound"]
     assert "protocol: any-box" in result.out
+    assert (tmp_path / "run" / "samples" / "grounding.html").is_file()
     result = cli("export", workdir, "--name=scenes")
     assert result.code == 0, result.err
     served = tf.saved_model.load(str(tmp_path / "run" / "export" / "scenes" / "1"))
@@ -45,3 +48,59 @@ def test_published_recipes_have_the_published_size(cli, root, name, tmp_path):
     assert json.loads(result.out)["parameters"] == 11_749_376
     result = cli("train", recipe, f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}")
     assert "there is no folder" in result.mistake()
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """A model that was never trained, and a picture."""
+    folder = tmp_path_factory.mktemp("ground")
+    model = tfgen.PhraseGrounding(
+        dims=4,
+        region_features=dict(image_shape=(8, 8, 3), grids=(1, 2), crop_size=2),
+        word_encoder=dict(vocabulary=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "cat"], dims=4),
+    )
+    model.build()
+    save_preset(model, folder / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "picture.png")
+    return folder
+
+
+def test_a_picture_and_a_caption(cli, preset):
+    flags = (f"--preset={preset / 'model'}", f"--image={preset / 'picture.png'}")
+    caption, output = "--caption=A dog near the café cat", preset / "found.png"
+    result = cli("ground", *flags, caption, f"--output={output}")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)["phrases"]
+    assert [one["phrase"] for one in found] == ["A dog", "the café cat"]
+    for one in found:
+        x1, y1, x2, y2 = one["box"]
+        assert -0.5 <= x1 < x2 <= 39.5
+        assert -0.5 <= y1 < y2 <= 29.5
+        assert np.isfinite(one["score"])
+    with Image.open(output) as picture:
+        assert picture.format == "PNG"
+    result = cli("ground", *flags, caption, "--phrases=dog")
+    assert [one["phrase"] for one in json.loads(result.out)["phrases"]] == ["dog"]
+    assert json.loads(cli("ground", *flags, "--caption=").out) == {"phrases": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"caption": None}, "--caption is missing"),
+        ({"preset": None}, "--workdir or --preset is missing"),
+        ({"preset": "nvae_mnist"}, "nvae_mnist is a NVAE, which grounds no phrases"),
+        ({"image": "nowhere.png"}, "nowhere.png"),
+        ({"phrases": "horse"}, "the phrase 'horse' does not occur"),
+    ],
+)
+def test_mistakes_are_one_sentence(cli, preset, change, sentence):
+    given = {
+        "preset": preset / "model",
+        "image": preset / "picture.png",
+        "caption": "a dog",
+        **change,
+    }
+    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    assert sentence in cli("ground", *flags).mistake()

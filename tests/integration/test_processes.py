@@ -72,7 +72,7 @@ def test_killed_and_continued_is_bit_equal(root, tiny, tmp_path):
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-PROGRAMS = ["train", "evaluate", "sample", "export", "audit", "detect", "convert", "pack"]
+PROGRAMS = ["train", "evaluate", "sample", "export", "audit", "detect", "ground", "convert", "pack"]
 
 
 def console_script(root, name, *argv):

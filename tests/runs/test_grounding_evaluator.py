@@ -10,6 +10,7 @@ from tfgen.data import Pipeline, Source
 from tfgen.errors import ConfigError, DataError
 from tfgen.grounding import PhraseGrounding
 from tfgen.runs.evaluators.grounding import Grounding
+from tfgen.runs.evaluators.grounding_gallery import GroundingGallery
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def arrays():
     return {k: np.tile(np.asarray(v, np.float32), (5, *[1] * np.ndim(v))) for k, v in found.items()}
 
 
-def subject_of(model, arrays):
+def subject_of(model, arrays, folder=None):
     source = Source("made", "test", arrays)
     return types.SimpleNamespace(
         model=model,
@@ -49,7 +50,10 @@ def subject_of(model, arrays):
         num_images=5,
         seed=0,
         load=lambda split: source,
-        pipeline=lambda: Pipeline(source, 2, training=False),
+        folder=folder,
+        config={"data": {"name": "made <by hand>"}},
+        source=lambda: source,
+        pipeline=lambda part=source: Pipeline(part, 2, training=False),
         progress=lambda *_: contextlib.nullcontext(lambda done: None),
     )
 
@@ -80,3 +84,17 @@ def test_what_is_missing_is_said(model, arrays):
     arrays |= {"phrase_boxes": np.zeros((5, 3, 1, 4), np.float32)}
     with pytest.raises(DataError, match="the size of image 0 is not known"):
         Grounding("large_only").measure(subject_of(model, arrays), {})
+
+
+def test_a_page_of_pictures(model, arrays, tmp_path):
+    subject = subject_of(model, arrays, tmp_path)
+    assert GroundingGallery().measure(subject, {}) == {}  # nothing to show
+    arrays["images"] = np.zeros((5, 50, 50, 3), np.uint8)
+    subject = subject_of(model, arrays, tmp_path)
+    assert GroundingGallery(False).measure(subject, {}) == {}
+    (path,) = GroundingGallery().measure(subject, {})["files"]
+    page = (tmp_path / "grounding.html").read_text()
+    assert path == str(tmp_path / "grounding.html")
+    assert page.count("data:image/png;base64,") == 5
+    assert "made &lt;by hand&gt;, test" in page
+    assert "http" not in page

@@ -253,7 +253,7 @@ def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tup
     from tfgen.data.ranges import as_levels
 
     if isinstance(image, str | os.PathLike):
-        image = _read(Path(image))
+        image = read_picture(image)
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
@@ -269,9 +269,18 @@ def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tup
     return pixels, (image.shape[0], image.shape[1])
 
 
-def _read(path: Path) -> np.ndarray:
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """A file as uint8 `[H, W, 3]`, turned as its EXIF data say.
+
+    Args:
+        path: of the file, in any format of `tfgen.data`'s folders.
+
+    Raises:
+        DataError: it is no picture, or is missing or damaged.
+    """
     from tfgen.data.image_file import decode_image, read_header
 
+    path = Path(path)
     width, height = read_header(path).size
     return decode_image(path, (height, width), 3)
 

@@ -60,3 +60,34 @@ def rank_regions(scores, region_mask, compat: str | None = None) -> Ranking:
         return Ranking(order[: int(mask.sum())], "real regions ranked")
     order = np.argsort(-scores, kind="stable")[:SLOTS]
     return Ranking(order[mask[order]], f"{SLOTS} best slots ranked, then padding dropped")
+
+
+def heat_map(attention, boxes, height: int, width: int) -> np.ndarray:
+    """How much of the attention lies on each pixel, float32 `[height, width]`, at most 1.
+
+    A region's attention is spread over its pixels evenly, so that a small one is brighter; then the
+    brightest pixel is 1.
+
+    Args:
+        attention: `[M]` floats.
+        boxes: `[M, 4]` numbers, x1, y1, x2, y2 in pixels, both ends included.
+        height: integer, of the image in pixels.
+        width: integer, likewise.
+    """
+    found = np.zeros((height, width), np.float64)
+    for weight, box in zip(np.asarray(attention), np.asarray(boxes, np.float64)):
+        x1, y1 = (max(0, int(np.floor(end))) for end in box[:2])
+        x2, y2 = (max(-1, int(np.ceil(end))) for end in box[2:])
+        part = found[y1 : y2 + 1, x1 : x2 + 1]
+        part += weight / max(part.size, 1)
+    peak = found.max(initial=0.0)
+    return (found / peak if peak > 0 else found).astype(np.float32)
+
+
+def peak_of(heat) -> tuple[float, float]:
+    """Where a heat map `[H, W]` is hottest, a pair x, y in pixels; of several places the first.
+
+    Protocols that point by heat maps take it as `Located.point`, with edges inside.
+    """
+    y, x = np.unravel_index(int(np.argmax(heat)), np.shape(heat))
+    return float(x), float(y)

@@ -87,7 +87,7 @@ SYSTEMS: dict[str, System] = {
         "tfgen.grounding:PhraseGrounding",
         title="Phrase grounding, learnt from captions alone",
         paper="[Gupta et al., 2020](https://arxiv.org/abs/2006.09920)",
-        evaluators=("grounding",),
+        evaluators=("grounding", "grounding_gallery"),
     ),
 }
 

@@ -7,6 +7,7 @@ from tfgen.runs.evaluators.base import Evaluator, Subject
 from tfgen.runs.evaluators.classification import Classification
 from tfgen.runs.evaluators.detection import Detection
 from tfgen.runs.evaluators.grounding import Grounding
+from tfgen.runs.evaluators.grounding_gallery import GroundingGallery
 from tfgen.runs.evaluators.holes import Holes
 from tfgen.runs.evaluators.likelihood import Likelihood
 from tfgen.runs.evaluators.partition import Partition
@@ -17,6 +18,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "classification": Classification,
     "detection": Detection,
     "grounding": Grounding,
+    "grounding_gallery": GroundingGallery,
     "holes": Holes,
     "likelihood": Likelihood,
     "partition": Partition,

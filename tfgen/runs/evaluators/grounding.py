@@ -1,15 +1,16 @@
 """How often a model of phrase grounding finds what a phrase means."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 
-from tfgen.errors import DataError
 from tfgen.grounding.evaluation import Located, Protocol, evaluate_phrases
-from tfgen.grounding.localisation import phrase_scores, rank_regions
+from tfgen.grounding.localisation import rank_regions
 from tfgen.ops.checks import one_of
 from tfgen.runs.evaluators.base import Evaluator, images_of
+from tfgen.runs.grounding import check_arrays, phrases_of
 
 # By name; what is published under each is told in `tfgen.grounding.evaluation`.
 PROTOCOLS = {
@@ -49,20 +50,14 @@ class Grounding(Evaluator):
 
     def check(self, subject):
         one_of("config.evaluation.protocol", self.protocol, PROTOCOLS)
-        arrays = subject.load(subject.split).arrays
-        missing = [name for name in ("phrase_words", "phrase_boxes") if name not in arrays]
-        if missing:
-            raise DataError(
-                f"the {subject.split!r} split has no {' and no '.join(missing)}, which phrases are "
-                f"scored by; it has {', '.join(arrays)}"
-            )
+        check_arrays(subject.load(subject.split).arrays, subject.split)
 
     def measure(self, subject, found):
         del found
         phrases, done = [], 0
         with subject.progress("grounding", subject.num_images) as advance:
             for batch in subject.pipeline().dataset():
-                phrases += self._phrases(subject.model, batch, done)
+                phrases += self._located(subject.model, batch, done)
                 done += len(batch["phrase_words"])
                 advance(done)
         protocol = dataclasses.replace(PROTOCOLS[self.protocol], ranking="real regions ranked")
@@ -76,33 +71,20 @@ class Grounding(Evaluator):
             "num_images": done,
         }
 
-    def _phrases(self, model, batch, first) -> list[Located]:
-        data = {k: v for k, v in batch.items() if not k.startswith(("phrase_", "word_positions"))}
-        pairs = model.pairs(data)
-        attention = model(data).attention.numpy()
-        boxes = data.get("boxes")
-        boxes = model.region_features.boxes if boxes is None else boxes.numpy()
-        boxes = np.broadcast_to(boxes, (len(attention), *boxes.shape[-2:]))
-        mask, found = pairs.region_mask.numpy() > 0, []
-        words, truths = batch["phrase_words"].numpy(), batch["phrase_boxes"].numpy()
-        size = None if "images" not in data else tuple(data["images"].shape[1:3])
-        ids = data.get("image_ids")
-        ids = np.arange(first, first + len(words)) if ids is None else ids.numpy()
+    def _located(self, model, batch, first) -> Iterator[Located]:
+        size = tuple(batch["images"].shape[1:3]) if "images" in batch else None
+        count = len(batch["phrase_words"])
+        ids = batch["image_ids"].numpy() if "image_ids" in batch else first + np.arange(count)
         ids = [one.decode() if isinstance(one, bytes) else one for one in ids.tolist()]
-        for row, phrase in zip(*np.nonzero(words.any(-1))):
-            truth = truths[row, phrase]
-            seen = phrase_scores(attention[row][words[row, phrase] > 0], self.pool)
-            ranking = rank_regions(seen, mask[row])
-            found.append(
-                Located(
-                    boxes[row][ranking.regions],
-                    truth[truth[:, 2] >= truth[:, 0]],
-                    ids[row],
-                    image_size=size,
-                    proposals=boxes[row][mask[row]],
-                )
+        for phrase in phrases_of(model, batch, self.pool):
+            ranking = rank_regions(phrase.scores, phrase.region_mask)
+            yield Located(
+                phrase.boxes[ranking.regions],
+                phrase.truth,
+                ids[phrase.row],
+                image_size=size,
+                proposals=phrase.boxes[phrase.region_mask],
             )
-        return found
 
     def lines(self, found):
         low, high = found["pointing_interval"]

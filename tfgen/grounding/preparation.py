@@ -1,0 +1,121 @@
+"""From captions and regions to a folder of arrays that `tfgen-train` reads as `arrays:FOLDER`."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tfgen import stopping
+from tfgen.data.named_arrays import save_arrays
+from tfgen.errors import DataError
+from tfgen.grounding.negatives.proposals import WordNegatives
+from tfgen.grounding.negatives.ranking import substituted
+from tfgen.grounding.regions.files import Regions, stacked
+from tfgen.grounding.words.phrases import counted_positions, noun_words
+from tfgen.grounding.words.tagging import Tagger
+from tfgen.grounding.words.tokens import Tokens
+
+Encoder = Callable[[Sequence[Tokens]], Sequence[np.ndarray]]
+
+
+def prepare_captions(
+    folder: str | os.PathLike,
+    split: str,
+    captions: Sequence[tuple[str, Tokens]],
+    regions: Mapping[str, Regions],
+    encode: Encoder,
+    tagger: Tagger,
+    negatives: WordNegatives | None = None,
+    num_regions: int = 30,
+    num_words: int = 6,
+    pieces_of: Sequence[str] | None = None,
+    seed: int = 0,
+) -> int:
+    """Writes the arrays of one split for training: features of regions and words, and negatives.
+
+    Args:
+        folder: path of the folder of the data set.
+        split: string, such as "train".
+        captions: sequence of pairs of an image's number and the `Tokens` of a caption of it.
+        regions: mapping from an image's number to its `Regions`, such as `OfficialRegions`.
+        encode: function from a sequence of `Tokens` to features `[L, D]` of each one's pieces, such
+            as `BertWords.features`.
+        tagger: function that finds nouns and adjectives, see `tfgen.grounding.words`.
+        negatives: `WordNegatives` of these captions in this order; None leaves them out.
+        num_regions: integer, regions of an image at most. Defaults to `30`.
+        num_words: integer, pieces of nouns and adjectives of a caption at most, the first of them.
+            Defaults to `6`.
+        pieces_of: sequence of strings, the vocabulary that the negatives are numbers of; needed
+            with them, else None.
+        seed: integer, seed of which noun of a caption has the negatives. Defaults to `0`.
+
+    Returns:
+        How many captions there are.
+
+    Raises:
+        DataError: there are no captions, an image has no regions, or negatives come without a
+            vocabulary.
+    """
+    if not captions:
+        raise DataError("there are no captions to prepare")
+    if negatives is not None and pieces_of is None:
+        raise DataError("negatives are given without pieces_of, the vocabulary they are numbers of")
+    images = sorted({image for image, _ in captions})
+    rows = {image: row for row, image in enumerate(images)}
+    arrays = stacked([regions[image] for image in images], num_regions)
+    arrays["image_row"] = np.asarray([rows[image] for image, _ in captions], np.int64)
+    tokens = [found for _, found in captions]
+    arrays |= _words(tokens, encode, tagger, num_words)
+    if negatives is not None:
+        arrays |= _negatives(tokens, encode, negatives, pieces_of, seed)
+    save_arrays(folder, split, arrays)
+    return len(captions)
+
+
+def _words(tokens, encode, tagger, num_words) -> dict[str, np.ndarray]:
+    """The first pieces of nouns and adjectives of every caption."""
+    words = mask = None
+    for row, (found, features) in enumerate(zip(tokens, encode(tokens), strict=True)):
+        if row % 1000 == 0:
+            stopping.check()
+        if words is None:
+            words = np.zeros((len(tokens), num_words, features.shape[1]), np.float32)
+            mask = np.zeros((len(tokens), num_words), np.float32)
+        counted = noun_words(" ".join(found.words), tagger, adjectives=True)
+        places = counted_positions(found, counted)[:num_words]
+        words[row, : len(places)] = features[places]
+        mask[row, : len(places)] = 1.0
+    return {"words": words, "word_mask": mask}
+
+
+def _negatives(tokens, encode, negatives, vocabulary, seed) -> dict[str, np.ndarray]:
+    """Features of one noun of each caption, and of every word in its place, each in its caption."""
+    order = np.random.default_rng(seed).permutation(len(negatives))
+    chosen = {int(negatives.caption[row]): int(row) for row in order}
+    width, arrays = negatives.words.shape[1], None
+    for caption, row in sorted(chosen.items()):
+        stopping.check()
+        position, length = int(negatives.position[row]), int(negatives.length[row])
+        words = [int(word) for word in negatives.words[row] if word]
+        variants = [tokens[caption]]
+        variants += [_with(tokens[caption], position, length, w, vocabulary) for w in words]
+        features = [found[position] for found in encode(variants)]
+        if arrays is None:
+            dims = features[0].shape[0]
+            arrays = {
+                "negatives": np.zeros((len(tokens), 1 + width, dims), np.float32),
+                "negative_mask": np.zeros((len(tokens), 1 + width), np.float32),
+            }
+        arrays["negatives"][caption, : len(features)] = features
+        arrays["negative_mask"][caption, : len(features)] = 1.0
+    if arrays is None:
+        raise DataError("no caption has a noun with negatives; leave them out")
+    return arrays
+
+
+def _with(tokens: Tokens, position, length, word, vocabulary) -> Tokens:
+    """A caption with the pieces of one noun replaced by one word."""
+    group = range(position, position + length)
+    pieces = substituted(tokens.pieces, group, vocabulary[word])
+    ids = substituted(tokens.ids, group, word)
+    return Tokens(tokens.words, tuple(pieces), tuple(ids), ())

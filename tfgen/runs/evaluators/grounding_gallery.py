@@ -1,0 +1,87 @@
+"""Phrases, boxes and heat maps of some test images, on one page that needs nothing else."""
+
+import base64
+import dataclasses
+import html
+
+import numpy as np
+
+from tfgen.files.replacing import replace_file
+from tfgen.runs.evaluators.base import Evaluator
+from tfgen.runs.grounding import phrases_of
+
+SHOWN = 12
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body {{ font-family: sans-serif; margin: 2em }} img {{ max-width: 100% }}</style></head>
+<body><h1>{title}</h1>
+<p>Each phrase has a colour: its box on the picture, and where it was looked for. Dashed: where it
+is.</p>
+{pictures}
+</body></html>
+"""
+_PICTURE = '<p>{caption}<br><img alt="{caption}" src="data:image/png;base64,{data}"></p>'
+
+
+@dataclasses.dataclass(frozen=True)
+class GroundingGallery(Evaluator):
+    """Writes `grounding.html`, where the data have pictures.
+
+    Attributes:
+        pictures: whether to draw at all. Defaults to `True`.
+    """
+
+    pictures: bool = True
+
+    record = "gallery"
+
+    def measure(self, subject, found):
+        source = subject.source()
+        if not self.pictures or "images" not in source.arrays:
+            return {}
+        shown = source.take(min(SHOWN, len(source)), subject.seed)
+        drawn = []
+        with subject.progress("drawing", len(shown)) as advance:
+            for batch in subject.pipeline(shown).dataset():
+                for caption, picture in _pictures(subject.model, batch):
+                    drawn.append(_on_page(caption, picture))
+                    advance(len(drawn))
+        path = subject.folder / "grounding.html"
+        title = html.escape(f"{subject.config['data']['name']}, {subject.split}")
+        with replace_file(path) as temporary:
+            page = _PAGE.format(title=title, pictures="\n".join(drawn))
+            temporary.write_text(page, encoding="utf-8")
+        return {"files": [str(path)]}
+
+    def lines(self, found):
+        yield "gallery: " + ", ".join(found["files"])
+
+
+def _on_page(caption, picture) -> str:
+    data = base64.b64encode(picture).decode("ascii")
+    return _PICTURE.format(caption=html.escape(caption), data=data)
+
+
+def _pictures(model, batch):
+    """The caption and the picture, PNG bytes, of every example of a batch."""
+    from tfgen.grounding.drawing import picture_of
+    from tfgen.grounding.inference import Grounded
+
+    images, phrases = batch["images"].numpy(), list(phrases_of(model, batch))
+    for row, image in enumerate(images):
+        words, own = _words(model, batch, row), [p for p in phrases if p.row == row]
+        found = []
+        for phrase in own:
+            text = " ".join(words[i] for i in np.flatnonzero(phrase.words))
+            scores = np.where(phrase.region_mask, phrase.scores, 0.0)
+            box = phrase.boxes[int(np.argmax(scores))]
+            found.append(Grounded(text, 0, box, phrase.fit, scores, phrase.boxes))
+        caption = " ".join(word for word in words if not word.startswith("["))
+        yield caption, picture_of(image, found, truth=[phrase.truth for phrase in own])
+
+
+def _words(model, batch, row) -> list[str]:
+    """Words by their places; numbers where only features of words are known."""
+    if model.word_encoder is None or "token_ids" not in batch:
+        return [f"word {i}" for i in range(batch["phrase_words"].shape[-1])]
+    return [model.word_encoder.vocabulary[number] for number in batch["token_ids"][row].numpy()]

@@ -1,0 +1,73 @@
+"""Phrases of a batch of named arrays, as evaluators score and draw them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfgen.errors import DataError
+from tfgen.grounding.localisation import phrase_scores
+
+NEEDED = ("phrase_words", "phrase_boxes")
+
+
+class PhraseOfBatch(NamedTuple):
+    """One phrase of one example, and what the model says of it.
+
+    Attributes:
+        row: integer, the example's place in the batch.
+        words: booleans `[T]`, which of its words (or tokens) are the phrase.
+        scores: `[M]` attention of each region, taken together over the words.
+        fit: float, how well the words fit the image, at best.
+        boxes: `[M, 4]` of all regions.
+        region_mask: booleans `[M]`, which of them there are.
+        truth: `[G, 4]` boxes where the phrase is; none where that is not known.
+    """
+
+    row: int
+    words: np.ndarray
+    scores: np.ndarray
+    fit: float
+    boxes: np.ndarray
+    region_mask: np.ndarray
+    truth: np.ndarray
+
+
+def check_arrays(arrays: Mapping[str, Any], split: str) -> None:
+    """Raises a DataError unless phrases and their boxes are among the arrays of a split."""
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        raise DataError(
+            f"the {split!r} split has no {' and no '.join(missing)}, which phrases are scored by; "
+            f"it has {', '.join(arrays)}"
+        )
+
+
+def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[PhraseOfBatch]:
+    """All phrases of a batch, example by example.
+
+    Args:
+        model: a `tfgen.PhraseGrounding`.
+        batch: dict of arrays, `phrase_words` and `phrase_boxes` among them.
+        pool: string, how the words of a phrase are taken together. Defaults to `"max"`.
+    """
+    # All words are looked at here, not only those that count in training.
+    left_out = ("phrase_", "word_positions")
+    data = {name: value for name, value in batch.items() if not name.startswith(left_out)}
+    mask = model.pairs(data).region_mask.numpy() > 0
+    critic = model(data)
+    attention, logits = critic.attention.numpy(), critic.logits.numpy()
+    boxes = data["boxes"].numpy() if "boxes" in data else model.region_features.boxes
+    boxes = np.broadcast_to(boxes, (len(attention), *boxes.shape[-2:]))
+    words, truths = batch["phrase_words"].numpy() > 0, batch["phrase_boxes"].numpy()
+    for row, phrase in zip(*np.nonzero(words.any(-1))):
+        chosen, truth = words[row, phrase], truths[row, phrase]
+        yield PhraseOfBatch(
+            int(row),
+            chosen,
+            phrase_scores(attention[row][chosen], pool),
+            float(logits[row][chosen].max()),
+            boxes[row],
+            mask[row],
+            truth[truth[:, 2] >= truth[:, 0]],
+        )
