@@ -13,7 +13,7 @@ from tfgen import PhraseGrounding
 from tfgen.data import load
 from tfgen.data.scenes import NUMERALS, VOCABULARY
 from tfgen.errors import ConfigError, DataError
-from tfgen.grounding.inference import as_pixels
+from tfgen.grounding.pictures import as_pixels
 from tfgen.grounding.selection import WordChoiceSelection
 from tfgen.grounding.words import LexiconTagger
 from tfgen.systems.presets import save_preset
