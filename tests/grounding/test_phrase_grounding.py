@@ -129,6 +129,10 @@ def test_captions_of_any_kind(model):
     assert found.score == -np.inf
     (found,) = model.ground(image, "the Ünknown 🐕", phrases=["ünknown 🐕"])
     assert found.first_word == 1
+    assert found.box is None  # of words that it has never seen
+    (found,) = model.ground(image, "a nice red thing", phrases=["a nice red thing"])
+    (red,) = model.ground(image, "a red", tagger=TAGGER)
+    np.testing.assert_array_equal(found.attention, red.attention)  # "a" says nothing
     with pytest.raises(DataError, match="the phrase 'a dog' does not occur in the caption 'a cat'"):
         model.ground(image, "a cat", phrases=["a dog"])
     with pytest.raises(DataError, match="a caption is 3; expected a text"):
