@@ -13,7 +13,7 @@ from tfgen import PhraseGrounding
 from tfgen.data import load
 from tfgen.data.scenes import NUMERALS, VOCABULARY
 from tfgen.errors import ConfigError, DataError
-from tfgen.grounding.inference import as_pixels
+from tfgen.grounding.pictures import as_pixels
 from tfgen.grounding.selection import WordChoiceSelection
 from tfgen.grounding.words import LexiconTagger
 from tfgen.systems.presets import save_preset
@@ -129,6 +129,10 @@ def test_captions_of_any_kind(model):
     assert found.score == -np.inf
     (found,) = model.ground(image, "the Ünknown 🐕", phrases=["ünknown 🐕"])
     assert found.first_word == 1
+    assert found.box is None  # of words that it has never seen
+    (found,) = model.ground(image, "a nice red thing", phrases=["a nice red thing"])
+    (red,) = model.ground(image, "a red", tagger=TAGGER)
+    np.testing.assert_array_equal(found.attention, red.attention)  # "a" says nothing
     with pytest.raises(DataError, match="the phrase 'a dog' does not occur in the caption 'a cat'"):
         model.ground(image, "a cat", phrases=["a dog"])
     with pytest.raises(DataError, match="a caption is 3; expected a text"):

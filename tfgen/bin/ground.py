@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.grounding import PhraseGrounding
         from tfgen.grounding.drawing import draw_phrases
-        from tfgen.grounding.inference import read_picture
+        from tfgen.grounding.pictures import read_picture
         from tfgen.systems import presets
 
         name = loading.PRESET.value or app.WORKDIR.value

@@ -1,8 +1,6 @@
 """What a trained model answers: the region that each phrase of a caption means."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +8,10 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError
 from tfgen.grounding.localisation import phrase_scores
-from tfgen.grounding.words.phrases import Phrase, noun_phrases
+from tfgen.grounding.pictures import as_pixels
+from tfgen.grounding.words.phrases import Phrase, noun_phrases, noun_words
 from tfgen.grounding.words.tagging import LexiconTagger, Tagger
-from tfgen.grounding.words.tokens import WordPieces, padded_ids
+from tfgen.grounding.words.tokens import UNKNOWN, WordPieces, padded_ids
 from tfgen.serving import PORTABLE, Signature
 
 
@@ -55,6 +54,9 @@ class GroundingInference:
     ) -> list[Grounded]:
         """Where the phrases of a caption are in an image.
 
+        Of a phrase its nouns and adjectives are looked for, the largest attention of their pieces
+        deciding; all of its words where it has none, or with `compat="official"`.
+
         Args:
             image: path of a picture, or an array `[H, W]` or `[H, W, C]`, uint8 or floats in
                 [0, 1], of any size; None where `regions` are given.
@@ -78,14 +80,19 @@ class GroundingInference:
             DataError: an image, caption or features that do not fit.
             ConfigError: features are missing that the model does not make itself.
         """
+        tagger = tagger or LexiconTagger()
         found = self._phrases(caption, phrases, tagger)
         if not found:
             return []
         data, boxes = self._region_arrays(image, regions, boxes)
         arrays, groups = self._word_arrays(caption, words, word_pieces)
+        groups = self._counted(found, caption, tagger, groups)
         critic = self(data | arrays)
         attention, logits = critic.attention[0].numpy(), critic.logits[0].numpy()
-        return [self._answer(phrase, groups, attention, logits, boxes) for phrase in found]
+        return [
+            self._answer(phrase, pieces, attention, logits, boxes)
+            for phrase, pieces in zip(found, groups)
+        ]
 
     def calibrate(self, dataset, false_rate: float = 0.05) -> float:
         """Sets the threshold below which `ground` abstains, without any box.
@@ -179,7 +186,7 @@ class GroundingInference:
         if not isinstance(caption, str):
             raise DataError(f"a caption is {caption!r}; expected a text")
         if phrases is None:
-            return noun_phrases(caption, tagger or LexiconTagger())
+            return noun_phrases(caption, tagger)
         return [_located(phrase, caption) for phrase in phrases]
 
     def _region_arrays(self, image, regions, boxes):
@@ -217,15 +224,29 @@ class GroundingInference:
             words = np.asarray(words, np.float32)
             return {"words": words[None], "word_mask": np.ones((1, len(words)))}, word_pieces
         tokens = self.tokenizer(caption)
-        return {"token_ids": padded_ids([tokens])}, tokens.word_pieces
-
-    def _answer(self, phrase, groups, attention, logits, boxes) -> Grounded:
-        pieces = [
-            piece
-            for group in groups[phrase.first_word : phrase.first_word + len(phrase.words)]
-            for piece in group
-            if piece < len(attention)
+        known = [
+            [piece for piece in group if tokens.pieces[piece] != UNKNOWN]
+            for group in tokens.word_pieces
         ]
+        return {"token_ids": padded_ids([tokens])}, known
+
+    def _counted(self, found, caption, tagger, groups) -> list[list[int]]:
+        """The pieces of each phrase that say what it means.
+
+        The published code takes all of them, which an encoder that sees the whole caption can
+        bear; of one trained on nouns and adjectives alone the others say nothing.
+        """
+        telling = set(noun_words(caption, tagger, adjectives=True))
+        if self.official:
+            telling = set()
+        chosen = []
+        for phrase in found:
+            words = range(phrase.first_word, phrase.first_word + len(phrase.words))
+            words = [word for word in words if word in telling] or words
+            chosen.append([piece for word in words if word < len(groups) for piece in groups[word]])
+        return chosen
+
+    def _answer(self, phrase, pieces, attention, logits, boxes) -> Grounded:
         if not pieces:
             empty = np.zeros(len(boxes), np.float32)
             return Grounded(phrase.text, phrase.first_word, None, -np.inf, empty, boxes)
@@ -233,56 +254,6 @@ class GroundingInference:
         sure = self.threshold is None or score >= self.threshold
         box = boxes[int(np.argmax(seen))] if sure else None
         return Grounded(phrase.text, phrase.first_word, box, score, seen, boxes)
-
-
-def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int]]:
-    """A picture as a model takes it, and the height and width that it had.
-
-    Args:
-        image: path, or array `[H, W]` or `[H, W, C]`, uint8 or floats in [0, 1].
-        image_shape: tuple `(H, W, C)`, what it is brought to, without regard to its proportions.
-
-    Returns:
-        float32 `[H, W, C]` in [0, 1], and a pair of integers.
-
-    Raises:
-        DataError: it is no picture.
-    """
-    from PIL import Image
-
-    from tfgen.data.ranges import as_levels
-
-    if isinstance(image, str | os.PathLike):
-        image = read_picture(image)
-    image = np.asarray(image)
-    image = image[..., None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise DataError(
-            f"the image has shape {image.shape}; expected a path, [H, W] or [H, W, C] with 1 or 3 "
-            "channels"
-        )
-    levels = as_levels(image[None, ..., :3] if image.shape[-1] == 4 else image[None], "the image")
-    picture = Image.fromarray(levels[0].squeeze(-1) if levels.shape[-1] == 1 else levels[0])
-    picture = picture.convert("L" if image_shape[-1] == 1 else "RGB")
-    picture = picture.resize(image_shape[1::-1], Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture, np.float32).reshape(image_shape) / 255.0
-    return pixels, (image.shape[0], image.shape[1])
-
-
-def read_picture(path: str | os.PathLike) -> np.ndarray:
-    """A file as uint8 `[H, W, 3]`, turned as its EXIF data say.
-
-    Args:
-        path: of the file, in any format of `tfgen.data`'s folders.
-
-    Raises:
-        DataError: it is no picture, or is missing or damaged.
-    """
-    from tfgen.data.image_file import decode_image, read_header
-
-    path = Path(path)
-    width, height = read_header(path).size
-    return decode_image(path, (height, width), 3)
 
 
 def _located(phrase: str, caption: str) -> Phrase:
