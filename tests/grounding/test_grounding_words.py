@@ -151,6 +151,8 @@ CAPTIONS = {
     ],
     "a group of people standing around a wooden table": ["a group", "people", "a wooden table"],
     "The cat, a tabby, sleeps on the couch": ["The cat", "a tabby", "the couch"],
+    "a five beside a six, and two dogs .": ["a five", "a six", "two dogs"],
+    "the two of them": ["the two"],
     "": [],
     "quickly !": [],
 }

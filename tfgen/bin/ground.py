@@ -41,6 +41,11 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"{name} is a {type(model).__name__}, which grounds no phrases")
     picture = read_picture(IMAGE.value)
     found = model.ground(picture, CAPTION.value, phrases=PHRASES.value)
+    if not found:
+        raise UserError(
+            f"--caption={CAPTION.value!r} has no noun with what belongs to it; name the words to "
+            "look for by --phrases"
+        )
     if loading.OUTPUT.value is not None:
         draw_phrases(picture, found, loading.OUTPUT.value, CAPTION.value)
     terminal.say(json.dumps({"phrases": [_plain(one) for one in found]}, ensure_ascii=False))

@@ -234,15 +234,15 @@ class GroundingInference:
         """The pieces of each phrase that say what it means.
 
         The published code takes all of them, which an encoder that sees the whole caption can
-        bear; of one trained on nouns and adjectives alone the others say nothing.
+        bear; of one trained on nouns and adjectives alone the others say nothing. A phrase without
+        any, "the two", is about its last word.
         """
         telling = set(noun_words(caption, tagger, adjectives=True))
-        if self.official:
-            telling = set()
         chosen = []
         for phrase in found:
             words = range(phrase.first_word, phrase.first_word + len(phrase.words))
-            words = [word for word in words if word in telling] or words
+            if not self.official:
+                words = [word for word in words if word in telling] or words[-1:]
             chosen.append([piece for word in words if word < len(groups) for piece in groups[word]])
         return chosen
 

@@ -44,6 +44,8 @@ def noun_words(caption: str, tagger: Tagger, adjectives: bool = False) -> list[i
 def noun_phrases(caption: str, tagger: Tagger) -> list[Phrase]:
     """Runs of determiners, adjectives and nouns that end in a noun, such as "a black dog".
 
+    A number that nothing follows is one as well: "the three beside a seven".
+
     Args:
         caption: string, a sentence.
         tagger: a `Tagger`.
@@ -55,15 +57,17 @@ def noun_phrases(caption: str, tagger: Tagger) -> list[Phrase]:
     tags = tagger([word.lower() for word in words])
     found, start = [], None
     for index, (word, tag) in enumerate(zip(words, tags, strict=True)):
+        following = tags[index + 1] if index + 1 < len(tags) else ""
+        ends = written[index][-1] in ",.;:!?"
         is_noun = _counts(word, tag, NOUN_TAGS)
+        if tag == "CD" and (ends or following not in (*NOUN_TAGS, *_BEFORE)):
+            is_noun = True
         if not is_noun and tag not in _BEFORE:
             start = None
             continue
         # A determiner opens a phrase of its own: "a man a horse" are two.
         if start is None or (tag in ("DT", "PRP$") and index > start):
             start = index
-        following = tags[index + 1] if index + 1 < len(tags) else ""
-        ends = written[index][-1] in ",.;:!?"
         if is_noun and (ends or following not in NOUN_TAGS):
             found.append(_phrase(written, start, index + 1))
             start = None
