@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.files.locking import locked
 from tfgen.ood import MultiTaskOOD
 from tfgen.ood.selection import (
     Difficulty,
@@ -278,6 +279,8 @@ def test_the_whole_choice_and_where_it_was_stopped(tmp_path, monkeypatch):
     assert written["budget"]["trainings"] == 70
     with pytest.raises(UserError, match="other images or settings"):
         select_transformations(images[::-1], labels, **options)
+    with locked(tmp_path / ".lock"), pytest.raises(UserError, match="in use"):
+        select_transformations(images, labels, **options)
 
 
 def test_unlabelled_and_nothing_worth_learning(monkeypatch):
@@ -307,6 +310,18 @@ def test_what_is_chosen_makes_a_model():
     found = select_transformations(images, pool=["flip"], band=(1e-9, 5.0), learn=False, **options)
     model = MultiTaskOOD(small, image_shape=(12, 12, 1), **found.options())
     assert list(model.scores) == ["ssl"]
+
+
+def test_every_training_begins_where_the_backbone_was_left():
+    inputs = keras.Input((12, 12, 1))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+    before = backbone.get_weights()
+    trains = trainings(shades(60)[0], backbone=backbone)
+    model = trains.model(transformations=["flip"])
+    for a, b in zip(model.backbone.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.backbone.layers[1].kernel.assign(0.0 * model.backbone.layers[1].kernel)
+    np.testing.assert_array_equal(backbone.get_weights()[0], before[0])
 
 
 def test_parts_hold_every_class_alike():

@@ -5,19 +5,22 @@ their gradients. Without classes there is no loss of a classifier to choose by: 
 levels are asked for everywhere, each task's own difficulty decides, see `Difficulty`; that is ours.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfgen import stopping
 from tfgen.errors import ConfigError, UserError
 from tfgen.files.json_file import read_json, write_json
+from tfgen.files.locking import locked
 from tfgen.ood.selection.difficulty import BAND, Difficulty, measure_difficulty
 from tfgen.ood.selection.subsets import Bits, num_trials_of, search
 from tfgen.ood.selection.trainings import Trainings, parted
@@ -170,16 +173,43 @@ def select_transformations(
         "pool": json.loads(json.dumps([spec_of(task) for task in tasks], default=str)),
         "data": [train.fingerprint(), validation.fingerprint()],
         "training": [epochs, batch_size, learning_rate, weight_decay, seed],
-        "options": json.loads(json.dumps({k: str(v) for k, v in sorted(common.items())})),
+        "options": {name: _plain(value) for name, value in sorted(common.items())},
     }
-    log = _Log(directory, settings)
-    chooser = _Chooser(trainings, tasks, band, num_trials, num_best, learn, seed, log, report)
-    selection = chooser.choose()
-    for line in selection.lines():
-        report(line)
-    if directory is not None:
-        report(f"results: {selection.save(Path(directory) / FILE)}")
+    with _claimed(directory):
+        log = _Log(directory, settings)
+        chooser = _Chooser(trainings, tasks, band, num_trials, num_best, learn, seed, log, report)
+        selection = chooser.choose()
+        for line in selection.lines():
+            report(line)
+        if directory is not None:
+            report(f"results: {selection.save(Path(directory) / FILE)}")
     return selection
+
+
+def _plain(value: Any) -> str:
+    """An option in words that are the same in the next process."""
+    if isinstance(value, keras.Model | keras.layers.Layer):
+        return json.dumps(keras.saving.serialize_keras_object(value), default=str)
+    return json.dumps(value, default=str)
+
+
+@contextlib.contextmanager
+def _claimed(directory) -> Iterator[None]:
+    """The folder for this process alone.
+
+    Raises:
+        UserError: another process chooses there, or it cannot be written.
+    """
+    if directory is None:
+        yield
+        return
+    try:
+        with locked(Path(directory) / ".lock", str(directory)):
+            yield
+    except OSError as error:
+        raise UserError(
+            f"{directory} cannot be written ({error.strerror or error}); choose a folder that can"
+        ) from error
 
 
 class _Chooser:
@@ -318,7 +348,6 @@ class _Log:
         self._found = {"settings": settings, "results": {}}
         if self._path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             found = read_json(self._path, mend="remove it to begin again")
             if found.get("settings") != settings or not isinstance(found.get("results"), dict):

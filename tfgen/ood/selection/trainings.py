@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfgen import data
@@ -23,7 +24,8 @@ class Trainings:
     Attributes:
         train: the `Source` that is trained on.
         validation: the `Source` that is not.
-        options: dict of the keyword arguments of `MultiTaskOOD` that are always the same.
+        options: dict of keyword arguments of `MultiTaskOOD` that are always the same, "backbone"
+            among them.
         epochs: integer, passes over the images.
         batch_size: integer, images a step.
         learning_rate: float, at the start; it falls to 0 along a cosine.
@@ -44,7 +46,8 @@ class Trainings:
 
     def model(self, seed: int = 0, **options) -> MultiTaskOOD:
         """A fresh one, compiled."""
-        model = MultiTaskOOD(**{**self.options, **options}, seed=seed)
+        own = {"backbone": _copied(self.options["backbone"], self.train.image_shape)}
+        model = MultiTaskOOD(**{**self.options, **own, **options}, seed=seed)
         schedule = WarmupCosine(
             self.learning_rate, 0, self.steps_per_epoch, self.epochs, final=0.0, per_step=True
         )
@@ -66,6 +69,16 @@ class Trainings:
         pipeline = data.Pipeline(self.validation, 256, training=False)
         found = model.evaluate(pipeline, verbose=0, return_dict=True)
         return {name: float(value) for name, value in found.items()}
+
+
+def _copied(backbone, image_shape):
+    """A live model as a copy with its weights: every training begins where the user left it."""
+    if not isinstance(backbone, keras.Model):
+        return backbone
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(backbone))
+    copy(np.zeros((1, *image_shape), np.float32))
+    copy.set_weights(backbone.get_weights())
+    return copy
 
 
 def parted(images, labels, share: float, seed: int) -> tuple[data.Source, data.Source]:
