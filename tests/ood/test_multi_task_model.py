@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError, UserError, plain_user_errors
 from tfgen.ood import MultiTaskOOD, scores
+from tfgen.ood.backbones import build_backbone
 from tfgen.ood.multi_task.tasks import Copies, Task
 from tfgen.ood.transformations import FunctionTransformation, build, build_all
 
@@ -394,6 +395,17 @@ def test_the_classifier_alone():
     np.testing.assert_allclose(classifier(IMAGES), model.outputs_of(IMAGES)["logits"], atol=1e-5)
     with pytest.raises(ConfigError, match="has no classes"):
         make(num_classes=None).classifier()
+
+
+def test_shortcuts_are_convolutions_with_a_stride():
+    backbone = build_backbone({"name": "resnet18", "width": 4}, (9, 9, 3))
+    x = keras.Input((9, 9, 4))
+    pool = backbone.get_layer("stage1_block0_every_second")
+    conv = backbone.get_layer("stage1_block0_shortcut_conv")
+    images = RNG.standard_normal((2, 9, 9, 4)).astype(np.float32)
+    found = keras.Model(x, conv(pool(x)))(images)
+    wanted = tf.nn.conv2d(images, conv.kernel, 2, "SAME")
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_published_size():

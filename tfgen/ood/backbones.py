@@ -53,7 +53,12 @@ class _Parts:
         """Two convolutions of 3 x 3 and a shortcut, of 1 x 1 where the shape changes."""
         shortcut = x
         if strides > 1 or x.shape[-1] != filters:
-            shortcut = self.conv(x, f"{name}_shortcut", filters, 1, strides)
+            if (
+                strides > 1
+            ):  # oneDNN's kernel gradients of 1 x 1 with a stride are not to be trusted
+                options = dict(dtype=self._dtype, name=f"{name}_every_second")
+                shortcut = layers.MaxPooling2D(1, strides, **options)(shortcut)
+            shortcut = self.conv(shortcut, f"{name}_shortcut", filters, 1)
             shortcut = self.norm(shortcut, f"{name}_shortcut")
         x = self.unit(x, f"{name}_1", filters, 3, strides)
         x = self.norm(self.conv(x, f"{name}_2", filters, 3), f"{name}_2")
