@@ -288,6 +288,7 @@ SYSTEMS |= {
             flip=True,
             score="knn",
             task_score_weights="normalised",
+            acceptance=0.9,
             other_scores=[ood_scores.KNN(2, 9, 3, shapes={"bank": [9, 6]})],
             seed=3,
         ),

@@ -16,7 +16,7 @@ def detector(transformations, num_classes):
     model = MultiTaskOOD(CNN, [*transformations, "flip"], (8, 8, 3), num_classes)
     images = np.random.default_rng(0).random((40, 8, 8, 3)).astype(np.float32)
     model.fit_scores(images)
-    model.calibrate(images, 0.5)
+    model.calibrate(images, acceptance=0.5)
     return model
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError, UserError, plain_user_errors
+from tfgen.metrics import fit_temperature
 from tfgen.ood import MultiTaskOOD, scores
 from tfgen.ood.backbones import build_backbone
 from tfgen.ood.multi_task.tasks import Copies, Task
@@ -293,11 +294,13 @@ def test_which_scores_there_are_and_what_they_cost():
 
 def test_the_threshold_is_the_stated_rank(model):
     values = np.sort(model.ood_score(IMAGES))
-    assert model.calibrate(IMAGES, 2 / 3) == values[5]  # of 8: the guarantee of tfgen.metrics
+    assert (
+        model.calibrate(IMAGES, acceptance=2 / 3) == values[5]
+    )  # of 8: the guarantee of tfgen.metrics
     with pytest.raises(DataError, match="at least 19"):
         model.calibrate(IMAGES)
     with pytest.raises(ConfigError, match=r"acceptance is 1\.0"):
-        model.calibrate(IMAGES, 1.0)
+        model.calibrate(IMAGES, acceptance=1.0)
     with pytest.raises(DataError, match="1 images cannot fit"):
         model.fit_scores(IMAGES[:1])
 
@@ -307,8 +310,12 @@ def test_a_file_holds_the_whole_detector(tmp_path):
     with pytest.raises(UserError, match="has no threshold yet"):
         model.accepts(IMAGES)
     model.fit_scores(IMAGES, LABELS)
-    model.calibrate(IMAGES, 0.75, score="mahalanobis")
+    model.calibrate(IMAGES, LABELS, acceptance=0.75, score="mahalanobis")
     assert np.sum(model.accepts(IMAGES)) == 7
+    logits, temperature = model.outputs_of(IMAGES)["logits"], float(model.temperature)
+    assert temperature == pytest.approx(fit_temperature(logits, LABELS), rel=1e-5)
+    served = model.signatures()["predict"].function(tf.constant(IMAGES))["probabilities"]
+    np.testing.assert_allclose(served, tf.nn.softmax(logits / temperature), atol=1e-5)
     path = tmp_path / "model.keras"
     model.save(path)
     again = keras.models.load_model(path)

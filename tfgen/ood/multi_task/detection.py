@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfgen import stopping
 from tfgen.data.labels import as_labels
 from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.metrics.calibration import fit_temperature
 from tfgen.metrics.conformal import acceptance_threshold, fewest_images
 from tfgen.ood.scores import ODIN, Head, Score
 from tfgen.ops.checks import one_of, whole_number
@@ -18,7 +19,6 @@ from tfgen.training.averages import averaged_weights
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
-ACCEPTANCE = 0.95  # of images like those held out
 FITTED_TO = 4096  # images that a run of `tfgen-train` fits its scores to, at most
 
 
@@ -37,9 +37,13 @@ class Detection(Model):
             "combined_ensemble", as far as the model has the heads; and those that were added.
         served_score: string, the name of the one that is served.
         threshold: float32 variable, images whose score is above are refused.
+        temperature: float32 variable, which logits are divided by for the served probabilities.
+        acceptance: float, the rate of `calibrate` where none is given.
         calibrated_on: int64 variable, images that the threshold was set by; 0: none yet.
         fitted_to: int64 variable, images that scores were fitted to; 0: none yet.
     """
+
+    acceptance: float = 0.95
 
     def make_detector(self, own: Sequence, others: Sequence, served: str | None) -> None:
         """Called once by the constructor.
@@ -71,6 +75,7 @@ class Detection(Model):
         chosen = next(name for name in ("combined", "main", "ssl") if name in self.scores)
         self.served_score = one_of("score", served or chosen, self.scores)
         self.threshold = self._state("threshold", "float32")
+        self.temperature = self._state("temperature", "float32", "ones")
         self.calibrated_on = self._state("calibrated_on", "int64")
         self.fitted_to = self._state("fitted_to", "int64")
         self._kept_data = {}
@@ -106,7 +111,8 @@ class Detection(Model):
     def calibrate(
         self,
         images,
-        acceptance: float = ACCEPTANCE,
+        labels=None,
+        acceptance: float | None = None,
         score: str | None = None,
         batch_size: int = 256,
     ) -> float:
@@ -118,7 +124,9 @@ class Detection(Model):
 
         Args:
             images: `[n, H, W, C]`, in-distribution images that were not trained on.
-            acceptance: float, in (0, 1). Defaults to `0.95`.
+            labels: `[n]` integers, their classes, by which the served probabilities get a
+                temperature that makes them as sure as they are right; None: as before.
+            acceptance: float, in (0, 1); None: the model's own, 0.95 unless it was given another.
             score: string, name of the score that is served from now on; None: as before.
             batch_size: integer, images computed at once. Defaults to `256`.
 
@@ -131,7 +139,12 @@ class Detection(Model):
         """
         name = one_of("score", score or self.served_score, self.scores)
         values = self.ood_score(images, name, batch_size)
-        threshold = acceptance_threshold(values, acceptance)
+        rate = self.acceptance if acceptance is None else acceptance
+        threshold = acceptance_threshold(values, rate)
+        if labels is not None and self.main_head is not None:
+            numbers, _ = as_labels(np.asarray(labels), len(values), "the labels")
+            logits = self.outputs_of(images, batch_size, levels=False)["logits"]
+            self.temperature.assign(fit_temperature(logits, numbers))
         self.served_score = name
         self.threshold.assign(threshold)
         self.calibrated_on.assign(len(values))
@@ -229,11 +242,16 @@ class Detection(Model):
         outputs = self.outputs(images, levels=self._needs_levels(score))
         values = score({**outputs, "images": images})
         accepted = values <= tf.convert_to_tensor(self.threshold)
-        return {**_probabilities(outputs), "ood_score": values, "accepted": accepted}
+        return {**self._probabilities(outputs), "ood_score": values, "accepted": accepted}
 
     def _predicted(self, images):
         """images -> probabilities, at the cost of a classifier alone."""
-        return _probabilities(self.outputs(images, levels=False))
+        return self._probabilities(self.outputs(images, levels=False))
+
+    def _probabilities(self, outputs):
+        if "logits" not in outputs:
+            return {}
+        return {"probabilities": tf.nn.softmax(outputs["logits"] / self.temperature)}
 
     def _example(self, batch_size, seed):
         shape = (batch_size, *self.image_shape)
@@ -244,7 +262,7 @@ class Detection(Model):
     def training_callbacks(self, held_out, directory=None):
         del directory
         if held_out is not None:
-            _check_enough(held_out)  # not after a day of training
+            _check_enough(held_out, self.acceptance)  # not after a day of training
         self._kept_data["held_out"] = held_out
         return []
 
@@ -261,7 +279,7 @@ class Detection(Model):
         known = (images, labels) if training is None else _first(training, FITTED_TO)
         with averaged_weights(self):  # those that are loaded later
             self.fit_scores(*known)
-            self.calibrate(images, ACCEPTANCE)
+            self.calibrate(images, labels)
         return True
 
     # Internals.
@@ -270,11 +288,11 @@ class Detection(Model):
         """The scores that were added, as Keras serialises them."""
         return [keras.saving.serialize_keras_object(self.scores[n]) for n in self._other_scores]
 
-    def _state(self, name, dtype):
+    def _state(self, name, dtype, initializer="zeros"):
         return self.add_weight(
             shape=(),
             dtype=dtype,
-            initializer="zeros",
+            initializer=initializer,
             trainable=False,
             aggregation="only_first_replica",
             name=name,
@@ -326,15 +344,15 @@ class Detection(Model):
         return graphs[levels]
 
 
-def _check_enough(held_out) -> None:
+def _check_enough(held_out, acceptance: float) -> None:
     """Raises a ConfigError where no threshold could be set by the images of a data set."""
-    least, found = fewest_images(ACCEPTANCE), 0
+    least, found = fewest_images(acceptance), 0
     for batch in held_out:
         found += len(batch["images"])
         if found >= least:
             return
     raise ConfigError(
-        f"{found} images are set aside, too few for a threshold that accepts {ACCEPTANCE:g} of "
+        f"{found} images are set aside, too few for a threshold that accepts {acceptance:g} of "
         f"what is like them; raise config.data.held_out until there are {least}, or set it to 0"
     )
 
@@ -343,10 +361,6 @@ def _known(variable) -> np.ndarray:
     """A variable's value, also while a graph is traced."""
     with tf.init_scope():
         return variable.numpy()
-
-
-def _probabilities(outputs):
-    return {"probabilities": tf.nn.softmax(outputs["logits"])} if "logits" in outputs else {}
 
 
 def _first(data, count: int | None) -> tuple[np.ndarray, np.ndarray | None]:

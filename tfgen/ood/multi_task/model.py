@@ -66,6 +66,8 @@ class MultiTaskOOD(Detection):
         task_score_weights: string, what each task counts in the score "ssl": "one", its "weights",
             or 1 after it is "normalised" by its mean over in-distribution images. Defaults to
             `"one"`.
+        acceptance: float, in (0, 1), share of images like those held out that `calibrate` lets
+            pass. Defaults to `0.95`.
         other_scores: sequence of further `tfgen.ood.scores.Score`. Defaults to `()`.
         seed: integer, of the weights and of all that training draws. Defaults to `0`.
         name: string, the model's name. Defaults to `"multi_task_ood"`.
@@ -100,6 +102,7 @@ class MultiTaskOOD(Detection):
         flip: bool = False,
         score: str | None = None,
         task_score_weights: str = "one",
+        acceptance: float = 0.95,
         other_scores: Sequence = (),
         seed: int = 0,
         name: str = "multi_task_ood",
@@ -119,6 +122,8 @@ class MultiTaskOOD(Detection):
         in_range("std", self.std, 0.0, above=True)
         one_of("task_score_weights", task_score_weights, TASK_SCORE_WEIGHTS)
         self.task_score_weights = task_score_weights
+        in_range("acceptance", acceptance, 0.0, above=True, below=1.0)
+        self.acceptance = acceptance
         self.transformations = build_all(transformations, self.image_shape)
         names = [each.name for each in self.transformations]
         self.ssl_weights = weights_by_name("ssl_weights", ssl_weights, names)
@@ -311,6 +316,7 @@ class MultiTaskOOD(Detection):
             "flip": self.flip,
             "score": self.served_score,
             "task_score_weights": self.task_score_weights,
+            "acceptance": self.acceptance,
             "other_scores": self.other_scores_config(),
             "seed": self.seed,
         }
