@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.errors import DataError
+from tfgen.runs.evaluators import Detection
 
 FEW = ("--config.evaluation.num_images=40", "--config.evaluation.batch_size=20")
 
@@ -40,6 +41,24 @@ def test_labelled_from_training_to_numbers(cli, config, tmp_path):
     assert set(found["accepted"]) == {"in", "other_classes"}
     assert "accuracy" in result.out
     assert (run / "samples/detection/roc.png").exists()
+
+
+def test_the_cards_table():
+    found = {
+        "auroc": [0.5, 0.75, 1.0, 0.25],
+        "auroc_of": "m/main/svhn; m/main/folder:a/b; m/ssl/svhn; m/ssl/folder:a/b",
+        "num_images": 40,
+        "images": "40 test images",
+    }
+    assert not Detection.left_out({"test": found})
+    assert list(Detection.table({"test": found}))[2:] == [
+        "| Model | Score | svhn | folder:a/b |",
+        "|---|---|---|---|",
+        "| m | main | 50.00 | 75.00 |",
+        "| m | ssl | 100.00 | 25.00 |",
+    ]
+    for broken in ({"auroc": [0.5]}, {"auroc_of": "main"}, {"auroc": {"a": 1}}):
+        assert list(Detection.left_out({"test": {**found, **broken}})) == ["test"]
 
 
 @pytest.mark.slow

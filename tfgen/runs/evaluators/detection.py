@@ -9,6 +9,7 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.runs.evaluators.base import Evaluator, images_of
 
 OTHER_CLASSES = "other_classes"
+_SEPARATOR = "; "
 _FITTED_TO = 5000  # training images that scores are fitted to, at most
 
 
@@ -28,7 +29,13 @@ class Detection(Evaluator):
     others: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
 
-    shown: ClassVar = {"detection": dict, "num_images": float, "images": str | None}
+    # In the card's table: for each number its model, score and set, "model/score/set" one by one.
+    shown: ClassVar = {
+        "auroc": list,
+        "auroc_of": str,
+        "num_images": float,
+        "images": str | None,
+    }
 
     def check(self, subject):
         if not self.others:
@@ -72,8 +79,15 @@ class Detection(Evaluator):
             seed=subject.seed,
         ).evaluate()
         folder = evaluation.save(subject.folder / "detection")
+        auroc = {
+            f"{row.model}/{row.score}/{name}": row.separation[name].auroc
+            for row in evaluation.rows
+            for name in row.separation
+        }
         return {
             "num_images": len(source),
+            "auroc": list(auroc.values()),
+            "auroc_of": _SEPARATOR.join(auroc),
             "detection": evaluation.to_json(),
             "accepted": self._accepted(model, {"in": source, **others}, subject.batch_size),
             "detection_table": list(evaluation.lines()),
@@ -88,17 +102,25 @@ class Detection(Evaluator):
         yield "pictures and scores: " + ", ".join(found["files"])
 
     @classmethod
+    def left_out(cls, numbers):
+        found = super().left_out(numbers)
+        for split, values in cls.measured(numbers).items():
+            if split not in found and not _cells(values):
+                found[split] = "'auroc_of' does not name every number"
+        return found
+
+    @classmethod
     def table(cls, numbers):
         for split, found in numbers.items():
-            rows = found["detection"]["rows"]
-            sets = list(rows[0]["sets"])
+            cells = _cells(found)
+            sets = list(dict.fromkeys(name for *_, name in cells))
             yield f"AUROC in %, {split}, {images_of(found)} in-distribution images:"
             yield ""
             yield f"| Model | Score | {' | '.join(sets)} |"
             yield "|---" * (2 + len(sets)) + "|"
-            for row in rows:
-                cells = [f"{100 * row['sets'][name]['auroc']:.2f}" for name in sets]
-                yield f"| {row['model']} | {row['score']} | {' | '.join(cells)} |"
+            for model, score in dict.fromkeys(key[:2] for key in cells):
+                row = [f"{100 * cells[model, score, name]:.2f}" for name in sets]
+                yield f"| {model} | {score} | {' | '.join(row)} |"
 
     def _other(self, subject, name):
         if name == OTHER_CLASSES:
@@ -113,3 +135,13 @@ class Detection(Evaluator):
             name: float(np.mean(model.accepts(np.asarray(source.images[:]), batch_size)))
             for name, source in sources.items()
         }
+
+
+def _cells(found) -> dict[tuple[str, str, str], float]:
+    """AUROC by model, score and set; empty where the names do not fit the numbers."""
+    keys = [tuple(name.split("/", 2)) for name in found["auroc_of"].split(_SEPARATOR)]
+    cells = dict(zip(keys, found["auroc"]))
+    sets = {key[-1] for key in keys}
+    rows = {key[:2] for key in keys}
+    whole = len(keys) == len(found["auroc"]) == len(cells) == len(rows) * len(sets)
+    return cells if whole and all(len(key) == 3 for key in keys) else {}
