@@ -56,6 +56,22 @@ def test_scores_equal_the_attended_values_of_one_pair_at_a_time(sides):
     assert not found.attention.numpy()[:, 1, :, [2, 4]].any()
 
 
+def test_the_values_of_every_pair_are_never_formed():
+    # The paper's batch: as [50, 50, 6, 30, 384] they would be 691 MB.
+    words, regions = tf.TensorSpec([50, 6, 384]), tf.TensorSpec([50, 30, 384])
+
+    def gradients(*sides):
+        with tf.GradientTape() as tape:
+            tape.watch(sides)
+            total = tf.reduce_sum(every_pair(*sides).logits ** 2)
+        return tape.gradient(total, sides)
+
+    traced = tf.function(gradients, autograph=False)
+    graph = traced.get_concrete_function(words, words, regions, regions).graph
+    sizes = [x.shape.num_elements() for op in graph.get_operations() for x in op.outputs]
+    assert max(size for size in sizes if size is not None) <= 50 * 50 * 6 * 30 + 50 * 30 * 384
+
+
 def test_two_regions_and_one_word():
     word = tf.constant([[[1.0, 0.0]]], tf.float64)
     regions = tf.constant([[[2.0, 0.0], [0.0, 2.0]]], tf.float64)

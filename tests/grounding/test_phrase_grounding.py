@@ -236,6 +236,23 @@ def test_the_epoch_that_chooses_words_best_is_kept(tmp_path):
     assert selection.best == 0.5
 
 
+def test_a_run_that_sets_captions_aside_ends_with_its_best_epoch(tmp_path):
+    model = PhraseGrounding(3, 3, 2, 1)
+    assert model.training_callbacks(None) == []
+    assert not model.finish()
+    rng = np.random.default_rng(0)
+    shapes = {"regions": (2, 3), "words": (2, 3), "negatives": (4, 3)}
+    data = {name: rng.normal(size=(8, *s)).astype(np.float32) for name, s in shapes.items()}
+    callbacks = model.training_callbacks([data], tmp_path)
+    model.compile(keras.optimizers.SGD(0.5), run_eagerly=True)
+    history = model.fit(data, epochs=4, batch_size=4, verbose=0, callbacks=callbacks).history
+    found = history["held_out_word_choice"]
+    assert callbacks[0].best == max(found)
+    assert model.finish()
+    assert callbacks[0].word_choice() == max(found)
+    assert (tmp_path / "selection.npz").is_file()
+
+
 def test_word_choice_is_of_captions_with_a_noun(model):
     images, ids, _ = coloured(np.random.default_rng(8), 6)
     batch = {"images": images, "token_ids": ids, "noun_position": np.full(6, 2)}
@@ -257,16 +274,13 @@ def test_served_answers_are_its_own(model):
     want = model({"images": images, "token_ids": ids})
     np.testing.assert_array_equal(found["attention"], want.attention)
     boxes = model.region_features.boxes
-    np.testing.assert_array_equal(found["best_boxes"], boxes[want.attention.numpy().argmax(-1)])
-    regions = model.region_features(images)
+    np.testing.assert_array_equal(found["boxes"], np.stack([boxes, boxes]))
     same = signatures["ground"].function(
-        regions=regions,
-        boxes=tf.tile(boxes[None], (2, 1, 1)),
-        region_mask=tf.ones((2, 4)),
-        token_ids=ids,
+        regions=model.region_features(images), region_mask=tf.ones((2, 4)), token_ids=ids
     )
-    for name, value in found.items():
-        np.testing.assert_allclose(same[name], value, atol=1e-6)
+    assert set(same) == {"attention", "scores"}
+    for name, value in same.items():
+        np.testing.assert_allclose(value, found[name], atol=1e-6)
 
 
 def test_digit_scenes_are_what_they_say():

@@ -142,11 +142,14 @@ class GroundingInference:
 
     def signatures(self) -> dict[str, Signature]:
         """`ground`, of features of regions and words, or token ids where the model has an encoder;
-        `ground_image`, of pictures, where it makes the regions itself."""
+        `ground_image`, of pictures, where it makes the regions itself.
+
+        They answer `attention` `[B, T, M]` of each word and `scores` `[B, T]`, and `ground_image`
+        the `boxes` `[B, M, 4]` of its regions, in pixels of the image.
+        """
         floats, count, length = tf.float32, self._options["num_regions"], self._options["num_words"]
         regions = {
             "regions": tf.TensorSpec([None, count, self._width("region_key")], floats),
-            "boxes": tf.TensorSpec([None, count, 4], floats),
             "region_mask": tf.TensorSpec([None, count], floats),
         }
         if self.word_encoder is None:
@@ -167,18 +170,13 @@ class GroundingInference:
 
     def _served(self, **inputs):
         critic = self(inputs)
-        attention = critic.attention
-        boxes = inputs.get("boxes")
-        if boxes is None:
+        found = {"attention": critic.attention, "scores": critic.logits}
+        if "images" in inputs:
+            # All of them, and not the likeliest: which one that is may turn on the last digit,
+            # on which runtimes differ.
             boxes = tf.expand_dims(tf.constant(self.region_features.boxes), 0)
-            boxes = tf.tile(boxes, [tf.shape(attention)[0], 1, 1])
-        best = tf.one_hot(tf.argmax(attention, axis=-1), attention.shape[-1])
-        # A product instead of a gather of rows: every runtime has it.
-        return {
-            "attention": attention,
-            "scores": critic.logits,
-            "best_boxes": tf.matmul(best, boxes),
-        }
+            found["boxes"] = tf.tile(boxes, [tf.shape(critic.attention)[0], 1, 1])
+        return found
 
     # -- internals ---------------------------------------------------------------------------------
 
@@ -285,12 +283,6 @@ def _example(inputs, word_encoder):
                     found[name][:, -1] = 0.0
             elif name == "token_ids":
                 found[name] = rng.integers(0, len(word_encoder.vocabulary), shape).astype(np.int32)
-            elif name == "boxes":
-                corner, size = (
-                    rng.integers(0, 50, shape)[..., :2],
-                    rng.integers(1, 50, shape)[..., :2],
-                )
-                found[name] = np.concatenate([corner, corner + size], -1).astype(np.float32)
             else:
                 found[name] = rng.random(shape, np.float32)
         return found
