@@ -121,6 +121,7 @@ class TestTraining:
             ):
                 np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
 
+    @pytest.mark.slow
     def test_a_linear_layer_is_recovered(self, tmp_path):
         """A pointwise convolution by one as wide."""
         x = images = keras.Input((4, 4, 3), name="images")
@@ -140,7 +141,7 @@ class TestTraining:
 
     def test_datasets_and_too_few_images(self, network, tmp_path):
         library = Library(tmp_path / "a", network, POOL[2:3])
-        distil(library, tf.data.Dataset.from_tensor_slices(IMAGES[:8]).batch(4))
+        distil(library, tf.data.Dataset.from_tensor_slices((IMAGES[:8], LABELS[:8])).batch(4))
         assert len(library.entries) == 2
         distil(Library(tmp_path / "b", network, POOL[:2]), IMAGES[:1])
         for nothing in (IMAGES[:0], tf.data.Dataset.from_tensor_slices(IMAGES[:0]).batch(4)):

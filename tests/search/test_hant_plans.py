@@ -66,10 +66,10 @@ class TestToy:
 
 
 class TestBruteForce:
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(4))
     def test_equal(self, seed):
         rng, infeasible = np.random.default_rng(seed), 0
-        for _ in range(20):
+        for _ in range(15):
             a, b = random_instance(rng)
             plans = list(everything(a, b))
             budget = rng.uniform(0.2, 5.0)
@@ -87,9 +87,9 @@ class TestBruteForce:
             assert total(b, found) <= budget
             assert total(a, found) == pytest.approx(min(possible), abs=1e-9)
             assert front.at(budget).score == pytest.approx(min(possible), abs=1e-9)
-        assert infeasible < 20
+        assert infeasible < 15
 
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     def test_diverse(self, seed):
         rng = np.random.default_rng(seed)
         a, b = random_instance(rng, 4, 3)
@@ -112,7 +112,7 @@ class TestBruteForce:
         )
         assert len(found) > 2
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(3))
     def test_further_limits(self, seed):
         rng = np.random.default_rng(seed)
         a, b = random_instance(rng)
@@ -166,8 +166,9 @@ class TestReference:
     def test_optima(self, instances, number):
         own = instances[number]
         front = latency_front(own["a"], own["b"])
+        every = 3 if number == 13 else 1  # of the large one three budgets in the default run
         for budget, objective, cheapest in zip(
-            own["budget"], own["objective"], own["cheapest_cost_at_optimum"]
+            *(own[k][::every] for k in ("budget", "objective", "cheapest_cost_at_optimum"))
         ):
             if np.isnan(objective):
                 with pytest.raises(InfeasibleError):
