@@ -212,7 +212,10 @@ class TestLibrary:
             library.add(number, "cb_res_k1", library.fresh(number, "cb_res_k1"), error)
         read = Library(tmp_path, network, POOL[1:3])
         assert read.error(1, "cb_res_k1") == np.inf
-        assert score_swaps(read, IMAGES)[1][1] == np.inf
+        with pytest.raises(UserError, match="the pool lacks the layers themselves; add"):
+            score_swaps(read, IMAGES)
+        read = Library(tmp_path, network, POOL[:3])
+        assert score_swaps(read, IMAGES)[1][2] == np.inf
 
     def test_the_same_seed_draws_the_same_candidate(self, trained):
         library, _ = trained
@@ -279,6 +282,23 @@ class TestScores:
         assert found[number][place] == pytest.approx(expected, rel=2e-3, abs=1e-7)
         assert all(row[0] == 0.0 for row in found)
         assert measure != "kl" or all((row[np.isfinite(row)] >= -1e-7).all() for row in found)
+
+    def test_around_another_network(self, trained):
+        library, _ = trained
+        found = score_swaps(library, IMAGES, LABELS, "loss", around=["cb_res_k1", "teacher"])
+        names = list(library.operations)
+        assert found[0][2] == 0.0
+        assert found[1][0] == 0.0
+
+        def loss(plan):
+            log_p = tf.nn.log_softmax(library.assemble(plan)(IMAGES, training=False)).numpy()
+            return -log_p[np.arange(48), LABELS].mean()
+
+        here = loss(["cb_res_k1", "teacher"])
+        for number, place in ((0, 0), (0, 1), (1, 3)):
+            plan = ["cb_res_k1", "teacher"]
+            plan[number] = names[place]
+            assert found[number][place] == pytest.approx(loss(plan) - here, rel=2e-3, abs=1e-6)
 
     def test_kept_and_only_for_the_same_images(self, trained, monkeypatch):
         from tfgen.search.hant import scores

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from tfgen.errors import ConfigError, UserError
-from tfgen.search.hant import InfeasibleError, Limit, diverse_plans, latency_front, solve_plan
+from tfgen.search.hant import (
+    InfeasibleError,
+    Limit,
+    diverse_plans,
+    latency_front,
+    nearby_plan,
+    solve_plan,
+)
 
 TOY = [[0, 1, 4], [0, 2, 3], [0, 0.5, 5]], [[4, 2, 0], [3, 1, 0], [5, 4, 0]]
 
@@ -135,6 +142,27 @@ class TestBruteForce:
         if smallest > sum(row.min() for row in b):
             with pytest.raises(InfeasibleError, match=rf"the smallest that can is {smallest:.6g}"):
                 solve_plan(a, b, (smallest + sum(row.min() for row in b)) / 2, limits)
+
+    @pytest.mark.parametrize("num_changes", [0, 1, 2, 5])
+    def test_near_another_plan(self, num_changes):
+        rng = np.random.default_rng(num_changes)
+        for _ in range(8):
+            a, b = random_instance(rng)
+            there, budget = rng.integers(0, 4, 5), rng.uniform(2.0, 5.0)
+            possible = [
+                score
+                for cost, score, choices in everything(a, b)
+                if cost <= budget and np.sum(np.not_equal(choices, there)) <= num_changes
+            ]
+            if not possible:
+                with pytest.raises(InfeasibleError):
+                    nearby_plan(a, b, budget, there, num_changes)
+                continue
+            found = nearby_plan(a, b, budget, there, num_changes)
+            assert found.score == pytest.approx(min(possible), abs=1e-9)
+            assert np.sum(np.not_equal(found.choices, there)) <= num_changes
+        with pytest.raises(ConfigError, match="there are 2 choices of 5 layers"):
+            nearby_plan(a, b, budget, there[:2], num_changes)
 
     def test_limits_that_contradict(self):
         one, other = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2
