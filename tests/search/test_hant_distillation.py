@@ -121,6 +121,7 @@ class TestTraining:
             ):
                 np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
 
+    @pytest.mark.slow
     def test_a_linear_layer_is_recovered(self, tmp_path):
         """A pointwise convolution by one as wide."""
         x = images = keras.Input((4, 4, 3), name="images")
@@ -140,7 +141,7 @@ class TestTraining:
 
     def test_datasets_and_too_few_images(self, network, tmp_path):
         library = Library(tmp_path / "a", network, POOL[2:3])
-        distil(library, tf.data.Dataset.from_tensor_slices(IMAGES[:8]).batch(4))
+        distil(library, tf.data.Dataset.from_tensor_slices((IMAGES[:8], LABELS[:8])).batch(4))
         assert len(library.entries) == 2
         distil(Library(tmp_path / "b", network, POOL[:2]), IMAGES[:1])
         for nothing in (IMAGES[:0], tf.data.Dataset.from_tensor_slices(IMAGES[:0]).batch(4)):
@@ -211,7 +212,10 @@ class TestLibrary:
             library.add(number, "cb_res_k1", library.fresh(number, "cb_res_k1"), error)
         read = Library(tmp_path, network, POOL[1:3])
         assert read.error(1, "cb_res_k1") == np.inf
-        assert score_swaps(read, IMAGES)[1][1] == np.inf
+        with pytest.raises(UserError, match="the pool lacks the layers themselves; add"):
+            score_swaps(read, IMAGES)
+        read = Library(tmp_path, network, POOL[:3])
+        assert score_swaps(read, IMAGES)[1][2] == np.inf
 
     def test_the_same_seed_draws_the_same_candidate(self, trained):
         library, _ = trained
@@ -278,6 +282,23 @@ class TestScores:
         assert found[number][place] == pytest.approx(expected, rel=2e-3, abs=1e-7)
         assert all(row[0] == 0.0 for row in found)
         assert measure != "kl" or all((row[np.isfinite(row)] >= -1e-7).all() for row in found)
+
+    def test_around_another_network(self, trained):
+        library, _ = trained
+        found = score_swaps(library, IMAGES, LABELS, "loss", around=["cb_res_k1", "teacher"])
+        names = list(library.operations)
+        assert found[0][2] == 0.0
+        assert found[1][0] == 0.0
+
+        def loss(plan):
+            log_p = tf.nn.log_softmax(library.assemble(plan)(IMAGES, training=False)).numpy()
+            return -log_p[np.arange(48), LABELS].mean()
+
+        here = loss(["cb_res_k1", "teacher"])
+        for number, place in ((0, 0), (0, 1), (1, 3)):
+            plan = ["cb_res_k1", "teacher"]
+            plan[number] = names[place]
+            assert found[number][place] == pytest.approx(loss(plan) - here, rel=2e-3, abs=1e-6)
 
     def test_kept_and_only_for_the_same_images(self, trained, monkeypatch):
         from tfgen.search.hant import scores

@@ -19,7 +19,7 @@ def classifier(softmax, seed):
     return keras.Model(x, y)
 
 
-@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("softmax", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_comes_nearer_to_its_teacher(softmax):
     """Of labels that are the teacher's own."""
     teacher, student = classifier(softmax, 0), classifier(softmax, 1)

@@ -47,6 +47,16 @@ class TestBoundaries:
         np.testing.assert_array_equal(cut.network(x), teacher(x))
         assert_assembles(cut)
 
+    def test_a_layer_that_is_called_twice(self):
+        relu = layers.ReLU(name="relu")
+        x = y = keras.Input((6, 6, 3))
+        for k in range(4):
+            y = relu(layers.Conv2D(3, 3, padding="same", name=f"c{k}")(y))
+        cut = CutNetwork(keras.Model(x, layers.GlobalAveragePooling2D()(y)))
+        assert names(cut) == ["relu", "relu_2", "relu_3"]
+        x = small_networks.images(2, 6)
+        np.testing.assert_allclose(cut.assemble({})(x), cut.network(x), rtol=1e-5, atol=1e-6)
+
     def test_named(self, mobile):
         cut = CutNetwork(mobile.network, ["block1_add", "stem_act", "block3_add"])
         assert names(cut) == ["block1_add", "block3_add"]
@@ -123,7 +133,7 @@ class TestParts:
 
 
 class TestAssembling:
-    @pytest.mark.parametrize("make", ["mobile", "residual", "plain"])
+    @pytest.mark.parametrize("make", ["residual", "plain"])
     def test_all_of_the_teacher(self, make):
         assert_assembles(CutNetwork(getattr(small_networks, make)()))
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from tfgen.errors import ConfigError, UserError
-from tfgen.search.hant import InfeasibleError, Limit, diverse_plans, latency_front, solve_plan
+from tfgen.search.hant import (
+    InfeasibleError,
+    Limit,
+    diverse_plans,
+    latency_front,
+    nearby_plan,
+    solve_plan,
+)
 
 TOY = [[0, 1, 4], [0, 2, 3], [0, 0.5, 5]], [[4, 2, 0], [3, 1, 0], [5, 4, 0]]
 
@@ -66,10 +73,10 @@ class TestToy:
 
 
 class TestBruteForce:
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(4))
     def test_equal(self, seed):
         rng, infeasible = np.random.default_rng(seed), 0
-        for _ in range(20):
+        for _ in range(15):
             a, b = random_instance(rng)
             plans = list(everything(a, b))
             budget = rng.uniform(0.2, 5.0)
@@ -87,9 +94,9 @@ class TestBruteForce:
             assert total(b, found) <= budget
             assert total(a, found) == pytest.approx(min(possible), abs=1e-9)
             assert front.at(budget).score == pytest.approx(min(possible), abs=1e-9)
-        assert infeasible < 20
+        assert infeasible < 15
 
-    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("seed", range(2))
     def test_diverse(self, seed):
         rng = np.random.default_rng(seed)
         a, b = random_instance(rng, 4, 3)
@@ -112,7 +119,7 @@ class TestBruteForce:
         )
         assert len(found) > 2
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(3))
     def test_further_limits(self, seed):
         rng = np.random.default_rng(seed)
         a, b = random_instance(rng)
@@ -135,6 +142,27 @@ class TestBruteForce:
         if smallest > sum(row.min() for row in b):
             with pytest.raises(InfeasibleError, match=rf"the smallest that can is {smallest:.6g}"):
                 solve_plan(a, b, (smallest + sum(row.min() for row in b)) / 2, limits)
+
+    @pytest.mark.parametrize("num_changes", [0, 1, 2, 5])
+    def test_near_another_plan(self, num_changes):
+        rng = np.random.default_rng(num_changes)
+        for _ in range(8):
+            a, b = random_instance(rng)
+            there, budget = rng.integers(0, 4, 5), rng.uniform(2.0, 5.0)
+            possible = [
+                score
+                for cost, score, choices in everything(a, b)
+                if cost <= budget and np.sum(np.not_equal(choices, there)) <= num_changes
+            ]
+            if not possible:
+                with pytest.raises(InfeasibleError):
+                    nearby_plan(a, b, budget, there, num_changes)
+                continue
+            found = nearby_plan(a, b, budget, there, num_changes)
+            assert found.score == pytest.approx(min(possible), abs=1e-9)
+            assert np.sum(np.not_equal(found.choices, there)) <= num_changes
+        with pytest.raises(ConfigError, match="there are 2 choices of 5 layers"):
+            nearby_plan(a, b, budget, there[:2], num_changes)
 
     def test_limits_that_contradict(self):
         one, other = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2
@@ -166,8 +194,9 @@ class TestReference:
     def test_optima(self, instances, number):
         own = instances[number]
         front = latency_front(own["a"], own["b"])
+        every = 3 if number == 13 else 1  # of the large one three budgets in the default run
         for budget, objective, cheapest in zip(
-            own["budget"], own["objective"], own["cheapest_cost_at_optimum"]
+            *(own[k][::every] for k in ("budget", "objective", "cheapest_cost_at_optimum"))
         ):
             if np.isnan(objective):
                 with pytest.raises(InfeasibleError):

@@ -11,7 +11,7 @@ from timers import KnownBackend
 from tfgen.errors import ConfigError, UserError
 from tfgen.search.hant import InfeasibleError, Plan
 from tfgen.search.hant.hant import HANT
-from tfgen.search.hant.scores import at_rest
+from tfgen.search.hant.scores import at_rest, mean_loss
 
 POOL = [
     {"family": "teacher"},
@@ -115,6 +115,21 @@ class TestPlanning:
         assert min(divergences) > 0.0
         with pytest.raises(ConfigError, match="there is no plan"):
             hant.best([], images)
+
+    def test_refining(self, hant):
+        """From a bad plan to a better one, within the budget."""
+        images, labels = digits()
+        images, labels = images[:256], labels[:256]
+        bad = hant._plan((2, 1, 1))
+
+        def loss(plan):
+            return mean_loss(hant.library, hant._names(plan.choices), images, labels, "loss")
+
+        found = hant.refine(bad, 11.0, images, labels, "loss", num_changes=2, rounds=1)
+        assert loss(found) < loss(bad)
+        assert hant.predicted_ms(found) <= 11.0
+        with pytest.raises(InfeasibleError, match="the plan takes 4 ms, more than the budget of 2"):
+            hant.refine(bad, 2.0, images)
 
     def test_the_next_call_takes_everything_up(self, hant, trained):
         again = HANT(trained, hant.library.folder, POOL)

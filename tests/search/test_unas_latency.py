@@ -39,7 +39,7 @@ def assert_adds_up(space, genotype, network, one_hot):
     np.testing.assert_allclose(space.latency(table)(one_hot), [expected], rtol=1e-6)
 
 
-@pytest.fixture(scope="module", params=["small", "large"])
+@pytest.fixture(scope="module", params=["small", pytest.param("large", marks=pytest.mark.slow)])
 def cells(request):
     options = {**CELLS, "stem": request.param}
     if request.param == "large":

@@ -7,7 +7,7 @@ from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.hant import HANT
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
-from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, solve_plan
+from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan, solve_plan
 from tfgen.search.hant.pool import full_pool, small_pool
 from tfgen.search.hant.problem import Limit
 from tfgen.search.hant.scores import score_swaps
@@ -25,6 +25,7 @@ __all__ = [
     "fine_tune",
     "full_pool",
     "latency_front",
+    "nearby_plan",
     "reestimate",
     "score_swaps",
     "small_pool",

@@ -54,7 +54,7 @@ def distil(
     Args:
         library: the `Library`, which gets the candidates.
         images: array `[N, H, W, C]`, as the network takes them; or a `tf.data.Dataset` of batches
-            of images, of which every pass is one epoch.
+            of images, perhaps with labels, of which every pass is one epoch.
         epochs: integer, passes over the images for every candidate. Defaults to `1`.
         batch_size: integer, images in a batch of an array. Defaults to `64`.
         learning_rate: float of Adam, which rises over the first fiftieth of the steps and falls to
@@ -180,8 +180,8 @@ def _compiled(model):
 def _batches(images: Any, batch_size: int, seed: int) -> tuple[Callable[[int], Iterable], int]:
     """A function of an epoch to its batches, and how many there are."""
     if isinstance(images, tf.data.Dataset):
-        count = int(images.reduce(np.int64(0), lambda total, _: total + 1))
-        return (lambda epoch: images), _some(count)
+        count = int(images.reduce(np.int64(0), lambda total, *_: total + 1))
+        return (lambda epoch: map(_images_of, images)), _some(count)
     images = np.asarray(images)
     _some(len(images))
     size = min(batch_size, len(images))
@@ -193,6 +193,11 @@ def _batches(images: Any, batch_size: int, seed: int) -> tuple[Callable[[int], I
             yield tf.constant(images[order[number * size : (number + 1) * size]])
 
     return epoch_of, count
+
+
+def _images_of(batch):
+    """The images of a batch that may have labels."""
+    return batch[0] if isinstance(batch, tuple) else batch
 
 
 def _some(count: int) -> int:

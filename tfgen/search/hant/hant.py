@@ -16,12 +16,13 @@ from tfgen.search.hant.folding import merge_branches
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
-from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans
+from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan
 from tfgen.search.hant.pool import Operation, small_pool
 from tfgen.search.hant.scores import (
     at_rest,
     gives_probabilities,
     log_probabilities,
+    mean_loss,
     score_swaps,
 )
 from tfgen.search.hant.timing import layer_blocks, layer_latencies, network_latency
@@ -144,6 +145,79 @@ class HANT:
                 f"is {smallest:.6g} ms, of which stem and head take {rest:.6g} ms"
             )
         return diverse_plans(scores, latencies, budget_ms - rest, num_plans, **options)
+
+    def refine(
+        self,
+        plan: Plan,
+        budget_ms: float,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        measure: str = "kl",
+        *,
+        num_changes: int | None = None,
+        rounds: int = 3,
+        batch_size: int = 64,
+    ) -> Plan:
+        """Solves again around a plan, by scores that are taken around its network.
+
+        Far from the trained network its scores say less. A round replaces each layer of the plan's
+        network in turn and changes a few layers where that helps; a change that makes the whole
+        network no better is taken back, and half as many are tried.
+
+        Args:
+            plan: a `Plan`.
+            budget_ms: float, milliseconds that the whole network may take.
+            images: array `[N, H, W, C]`; see `score_swaps`.
+            labels: `[N]` integers, where the measure needs them; None without.
+            measure: string, "kl", "loss" or "accuracy". Defaults to `"kl"`.
+            num_changes: integer, layers that the first round may change; None is a third of them.
+            rounds: integer, rounds at most. Defaults to `3`.
+            batch_size: integer, images at a time. Defaults to `64`.
+
+        Returns:
+            The plan, or a better one; its `score` is that around the trained network.
+
+        Raises:
+            InfeasibleError: the plan itself takes longer.
+        """
+        if self.predicted_ms(plan) > budget_ms * (1 + 1e-9):
+            raise InfeasibleError(
+                f"the plan takes {self.predicted_ms(plan):.6g} ms, more than the budget of "
+                f"{budget_ms:.6g} ms; refine one of plans(budget_ms)"
+            )
+        _, latencies = self._rows()
+        rest = network_latency(self.library, self._measured())[1]
+        layers, choices = len(plan.choices), plan.choices
+        changes = num_changes or max(1, layers // 3)
+        options = dict(measure=measure, batch_size=batch_size)
+        loss = mean_loss(self.library, self._names(choices), images, labels, **options)
+        for _ in range(rounds):
+            scores = score_swaps(
+                self.library, images, labels, around=self._names(choices), **options
+            )
+            found = nearby_plan(scores, latencies, budget_ms - rest, choices, changes)
+            while changes and found.choices != choices:
+                names = self._names(found.choices)
+                reached = mean_loss(self.library, names, images, labels, **options)
+                if reached < loss:
+                    break
+                changes //= 2
+                found = nearby_plan(scores, latencies, budget_ms - rest, choices, changes)
+            if found.choices == choices:
+                break
+            choices, loss = found.choices, reached
+        return self._plan(choices)
+
+    def _names(self, choices) -> list[str]:
+        return [self.operations[place] for place in choices]
+
+    def _plan(self, choices) -> Plan:
+        scores, latencies = self._rows()
+        score, latency = (
+            float(sum(row[place] for row, place in zip(rows, choices)))
+            for rows in (scores, latencies)
+        )
+        return Plan(tuple(choices), score, {"latency": latency}, optimal=False)
 
     def front(self, resolution_ms: float | None = None) -> Front:
         """The plans of all budgets; latencies are of the layers, without stem and head.

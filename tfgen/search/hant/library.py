@@ -89,6 +89,18 @@ class Library:
                 )
         return entries
 
+    @property
+    def teacher_name(self) -> str:
+        """The pool's name of a layer as it is.
+
+        Raises:
+            UserError: the pool has none.
+        """
+        for name, operation in self.operations.items():
+            if operation["family"] == "teacher":
+                return name
+        raise UserError("the pool lacks the layers themselves; add {'family': 'teacher'}")
+
     def choices(self, number: int) -> list[str]:
         """Names of the operations that can stand in the place of a layer, the pool's order.
 

@@ -146,6 +146,12 @@ class CutNetwork:
                 )
 
 
+def _unique(name, taken) -> str:
+    """A Keras layer that is called twice may be the last of two segments."""
+    numbered = (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3)))
+    return next(n for n in numbered if n not in taken)
+
+
 def _segments(found, places, named) -> list[cuts.Segment]:
     """Layers between boundaries at which there are images; without weights only if named so."""
     places = [k for k in places if len(found[k].output.shape) == 4 and k < len(found) - 1]
@@ -154,6 +160,6 @@ def _segments(found, places, named) -> list[cuts.Segment]:
         parts = found[start + 1 : end + 1]
         if named or any(part.has_weights for part in parts):
             nodes = [node for part in parts for node in part.nodes]
-            last = parts[-1].operation.name
-            segments.append(cuts.Segment(last, nodes, found[start].output, found[end].output))
+            name = _unique(parts[-1].operation.name, {segment.name for segment in segments})
+            segments.append(cuts.Segment(name, nodes, found[start].output, found[end].output))
     return segments

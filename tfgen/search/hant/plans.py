@@ -13,7 +13,7 @@ import numpy as np
 from scipy import optimize, sparse
 
 from tfgen import stopping
-from tfgen.errors import UserError
+from tfgen.errors import ConfigError, UserError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.search.hant.problem import Limit, Problem, Rows
 
@@ -137,6 +137,45 @@ def diverse_plans(
     return plans
 
 
+def nearby_plan(
+    scores: Rows,
+    latencies_ms: Rows,
+    budget_ms: float,
+    choices: Sequence[int],
+    num_changes: int,
+    limits: Sequence[Limit] = (),
+) -> Plan:
+    """The best plan that differs from another one in a few layers.
+
+    Scores that were found around a network hold in its neighbourhood.
+
+    Args:
+        scores: sequence of N arrays, as of `solve_plan`.
+        latencies_ms: sequence of N arrays, milliseconds.
+        budget_ms: float, the most that the plan may take.
+        choices: sequence of N integers, the other plan.
+        num_changes: integer, layers in which the two may differ, at most.
+        limits: sequence of further `Limit`. Defaults to `()`.
+
+    Raises:
+        InfeasibleError: no such plan stays within the limits.
+        ConfigError: shapes do not fit, or a number is out of range.
+    """
+    problem = _problem(scores, latencies_ms, budget_ms, limits)
+    whole_number("num_changes", num_changes, 0, problem.num_layers)
+    if len(choices) != problem.num_layers:
+        raise ConfigError(
+            f"there are {len(choices)} choices of {problem.num_layers} layers; expected one each"
+        )
+    found = _solve(problem, [], 0, None, 0.0, (tuple(choices), problem.num_layers - num_changes))
+    if found is None:
+        _first(problem)  # says so if there is no plan at all
+        raise InfeasibleError(
+            f"no plan within the limits is made by {num_changes} changes; allow more of them"
+        )
+    return found
+
+
 def _problem(scores, latencies_ms, budget_ms, limits):
     return Problem(scores, [Limit("latency", latencies_ms, budget_ms, "ms"), *limits])
 
@@ -148,16 +187,18 @@ def _first(problem, patience=None, gap=0.0) -> Plan:
     return found
 
 
-def _solve(problem, earlier, most_shared, patience, gap) -> Plan | None:
-    """The best plan, or None where there is none."""
+def _solve(problem, earlier, most_shared, patience, gap, near=None) -> Plan | None:
+    """The best plan, or None where there is none; `near` is a plan and how much of it stays."""
     forbidden = []
     while True:
-        kept = problem.worthwhile([*earlier, *forbidden])
+        kept = problem.worthwhile([*earlier, *forbidden], near and near[0])
         program = _Program(problem, kept)
         for plan in earlier:
             program.share(plan, most_shared)
         for plan in forbidden:
             program.share(plan, problem.num_layers - 1)
+        if near is not None:
+            program.keep(*near)
         scores = np.concatenate([row[places] for row, places in zip(problem.scores, kept)])
         choices, optimal = program.minimise(scores, patience, gap)
         if choices is None:
@@ -193,11 +234,19 @@ class _Program:
 
     def share(self, plan, most):
         """Lets at most `most` layers be as in a plan."""
+        row = self._as_in(plan)
+        if row.sum() > most:
+            self.constraints.append(optimize.LinearConstraint(row[None], -np.inf, most))
+
+    def keep(self, plan, least):
+        """Keeps at least `least` layers as in a plan."""
+        self.constraints.append(optimize.LinearConstraint(self._as_in(plan)[None], least, np.inf))
+
+    def _as_in(self, plan):
         row = np.zeros(self.starts[-1])
         for layer, choice in enumerate(plan):
             row[self.starts[layer] + np.flatnonzero(self.kept[layer] == choice)] = 1.0
-        if row.sum() > most:
-            self.constraints.append(optimize.LinearConstraint(row[None], -np.inf, most))
+        return row
 
     def minimise(self, objective, patience=None, gap=0.0):
         """`(choices, proved optimal)`; no choices where nothing is feasible."""

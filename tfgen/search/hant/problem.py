@@ -110,14 +110,18 @@ class Problem:
         """
         return float(sum(row[choice] for row, choice in zip(rows, choices)))
 
-    def worthwhile(self, used: Sequence[Sequence[int]] = ()) -> list[np.ndarray]:
+    def worthwhile(
+        self, used: Sequence[Sequence[int]] = (), near: Sequence[int] | None = None
+    ) -> list[np.ndarray]:
         """Operations that an optimum may need, indices by layer.
 
         One that is no better in anything than another one of its layer can be replaced by it. Where
         plans have to differ from earlier ones, this holds if no earlier plan has the other one.
 
         Args:
-            used: sequence of earlier plans' choices. None by default.
+            used: sequence of earlier plans' choices. Defaults to `()`.
+            near: sequence of integers, choices of which some have to stay, so that all may; None
+                has none.
         """
         found = []
         for layer, usable in enumerate(self.usable):
@@ -125,7 +129,10 @@ class Problem:
             columns = [self.scores[layer], *(limit.costs[layer] for limit in self.limits)]
             values = np.stack([column[places] for column in columns], axis=1)
             taken = np.isin(places, [plan[layer] for plan in used])
-            found.append(places[~_dominated(values, taken)])
+            dominated = _dominated(values, taken)
+            if near is not None:
+                dominated &= places != near[layer]
+            found.append(places[~dominated])
         return found
 
 

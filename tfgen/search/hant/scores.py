@@ -4,9 +4,10 @@ To first order these losses add up over layers (LANA, arXiv:2107.10624), which m
 all layers a linear programme. Batch norm uses its moving statistics throughout.
 """
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -17,7 +18,6 @@ from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.search.hant.library import Library, fingerprint
-from tfgen.search.hant.network import CutNetwork
 
 MEASURES = ("kl", "loss", "accuracy")
 
@@ -49,6 +49,7 @@ def score_swaps(
     labels: np.ndarray | None = None,
     measure: str = "kl",
     *,
+    around: Sequence[str] | None = None,
     batch_size: int = 64,
     report: Callable[[int, int], None] | None = None,
 ) -> list[np.ndarray]:
@@ -64,19 +65,52 @@ def score_swaps(
         measure: string: "kl", the divergence of the trained network's probabilities from those of
             the changed one, which needs no labels; "loss", by how much the cross-entropy grows;
             "accuracy", by how much the accuracy falls. Defaults to `"kl"`.
+        around: sequence of names of operations, one a layer, the network in which layers are
+            replaced and whose own loss is subtracted; None is the one that was trained.
         batch_size: integer, images at a time. Defaults to `64`.
         report: function `(layers finished, layers)`, called as they are finished; None calls
             nothing.
 
     Returns:
         One array for every layer, of the operations in the order of `library.operations`; infinity
-        where one does not fit or could not be trained. The layer itself has 0.
+        where one does not fit or could not be trained. What is there already has 0.
 
     Raises:
         DataError: there are no images, or labels do not fit.
         UserError: a candidate is not trained.
         ConfigError: the measure is unknown, or needs labels.
     """
+    return _scoring(library, images, labels, measure, around, batch_size).all(report)
+
+
+def mean_loss(
+    library: Library,
+    plan: Sequence[str],
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    measure: str = "kl",
+    *,
+    batch_size: int = 64,
+) -> float:
+    """What the network of a plan loses, in the units of `score_swaps`.
+
+    Args:
+        library: the `Library`.
+        plan: sequence of names of operations, one a layer.
+        images: array `[N, H, W, C]`, as the network takes them.
+        labels: `[N]` integers, the classes; None where the measure needs none.
+        measure: string, "kl", "loss" or "accuracy". Defaults to `"kl"`.
+        batch_size: integer, images at a time. Defaults to `64`.
+
+    Raises:
+        DataError: there are no images, or labels do not fit.
+        UserError: a candidate is not trained.
+        ConfigError: the measure is unknown, or needs labels.
+    """
+    return _scoring(library, images, labels, measure, plan, batch_size).base
+
+
+def _scoring(library, images, labels, measure, around, batch_size) -> "_Scoring":
     one_of("measure", measure, MEASURES)
     whole_number("batch_size", batch_size, 1)
     images = np.asarray(images)
@@ -91,24 +125,42 @@ def score_swaps(
         raise DataError(
             f"there are {len(labels)} labels of {len(images)} images; expected one each"
         )
-    return _Scoring(library, images, labels, measure, batch_size).all(report)
+    if around is None:
+        around = [library.teacher_name] * len(library.network.segments)
+    return _Scoring(library, images, labels, measure, batch_size, list(around))
 
 
 class _Scoring:
-    def __init__(self, library, images, labels, measure, batch_size):
+    def __init__(self, library, images, labels, measure, batch_size, around):
         self.library, self.network, self.measure = library, library.network, measure
         self.labels = _batched(labels, batch_size)
         self.images = _batched(images, batch_size)
-        self.probabilities = gives_probabilities(self.network.network)
-        teacher = at_rest(self.network.network)
-        self.teacher = [self._log_p(teacher(x)) for x in self.images]
+        self.around = around
         self.about = {
             "network": fingerprint(self.network),
             "measure": measure,
             "images": _digest(images, labels),
+            "around": around,
         }
-        self.file = library.folder / f"scores_{measure}.json"
+        changed = any(library.operations[name]["family"] != "teacher" for name in around)
+        where = f"_around_{_digest(np.array(around))}" if changed else ""
+        self.file = library.folder / f"scores_{measure}{where}.json"
         self.known = self._read()
+
+    @functools.cached_property
+    def chain(self) -> "_Chain":
+        return _Chain(self.library, self.around, self.images)
+
+    @functools.cached_property
+    def teacher(self) -> list[tf.Tensor]:
+        """Log-probabilities of the network as it came, by batch."""
+        run = at_rest(self.network.network)
+        return [self._log_p(run(x)) for x in self.images]
+
+    @functools.cached_property
+    def base(self) -> float:
+        """What the network that is scored around loses itself."""
+        return self._mean(self.chain.current())
 
     def _read(self) -> dict[str, float]:
         if not os.path.lexists(self.file):
@@ -127,33 +179,38 @@ class _Scoring:
         return rows
 
     def _layer(self, number):
-        choices, tail = self.library.choices(number), None
+        choices = self.library.choices(number)
         row = np.full(len(self.library.operations), np.inf)
-        for place, (name, operation) in enumerate(self.library.operations.items()):
-            if operation["family"] == "teacher":
+        for place, name in enumerate(self.library.operations):
+            if name == self.around[number]:
                 row[place] = 0.0
-            elif name in choices and (
-                operation["family"] == "identity" or np.isfinite(self.library.error(number, name))
-            ):
+            elif name in choices and self._is_trained(number, name):
                 key = f"{self.network.segments[number].name}/{name}"
                 if key not in self.known:
-                    tail = tail or _Tail(self.network, number, self.images)
-                    self.known[key] = self._score(tail, self.library.candidate(number, name))
+                    self.known[key] = self._score(number, name)
                 value = self.known[key]
                 row[place] = np.inf if value is None else value
         return row
 
-    def _score(self, tail, candidate) -> float | None:
+    def _is_trained(self, number, name) -> bool:
+        family = self.library.operations[name]["family"]
+        return family == "identity" or np.isfinite(self.library.error(number, name))
+
+    def _score(self, number, name) -> float | None:
         stopping.check()
-        found, count = 0.0, 0
-        parts = zip(self.teacher, self.labels, tail.outputs(candidate))
-        for teacher, labels, outputs in parts:
-            found += float(tf.reduce_sum(self._lost(teacher, self._log_p(outputs), labels)))
+        outputs = self.chain.outputs(number, self.library.candidate(number, name))
+        found = self._mean(outputs) - self.base
+        return found if np.isfinite(found) else None
+
+    def _mean(self, outputs) -> float:
+        total, count = 0.0, 0
+        for teacher, labels, found in zip(self.teacher, self.labels, outputs):
+            total += float(tf.reduce_sum(self._lost(teacher, self._log_p(found), labels)))
             count += len(labels)
-        return found / count if np.isfinite(found) else None
+        return total / count
 
     def _log_p(self, outputs):
-        return log_probabilities(outputs, self.probabilities)
+        return log_probabilities(outputs, gives_probabilities(self.network.network))
 
     def _lost(self, teacher, changed, labels):
         """`[B]`."""
@@ -168,19 +225,41 @@ class _Scoring:
         return right[0] - right[1]
 
 
-class _Tail:
-    """The network from a layer's input on, which is computed once for all candidates."""
+class _Chain:
+    """A network of the library layer by layer; what goes into one layer is kept for it."""
 
-    def __init__(self, network: CutNetwork, number: int, images):
-        network_inputs = network.network.inputs[0]
-        features = at_rest(keras.Model(network_inputs, network.segments[number].input))
-        self.inputs = [features(x) for x in images]
-        self.tail = at_rest(network.tail(number))
+    def __init__(self, library, around, images):
+        network = library.network
+        self.runs = [_run(library.candidate(k, name)) for k, name in enumerate(around)]
+        self.start = at_rest(keras.Model(network.network.inputs[0], network.segments[0].input))
+        self.head = at_rest(network.tail(len(around) - 1))
+        self.images, self._at, self._inputs = images, None, []
 
-    def outputs(self, candidate):
-        """The network's outputs with a candidate, batch by batch."""
-        candidate = (lambda x: x) if candidate is None else at_rest(candidate)
-        return (self.tail(candidate(x)) for x in self.inputs)
+    def inputs(self, number) -> list[tf.Tensor]:
+        """What goes into a layer, by batch; for the number of layers what goes into the head."""
+        if self._at is None or number < self._at:
+            self._at, self._inputs = 0, [self.start(x) for x in self.images]
+        while self._at < number:
+            self._inputs = [self.runs[self._at](x) for x in self._inputs]
+            self._at += 1
+        return self._inputs
+
+    def outputs(self, number, candidate):
+        """The network's outputs with another candidate in one layer, batch by batch."""
+        run = _run(candidate)
+        for x in self.inputs(number):
+            x = run(x)
+            for later in self.runs[number + 1 :]:
+                x = later(x)
+            yield self.head(x)
+
+    def current(self):
+        """The network's outputs, batch by batch."""
+        return self.outputs(len(self.runs), None)
+
+
+def _run(candidate):
+    return (lambda x: x) if candidate is None else at_rest(candidate)
 
 
 def at_rest(model: keras.Model):

@@ -62,15 +62,9 @@ def network_latency(library: Library, table: LatencyTable) -> tuple[float, float
     Raises:
         UserError: something was not measured, or could not be timed.
     """
-    teacher = _teacher_name(library)
-    keys = [_key(library, k, teacher) for k in range(len(library.network.segments))]
+    keys = [_key(library, k, library.teacher_name) for k in range(len(library.network.segments))]
     whole = float(table.milliseconds([_network_key(library)])[0])
     return whole, max(0.0, whole - float(table.milliseconds(keys).sum()))
-
-
-def _teacher_name(library) -> str:
-    """The pool's name of the layer as it is."""
-    return next(n for n, o in library.operations.items() if o["family"] == "teacher")
 
 
 def _key(library, number, name) -> str:
