@@ -44,6 +44,7 @@ ROOMS |= {room: {*_ORDER, *_HOUSES, *_ABOVE[:place]} for place, room in enumerat
 SECTIONS = {
     "default": {"model", "data", "optimizer", "training", "evaluation"},
     "gradinversion": {"model", "data", "threat_model", "attacks", "defences", "audit"},
+    "unas": {"model", "criteria", "data", "training"},
 }
 
 # Folders and addresses of whoever wrote a file mean nothing to whoever reads it.

@@ -32,14 +32,19 @@ from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
 from tfgen.ood.scores.transformed import TransformedScore
 from tfgen.search.unas import (
+    UNAS,
     ArchitectureDistribution,
+    Criterion,
     GradientEstimator,
     GumbelSoftmax,
     Reinforce,
+    SearchedClassifier,
     UnbiasedEstimator,
 )
 from tfgen.search.unas.block_supernet import BlockSupernet
 from tfgen.search.unas.cell_supernet import CellSupernet
+from tfgen.search.unas.surrogates import OnlineSurrogate
+from tfgen.search.unas.variance import RunningVariance
 from tfgen.training.keras_methods import KerasMethods
 
 RNG = np.random.default_rng(0)
@@ -84,6 +89,8 @@ def _vaebm(vae, **options):
     return lambda **kwargs: VAEBM(vae(), **{**options, **kwargs})
 
 
+_TINY_NODE = [[["dilated_3x3", 0], ["skip", 1]]]
+_TINY_GENOTYPE = {"normal": _TINY_NODE, "reduction": _TINY_NODE}
 _TINY_SCORE = {"num_channels": 4, "multipliers": [1], "num_blocks": 1, "embedding_dims": 4}
 
 
@@ -267,6 +274,25 @@ SYSTEMS = {
             seed=2,
         )
     ),
+    "searched classifier": System(
+        _making(
+            SearchedClassifier,
+            _TINY_GENOTYPE,
+            (16, 16, 3),
+            4,
+            {"num_channels": 2, "num_cells": 3},
+            drop_path=0.3,
+            cutout=4,
+            label_smoothing=0.1,
+            weight_penalty=1e-3,
+            pixel_mean=[0.5, 0.4, 0.3],
+            pixel_std=0.25,
+            total_steps=10,
+            seed=2,
+        ),
+        ("trainable", "servable"),
+        labelled_batch,
+    ),
 }
 
 _DETECTOR = ("trainable", "servable"), labelled_batch
@@ -357,6 +383,7 @@ LAYERS = {
     ),
     "unbiased estimator": _making(UnbiasedEstimator, 0.9, True, True, 0.9),
     "reinforce": _making(Reinforce, "average", 0.8),
+    "running variance": _making(RunningVariance, 5, 0.9),
     "parameter bank": _bank,
     "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
     "score network of grids": _making(
@@ -493,6 +520,9 @@ EXEMPT = {
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
     RegionFeatures: "has no weights without a backbone: tests/grounding",
+    Criterion: "measures with whatever function it is given: tests/search",
+    OnlineSurrogate: "keeps float64, as regression needs: tests/search",
+    UNAS: "trains on pairs of images and serves nothing: tests/search",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",
@@ -504,6 +534,7 @@ _ELSEWHERE = {  # by module: callbacks, which Keras does not serialise
     "tfgen.generative.vaebm.guard": "tests/generative",
     "tfgen.grounding.selection": "tests/grounding",
     "tfgen.optimizers.diagnostics": "tests/optimizers",
+    "tfgen.search.unas.phases": "tests/search",
     "tfgen.training.callbacks": "tests/training",
     "tfgen.training.progress": "tests/training",
     "tfgen.training.reporting": "tests/training",

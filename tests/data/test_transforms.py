@@ -10,8 +10,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfgen.data import quantize
+from tfgen.data import Pipeline, Source, quantize
 from tfgen.data.random_tables import bernoulli, random_flip, random_rows, shuffled, stream_key
+from tfgen.data.transforms import Crop
 from tfgen.errors import ConfigError
 
 KEY = stream_key(0, "test")
@@ -134,3 +135,34 @@ def test_small_orders_are_uniform():
     _, counts = np.unique(table, axis=0, return_counts=True)
     assert len(counts) == 24
     assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+
+class TestCrop:
+    def test_moves_whole_images_and_fills_with_zeros(self):
+        images = np.arange(1, 1 + 300 * 12, dtype=np.int32).reshape(300, 4, 3, 1) % 251 + 1
+        images = images.astype(np.uint8)
+        source = Source("made", "train", {"images": images})
+        pipeline = Pipeline(source, 300, crop_padding=1)
+        order = Pipeline(source, 300).batch(0)["images"].numpy()
+        found = pipeline.batch(0)["images"].numpy()
+        seen = set()
+        for before, after in zip(order, found):
+            padded = np.pad(before, ((1, 1), (1, 1), (0, 0)))
+            places = [
+                (y, x)
+                for y in range(3)
+                for x in range(3)
+                if np.array_equal(padded[y : y + 4, x : x + 3], after)
+            ]
+            assert len(places) == 1
+            seen.add(places[0])
+        assert len(seen) == 9  # one is missing with probability 9 * (8/9)**300 < 1e-14
+
+    def test_evaluation_moves_nothing(self):
+        source = Source("made", "test", {"images": np.full((4, 4, 4, 1), 100, np.uint8)})
+        found = Pipeline(source, 4, training=False, crop_padding=2).batch(0)["images"]
+        np.testing.assert_array_equal(found, np.float32(100) / np.float32(255))
+
+    def test_what_is_no_padding(self):
+        with pytest.raises(ConfigError, match="crop_padding is 0"):
+            Crop(0)

@@ -21,7 +21,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 NAMES = [path.stem for path in PAGES]
 PROGRAMS = {
     f"tfgen-{n}": n
-    for n in ("audit", "convert", "detect", "evaluate", "export", "ground", "sample")
+    for n in ("audit", "convert", "detect", "evaluate", "export", "ground", "sample", "search")
 }
 PROGRAMS["tfgen-train"] = "train"
 

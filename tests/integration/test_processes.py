@@ -73,6 +73,7 @@ def test_killed_and_continued_is_bit_equal(root, tiny, tmp_path):
 
 
 PROGRAMS = ["train", "evaluate", "sample", "export", "audit", "detect", "ground", "convert", "pack"]
+PROGRAMS.append("search")
 
 
 def console_script(root, name, *argv):

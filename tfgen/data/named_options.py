@@ -1,4 +1,5 @@
-"""What configurations say in words about images, as transforms: `num_bits`, `binarize`, `flip`."""
+"""What configurations say in words about images, as transforms: `num_bits`, `binarize`, `flip`,
+`crop_padding`."""
 
 import dataclasses
 
@@ -7,12 +8,16 @@ import tensorflow as tf
 
 from tfgen.data.random_tables import bernoulli, stream_key
 from tfgen.data.source import Source
-from tfgen.data.transforms import Binarize, Flip, Quantize, Transform
+from tfgen.data.transforms import Binarize, Crop, Flip, Quantize, Transform
 from tfgen.errors import ConfigError
 
 
 def named_transforms(
-    num_bits: int = 8, binarize: str | None = None, flip: bool = False, training: bool = True
+    num_bits: int = 8,
+    binarize: str | None = None,
+    flip: bool = False,
+    training: bool = True,
+    crop_padding: int | None = None,
 ) -> list[Transform]:
     """The transforms that the named options ask for.
 
@@ -29,12 +34,14 @@ def named_transforms(
         binarize: None, the default, "dynamic", "fixed" or "threshold".
         flip: whether to mirror each image with probability one half. Defaults to `False`.
         training: whether the transforms are for training. Defaults to `True`.
+        crop_padding: integer, pixels by which training moves each image at most; None moves none.
 
     Raises:
         ConfigError: an argument is out of range.
     """
     quantize = Quantize(num_bits)
-    transforms = [Flip()] if flip else []
+    transforms = [Crop(crop_padding)] if crop_padding is not None and training else []
+    transforms += [Flip()] if flip else []
     if binarize is None:
         return transforms if quantize.num_bits == 8 else [*transforms, quantize]
     binary = Binarize(binarize)

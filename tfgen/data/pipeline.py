@@ -40,6 +40,7 @@ class Pipeline:
         num_bits: integer, bit depth of the images, see `tfgen.data.named_options`. Defaults to `8`.
         binarize: how pixels become 0 and 1, a string, see there; None, the default, leaves them.
         flip: whether training mirrors images, see there. Defaults to `False`.
+        crop_padding: integer, pixels by which training moves images, see there; None moves none.
         shard_index: integer, number of this worker. Defaults to `0`.
         num_shards: integer, number of workers. Defaults to `1`.
 
@@ -63,13 +64,14 @@ class Pipeline:
         num_bits: int = 8,
         binarize: str | None = None,
         flip: bool = False,
+        crop_padding: int | None = None,
         shard_index: int = 0,
         num_shards: int = 1,
     ):
         self.batch_size = _at_least("batch_size", batch_size, 1)
         self.seed = operator.index(seed)
         self.training = training
-        named = named_transforms(num_bits, binarize, flip and training, training)
+        named = named_transforms(num_bits, binarize, flip and training, training, crop_padding)
         self.transforms = (*transforms, *named)
         if training and binarize == "fixed":
             source = drawn_once(source, self.seed)

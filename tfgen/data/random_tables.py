@@ -97,6 +97,24 @@ def bernoulli(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(noise, tf.float32) < tf.cast(images, tf.float32) * (65536.0 / 255.0)
 
 
+def random_crop(key: int, first_row, images: tf.Tensor, padding: int) -> tf.Tensor:
+    """Moves each image by up to `padding` pixels each way, with zeros where there was nothing.
+
+    Args:
+        key: integer of `stream_key`.
+        first_row: int64 scalar, as for `bernoulli`.
+        images: `[B, H, W, C]`.
+        padding: integer, pixels.
+    """
+    height, width = images.shape[1:3]
+    words = random_rows(key, first_row, tf.shape(images)[0], 2)
+    first = tf.cast(words % np.uint32(2 * padding + 1), tf.int32)
+    sides = [padding, padding]
+    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]])
+    rows = tf.gather(padded, first[:, :1] + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, first[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+
+
 def random_flip(key: int, first_row, images: tf.Tensor) -> tf.Tensor:
     """Mirrors each image left to right with probability one half.
 

@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfgen.data.random_tables import bernoulli, random_flip
+from tfgen.data.random_tables import bernoulli, random_crop, random_flip
 from tfgen.errors import ConfigError
+from tfgen.ops.checks import whole_number
 
 Batch = dict[str, tf.Tensor]
 
@@ -84,6 +85,26 @@ class Binarize:
             )
         ones = images > 127 if self.how == "threshold" else bernoulli(key, first_row, images)
         return batch | {"images": tf.cast(ones, tf.float32)}
+
+
+class Crop:
+    """Moves each image by up to some pixels each way, as cropping a padded one does.
+
+    Args:
+        padding: integer, pixels of zeros on every side; 4 is usual for CIFAR. Defaults to `4`.
+
+    Raises:
+        ConfigError: `padding` is no whole number from 1 on.
+    """
+
+    def __init__(self, padding: int = 4):
+        self.padding = whole_number("crop_padding", padding, 1)
+
+    def stream(self, split: str) -> tuple[str, ...]:
+        return ("crop",)
+
+    def __call__(self, batch: Batch, key: int, first_row) -> Batch:
+        return batch | {"images": random_crop(key, first_row, batch["images"], self.padding)}
 
 
 class Flip:

@@ -70,8 +70,11 @@ STEP_NAMES = (
     *("augmentation", "transformations"),
     # Of phrase grounding: which tokens a language model guesses, which noun of a caption is taken.
     *("masking", "noun"),
+    # Of architecture search: those that images are seen by, and those that are measured.
+    *("architectures", "measured architectures"),
+    "cutout",
 )
-DATA_NAMES = ("order", "quantize", "flip", "dynamic", "fixed")
+DATA_NAMES = ("order", "quantize", "flip", "crop", "dynamic", "fixed")
 
 
 def number(name: str, index=0):

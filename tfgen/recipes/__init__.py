@@ -29,12 +29,24 @@ from tfgen.recipes.sections import (
     shorten,
     training,
 )
+from tfgen.recipes.unas import (
+    CIFAR_PIXELS,
+    IMAGENET_PIXELS,
+    SEARCH_MODES,
+    SEARCHED_MODES,
+    searched,
+    unas,
+)
 
 __all__ = [
+    "CIFAR_PIXELS",
     "GREY_MODES",
+    "IMAGENET_PIXELS",
     "LSGM_MODES",
     "OOD_MODES",
     "REPLAY",
+    "SEARCHED_MODES",
+    "SEARCH_MODES",
     "SMALL_LSGM_MODES",
     "VAEBM_MODES",
     "adamax",
@@ -58,10 +70,12 @@ __all__ = [
     "normal_nvae",
     "ood",
     "over_vae",
+    "searched",
     "sgd",
     "shorten",
     "shrink_binary_nvae",
     "shrink_colour_nvae",
     "stages",
     "training",
+    "unas",
 ]

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         binarize=None,
         flip=False,
         classes=None,  # those to train on, of data with labels; None: all
+        crop_padding=None,
         held_out=0.0,  # part of the training images set aside for early stopping
     ),
     "optimizer": dict(
@@ -49,7 +50,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 # The types of fields whose default is None.
 KINDS: dict[str, dict[str, Any]] = {
-    "data": dict(num_bits=int | None, binarize=str | None, classes=Sequence | None),
+    "data": dict(
+        num_bits=int | None,
+        binarize=str | None,
+        classes=Sequence | None,
+        crop_padding=int | None,
+    ),
     "optimizer": dict(ema_momentum=float | None, base=Mapping | None),
     "training": dict(steps_per_epoch=int | None, max_minutes=float | None),
     "evaluation": dict(num_images=int | None),
@@ -58,7 +64,7 @@ SECTIONS = ("model", *DEFAULTS)
 
 # Fields that hold a count of at least one.
 _COUNTS = {
-    "data": ("batch_size",),
+    "data": ("batch_size", "crop_padding"),
     "training": ("epochs", "steps_per_epoch", "steps_per_execution", "report_steps"),
     "evaluation": ("num_images", "num_importance_samples", "batch_size"),
 }

@@ -262,6 +262,7 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
         num_bits=section["num_bits"],
         binarize=section["binarize"],
         flip=section["flip"],
+        crop_padding=section["crop_padding"],
         shard_index=shard_index,
         num_shards=num_shards,
     )

@@ -26,6 +26,7 @@ from tfgen.runs.config import differences
 # said and then obeyed.
 _FIXED = {
     "training": ("model", "data"),
+    "search": ("model", "criteria", "data"),
     "audit": ("model", "data", "threat_model", "attacks", "defences", "audit"),
 }
 _FREE = ("optimizer", "training", "evaluation")
@@ -215,6 +216,8 @@ def _free_name(path: Path) -> Path:
 
 def _kind(config: Mapping) -> str:
     """What a configuration is of."""
+    if "criteria" in config:
+        return "search"
     return "audit" if "threat_model" in config else "training"
 
 

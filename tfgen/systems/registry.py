@@ -89,6 +89,12 @@ SYSTEMS: dict[str, System] = {
         paper="[Gupta et al., 2020](https://arxiv.org/abs/2006.09920)",
         evaluators=("grounding", "grounding_gallery"),
     ),
+    "unas": System(
+        "tfgen.search.unas:SearchedClassifier",
+        title="A classifier whose cells or blocks were searched for",
+        paper="[Vahdat et al., 2020](https://arxiv.org/abs/1912.07651)",
+        evaluators=("classification",),
+    ),
 }
 
 

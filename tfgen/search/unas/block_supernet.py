@@ -1,6 +1,6 @@
 """A network that is every network of blocks at once, weighted by an architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -116,6 +116,34 @@ class BlockSupernet(keras.Model):
                 weights, same = architectures["same"][:, same], same + 1
             x = mixed(weights, operations, x, self.shapes[number], training, skip_below)
         return self.head(x, training=training)
+
+    @property
+    def groups(self) -> dict[str, tuple[int, int]]:
+        """The factors of its architectures, see `block_groups`."""
+        return block_groups()
+
+    @property
+    def num_classes(self) -> int:
+        """Classes."""
+        return self._options["num_classes"]
+
+    def genotype(self, choices) -> BlockGenotype:
+        """The genotype of choices, `{group: [factors]}` integers."""
+        return BlockGenotype.of_choices(choices)
+
+    def costs(self, count: Callable) -> dict:
+        """What the parts of its networks count, as `AdditiveMeasure` takes it.
+
+        Args:
+            count: function of a list of layers to a number.
+        """
+        factors = {"same": [], "change": []}
+        for number, operations in enumerate(self.operations):
+            models = [o for o in operations if isinstance(o, keras.Model)]
+            row = [0.0] * (len(operations) - len(models)) + [count(o.layers) for o in models]
+            factors["change" if number in CHANGES else "same"].append(row)
+        constant = count(self.stem.layers) + count(self.head.layers)
+        return {"factors": factors, "constant": constant}
 
     def extract(self, genotype: BlockGenotype) -> keras.Model:
         """The network of a genotype with the weights that it has here.

@@ -1,8 +1,9 @@
 """A network that is every network of cells at once, weighted by an architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
@@ -165,6 +166,36 @@ class CellSupernet(keras.Model):
                 )
             )
         return tf.concat(states[2:], axis=-1)
+
+    @property
+    def groups(self) -> dict[str, tuple[int, int]]:
+        """The factors of its architectures, see `cell_groups`."""
+        return cell_groups(self._options["num_operations"])
+
+    @property
+    def num_classes(self) -> int:
+        """Classes."""
+        return self._options["num_classes"]
+
+    def genotype(self, choices) -> CellGenotype:
+        """The genotype of choices, `{group: [2]}` integers."""
+        return CellGenotype.of_choices(choices)
+
+    def costs(self, count: Callable) -> dict:
+        """What the parts of its networks count, as `AdditiveMeasure` takes it.
+
+        Args:
+            count: function of a list of layers to a number.
+        """
+        constant = count(self.stem.layers) + count([self.head])
+        edges = {}
+        for number, (fits, nodes) in enumerate(zip(self.inputs_of, self.operations)):
+            kind = "reduction" if number in self.reductions else "normal"
+            constant += sum(count(fit.layers) for fit in fits)
+            for node, sources in enumerate(nodes):
+                cost = [[0 if o is None else count(o.layers) for o in row] for row in sources]
+                edges[f"{kind}/{node}"] = edges.get(f"{kind}/{node}", 0.0) + np.float64(cost)
+        return {"edges": edges, "constant": constant}
 
     def extract(self, genotype: CellGenotype) -> keras.Model:
         """The network of a genotype with the weights that it has here.

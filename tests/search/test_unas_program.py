@@ -1,0 +1,112 @@
+"""`tfgen-search`: configurations, whole runs, what they leave behind, what stops them."""
+
+import json
+import runpy
+
+import numpy as np
+import pytest
+from toy_supernet import ToySupernet
+
+from tfgen.errors import ConfigError, DataError
+from tfgen.runs import config as training_config
+from tfgen.runs.searching import Searching, complete
+from tfgen.runs.workdir import Workdir
+from tfgen.search.unas import searcher
+from tfgen.search.unas.genotypes import GENOTYPES
+from tfgen.search.unas.pictures import draw_genotype
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(searcher.SUPERNETS, "toy", ToySupernet)
+
+
+def config(tmp_path, **changes):
+    table = {"factors": {"stage": [[5.0, 2.0, 1.0], [4.0, 2.0, 0.5]]}, "constant": 1.0}
+    (tmp_path / "ms.json").write_text(json.dumps(table))
+    cost = dict(measure=str(tmp_path / "ms.json"), target=6.0, num_fitted=50)
+    found = {
+        "model": {"supernet": {"name": "toy", "image_shape": [16, 16, 1], "num_classes": 10}},
+        "criteria": {"latency": cost},
+        "data": dict(name="digits", batch_size=16, num_images=300, flip=True, crop_padding=1),
+        "training": dict(
+            warmup_epochs=1, epochs=2, steps_per_epoch=4, report_steps=2, num_genotypes=3
+        ),
+    }
+    for section, fields in changes.items():
+        found[section] = {**found.get(section, {}), **fields}
+    return found
+
+
+def test_a_run_and_what_it_leaves_behind(tmp_path, capsys):
+    workdir = Workdir(tmp_path / "run")
+    said = []
+    searching = Searching(complete(config(tmp_path)), workdir, report=said.append)
+    found = searching.run()
+    folder = workdir.path
+    assert json.loads((folder / "genotypes.json").read_text()) == {"genotypes": found}
+    assert len(found) == 3
+    assert [row["meets_targets"] for row in found] == [row["latency"] <= 6.0 for row in found]
+    assert found == sorted(found, key=lambda row: (not row["meets_targets"], -row["log_prob"]))
+    for name in ("curves.png", "blocks.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    header = (folder / "logs" / "training.csv").read_text().splitlines()[0].split(",")
+    assert {"entropy", "gap", "latency", "gradient_variance", "reinforce_variance"} <= set(header)
+    assert said[-1].startswith("latency of architectures drawn at random")
+
+    recipe = runpy.run_path(str(folder / "recipe.py"))
+    trained = training_config.complete(recipe["get_config"]())
+    assert trained["model"]["genotype"] == found[0]["genotype"]
+
+    again = Searching(complete(config(tmp_path)), workdir, report=said.append)
+    assert again.run() == found
+    with pytest.raises(ConfigError, match=r"criteria\.latency"):
+        workdir.compare(complete(config(tmp_path, criteria={})) | {"criteria": {}})
+    capsys.readouterr()
+
+
+def test_batches_are_pairs_and_continue(tmp_path):
+    searching = Searching(complete(config(tmp_path)))
+    batches = [list(searching.batches(start).take(3 - start)) for start in (0, 1)]
+    for one, other in zip(batches[0][1:], batches[1]):
+        for name in ("images", "labels", "validation_images", "validation_labels"):
+            np.testing.assert_array_equal(one[name], other[name])
+    assert len(searching.source) == 270
+    assert len(searching.validation) == 30
+    plan = searching.plan()
+    assert (plan["warmup_steps"], plan["total_steps"]) == (4, 12)
+    assert plan["architectures"] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"epoch": 3}}, "did you mean 'epochs'"),
+        ({"training": {"weight_rates": [0.1]}}, "expected the first and the last"),
+        ({"data": {"validation": 0.9}}, r"expected it in \(0, 0.5\]"),
+        ({"criteria": {"size": {"target": 3.0}}}, "measure among them"),
+        ({"criteria": {"size": {"measure": "macs", "threads": 2}}}, "which only a latency needs"),
+        ({"criteria": {"size": {"measure": "macs", "targt": 2}}}, "did you mean 'target'"),
+        ({"model": {"temprature": 0.4}}, "did you mean 'temperature'"),
+        ({"model": {"supernet": None}}, "config.model.supernet is missing"),
+    ],
+)
+def test_mistakes_name_their_field(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        complete(config(tmp_path, **changes))
+
+
+def test_data_that_do_not_fit(tmp_path):
+    small = {"supernet": {"name": "toy", "image_shape": [16, 16, 1], "num_classes": 3}}
+    with pytest.raises(DataError, match="expected at least 10"):
+        Searching(complete(config(tmp_path, model=small)))
+    with pytest.raises(DataError, match="30 for validation, fewer than a batch of 64"):
+        Searching(complete(config(tmp_path, data={"batch_size": 64})))
+    with pytest.raises(ConfigError, match=r"none\.json"):
+        Searching(complete(config(tmp_path, criteria={"x": {"measure": "none.json"}})))
+
+
+def test_pictures_of_published_genotypes(tmp_path):
+    for name in ("unas_cifar10", "unas_proxyless"):
+        for path in draw_genotype(GENOTYPES[name], tmp_path):
+            assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,388 @@
+"""What `tfgen-search` does: a configuration in, the best architectures out."""
+
+import csv
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.data import Pipeline, load
+from tfgen.errors import ConfigError, DataError
+from tfgen.files.json_file import write_json
+from tfgen.files.replacing import replace_file
+from tfgen.runs.config import check_sections, to_plain
+from tfgen.runs.data_record import DataRecord
+from tfgen.runs.fields import REQUIRED, complete_section, parameter_types
+from tfgen.runs.workdir import Workdir
+from tfgen.search.unas import UNAS, Criterion
+from tfgen.search.unas.latency import BlockSpace, CellSpace
+from tfgen.search.unas.measures import COUNTS, count_of, latency_of, read_measure
+from tfgen.search.unas.phases import Phases, run_search
+from tfgen.search.unas.pictures import draw_curves, draw_genotype
+from tfgen.search.unas.searcher import make_supernet
+from tfgen.search.unas.weights import initialize
+from tfgen.training import CheckpointManager, CSVLog, NonFiniteGuard, ProgressBar, TensorBoard
+
+# Every field with its default; REQUIRED has none. Those of `model` are arguments of `UNAS`.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": dict(
+        name=REQUIRED,
+        split="train",
+        validation=0.1,  # part of the images that weights never see
+        num_images=None,
+        batch_size=128,
+        flip=False,
+        crop_padding=None,
+    ),
+    "training": dict(
+        warmup_epochs=15,
+        epochs=85,
+        steps_per_epoch=None,
+        weight_rates=(6e-4, 1e-4),
+        logit_rates=(2e-3, 3e-4),
+        report_steps=50,
+        max_consecutive_skips=20,
+        num_genotypes=5,
+        seed=0,
+    ),
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "data": dict(name=str, num_images=int | None, crop_padding=int | None),
+    "training": dict(steps_per_epoch=int | None),
+}
+_OWN = ("criteria", "groups", "seed", "name")  # arguments of UNAS that other sections give
+# Of a criterion: what is measured, and of latencies, where.
+MEASURES = ("latency", *COUNTS)
+LATENCY = dict(
+    table=None,  # a table that was measured before, or where to keep it; None: in the workdir
+    backend="keras",
+    threads=1,
+    batch_size=1,
+    network=None,  # sizes that differ from the supernet's, such as those of the final network
+)
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks a configuration of a search and fills in what it leaves out.
+
+    Raises:
+        ConfigError: a section or field that does not exist, is missing or of another type.
+    """
+    config = to_plain(config)
+    check_sections(config, ["model", "criteria", *DEFAULTS])
+    completed = {"model": _arguments("config.model", config.get("model") or {}, UNAS, _OWN)}
+    if not isinstance(completed["model"].get("supernet"), Mapping):
+        raise ConfigError(
+            "config.model.supernet is missing; expected named fields, such as name='cells'"
+        )
+    completed["criteria"] = {
+        name: _criterion_section(f"config.criteria.{name}", section)
+        for name, section in (config.get("criteria") or {}).items()
+    }
+    for section, defaults in DEFAULTS.items():
+        given = config.get(section) or {}
+        completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
+    share = completed["data"]["validation"]
+    if not 0 < share <= 0.5:
+        raise ConfigError(f"config.data.validation is {share!r}; expected it in (0, 0.5]")
+    for field in ("weight_rates", "logit_rates"):
+        if len(completed["training"][field]) != 2:
+            raise ConfigError(f"config.training.{field} are {completed['training'][field]!r}; "
+                              "expected the first and the last")  # fmt: skip
+    return completed
+
+
+def _arguments(where: str, given, kind: type, left_out) -> dict[str, Any]:
+    """Arguments of a constructor, each of its type, without what is not given."""
+    parameters = inspect.signature(kind.__init__).parameters
+    known = {
+        name: None
+        for name, parameter in parameters.items()
+        if name not in ("self", *left_out) and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    found = complete_section(where, given, known, parameter_types(kind))
+    return {name: found[name] for name in given}
+
+
+def _criterion_section(where: str, section) -> dict[str, Any]:
+    if not isinstance(section, Mapping) or "measure" not in section:
+        raise ConfigError(f"{where} is {section!r}; expected named fields, measure among them")
+    measured = {key: section[key] for key in section if key in LATENCY}
+    own = {key: section[key] for key in section if key not in LATENCY and key != "measure"}
+    if measured and section["measure"] != "latency":
+        raise ConfigError(f"{where} has {', '.join(measured)}, which only a latency needs")
+    completed = _arguments(where, own, Criterion, ("measure", "groups", "name"))
+    return {"measure": str(section["measure"]), **completed, **measured}
+
+
+class Searching:
+    """A configured search, ready to run.
+
+    Args:
+        config: dict, the configuration, completed.
+        workdir: `Workdir` of the search; None where nothing is to be run.
+        data_dir: path of the folder with data sets; None looks where data sets usually are.
+        report: function that is told a line. Defaults to `print`.
+
+    Raises:
+        UserError: whatever does not fit.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        workdir: Workdir | None = None,
+        data_dir: str | None = None,
+        report: Callable[[str], None] = print,
+    ):
+        self.config, self.workdir, self.report = config, workdir, report
+        section = config["data"]
+        supernet = make_supernet(config["model"]["supernet"])
+        initialize(supernet, config["training"]["seed"])
+        source = load(
+            section["name"],
+            section["split"],
+            data_dir,
+            image_size=_size_for(section["name"], supernet.image_shape),
+            channels=supernet.image_shape[-1],
+        ).take(section["num_images"], config["training"]["seed"])
+        _check(source, supernet, section["name"])
+        count = max(1, round(section["validation"] * len(source)))
+        self.source, self.validation = source.split_off(count, config["training"]["seed"])
+        self.steps_per_epoch = self._steps()
+        self.model = UNAS(
+            **{**config["model"], "supernet": supernet},
+            criteria=[self._criterion(supernet, name) for name in config["criteria"]],
+            seed=config["training"]["seed"],
+        )
+
+    def _steps(self) -> int:
+        asked = self.config["training"]["steps_per_epoch"]
+        steps = self._pipeline(self.source, True).steps_per_epoch if asked is None else asked
+        size = self.config["data"]["batch_size"]
+        if steps < 1 or len(self.validation) < size or len(self.source) < size:
+            raise DataError(
+                f"{self.config['data']['name']!r} leaves {len(self.source)} images for weights and "
+                f"{len(self.validation)} for validation, fewer than a batch of {size}; lower "
+                "config.data.batch_size"
+            )
+        return steps
+
+    def _measure(self, supernet, fields):
+        what = fields["measure"]
+        if what in COUNTS:
+            return count_of(supernet, what)
+        if what != "latency":
+            return read_measure(what)
+        return self._latency(supernet, fields)
+
+    def _latency(self, supernet, fields):
+        """Milliseconds of a space's parts, measured on this machine where the table lacks them."""
+        from tfgen.search import latency
+
+        kind = CellSpace if type(supernet).__name__ == "CellSupernet" else BlockSpace
+        known = inspect.signature(kind.__init__).parameters
+        sizes = {k: v for k, v in supernet.get_config().items() if k in known and k != "name"}
+        space = kind(**{**sizes, **(fields.get("network") or {})})
+        options = {**LATENCY, **{k: v for k, v in fields.items() if k in LATENCY}}
+        path = options["table"]
+        if path is None and self.workdir is not None:
+            path = self.workdir.path / "latency.json"
+        if options["backend"] not in latency.BACKENDS:
+            raise ConfigError(
+                f"the backend of a latency is {options['backend']!r}; expected one of "
+                f"{', '.join(latency.BACKENDS)}"
+            )
+        backend = latency.BACKENDS[options["backend"]](
+            threads=options["threads"], batch_size=options["batch_size"]
+        )
+        self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
+        return latency_of(space, latency.measure(space.blocks, backend, path))
+
+    def _criterion(self, supernet, name):
+        fields = self.config["criteria"][name]
+        own = {k: v for k, v in fields.items() if k not in LATENCY and k != "measure"}
+        return Criterion(self._measure(supernet, fields), supernet.groups, name=name, **own)
+
+    def _pipeline(self, source, augmented: bool):
+        section, seed = self.config["data"], self.config["training"]["seed"]
+        return Pipeline(
+            source,
+            section["batch_size"],
+            seed=seed if augmented else seed + 1,
+            flip=section["flip"] and augmented,
+            crop_padding=section["crop_padding"] if augmented else None,
+        )
+
+    def batches(self, start_step: int = 0) -> tf.data.Dataset:
+        """Training images with as many validation images, from a step on, without end.
+
+        Args:
+            start_step: integer, the number of the first batch. Defaults to `0`.
+        """
+        train = self._pipeline(self.source, True).dataset(start_step)
+        validation = self._pipeline(self.validation, False).dataset(start_step)
+
+        def joined(first, second):
+            return first | {f"validation_{name}": value for name, value in second.items()}
+
+        return tf.data.Dataset.zip(train, validation).map(joined)
+
+    @property
+    def phases(self) -> Phases:
+        """How long the search is, and its learning rates."""
+        section = self.config["training"]
+        names = [field.name for field in dataclasses.fields(Phases) if field.name in section]
+        options = {name: section[name] for name in names}
+        return Phases(**{**options, "steps_per_epoch": self.steps_per_epoch})
+
+    def plan(self) -> dict[str, Any]:
+        """What is going to run, in plain values."""
+        phases = self.phases
+        return {
+            **self.model.describe(),
+            "data": self.config["data"]["name"],
+            "images": len(self.source),
+            "validation_images": len(self.validation),
+            "batch_size": self.config["data"]["batch_size"],
+            "steps_per_epoch": self.steps_per_epoch,
+            "warmup_steps": phases.warmup_steps,
+            "total_steps": phases.total_steps,
+        }
+
+    def run(self) -> list[dict[str, Any]]:
+        """The search, and what came of it, best first, as `genotypes.json` keeps it.
+
+        Raises:
+            UserError: a target cannot be reached; another process searches in the same folder.
+            Stopped: a signal arrived; the state was saved first.
+        """
+        workdir, training = self.workdir, self.config["training"]
+        with workdir.claimed():
+            record = DataRecord(workdir.path)
+            if change := record.change(self.source):
+                self.report(change)
+            workdir.write_config(self.config)
+            record.write(self.source)
+            csv_path = workdir.logs / "training.csv"
+            every = training["report_steps"]
+            run_search(
+                self.model,
+                self.batches,
+                self.phases,
+                CheckpointManager(workdir.checkpoints),
+                [
+                    NonFiniteGuard(training["max_consecutive_skips"], whole_run=False),
+                    CSVLog(csv_path, every_steps=every),
+                    TensorBoard(workdir.logs, every_steps=every),
+                    ProgressBar(self.phases.total_steps, names=self._shown()),
+                ],
+                self.report,
+            )
+            workdir.check_present()
+            found = self.found(training["num_genotypes"])
+            write_json(workdir.path / "genotypes.json", {"genotypes": found})
+            draw_curves(_rows(csv_path), workdir.path / "curves.png")
+            draw_genotype(_genotype(self.model, found[0]), workdir.path)
+            self._write_recipe(found[0]["genotype"])
+        return found
+
+    def _shown(self):
+        return (*self.model.progress_names, *(c.name for c in self.model.criteria))
+
+    def found(self, count: int) -> list[dict[str, Any]]:
+        """The most probable architectures, those that meet every target first.
+
+        Args:
+            count: integer, how many.
+        """
+        rows = []
+        for found in self.model.top(10 * count):
+            measured = self.model.measured(found.choices)
+            rows.append(
+                {
+                    "genotype": self.model.supernet.genotype(found.choices).to_config(),
+                    "log_prob": found.log_prob,
+                    "meets_targets": self._meets(measured),
+                    **measured,
+                }
+            )
+        return sorted(rows, key=lambda row: not row["meets_targets"])[:count]
+
+    def _meets(self, measured) -> bool:
+        bounded = [c for c in self.model.criteria if c.form in ("hinge", "lagrangian")]
+        return all(measured[c.name] <= c.target for c in bounded)
+
+    def _write_recipe(self, genotype):
+        """A recipe with which `tfgen-train` trains what was found."""
+        supernet = self.model.supernet
+        kind = "blocks" if "blocks" in genotype else "cells"
+        text = _RECIPE.format(
+            kind=kind,
+            genotype=genotype,
+            data=self.config["data"]["name"],
+            shape=tuple(supernet.image_shape),
+            classes=supernet.num_classes,
+        )
+        with replace_file(self.workdir.path / "recipe.py") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+_RECIPE = '''"""Trains what a search found: tfgen-train --config=recipe.py --workdir=FOLDER"""
+
+from tfgen import recipes
+
+MODES = recipes.SEARCHED_MODES
+
+
+def get_config(mode=""):
+    """Returns the recipe."""
+    return recipes.searched(
+        mode,
+        {data!r},
+        {genotype!r},
+        image_shape={shape!r},
+        num_classes={classes!r},
+        kind={kind!r},
+    )
+'''
+
+
+def _genotype(model: UNAS, row):
+    kind = type(model.genotypes(1)[0])
+    return kind.from_config(row["genotype"])
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """What was reported, without what is empty."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value not in ("", None)}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _size_for(name: str, image_shape):
+    """The size to bring images to that have none of their own."""
+    return tuple(image_shape[:2]) if name.startswith(("folder:", "tfds:")) else None
+
+
+def _check(source, supernet: keras.Model, name: str) -> None:
+    if source.labels is None:
+        raise DataError(f"{name!r} has no labels, which networks are searched by")
+    if source.image_shape != tuple(supernet.image_shape):
+        raise DataError(
+            f"images of {name!r} have shape {source.image_shape}, but those of "
+            f"config.model.supernet {tuple(supernet.image_shape)}; set one to the other"
+        )
+    most = int(np.max(source.labels))
+    if most >= supernet.num_classes:
+        raise DataError(
+            f"{name!r} has labels up to {most}, but config.model.supernet.num_classes is "
+            f"{supernet.num_classes}; expected at least {most + 1}"
+        )
