@@ -86,6 +86,7 @@ class TestAuthorsProgram:
         np.testing.assert_allclose(extracted(case.x), found, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_is_made_again_from_its_config():
     model = BlockSupernet((32, 32, 3), 3, width=0.05, skip_below=0.0)
     again = BlockSupernet.from_config(model.get_config())
