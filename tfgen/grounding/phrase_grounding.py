@@ -186,6 +186,11 @@ class PhraseGrounding(GroundingInference, Model):
         keys, values = self._region_sides(pairs.regions)
         return self._scored(own_pair, *self._word_sides(pairs.words), keys, values, pairs)
 
+    def predict_step(self, data):
+        """Of `predict`: `attention` `[B, T, M]` and `scores` `[B, T]` of a batch, in a dict."""
+        critic = self(dict(self.batch_of(data)))
+        return {"attention": critic.attention, "scores": critic.logits}
+
     # -- training ----------------------------------------------------------------------------------
 
     def training_loss(self, data) -> StepOutput:
