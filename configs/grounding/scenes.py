@@ -1,7 +1,7 @@
 r"""Phrase grounding on scenes of handwritten digits: pictures and captions, nothing to download.
 
-tfgen-train --config=configs/grounding/scenes.py --workdir=runs/scenes    # two minutes on two cores
-tfgen-train --config=configs/grounding/scenes.py:runlocal ...             # every step in half one
+tfgen-train --config=configs/grounding/scenes.py --workdir=runs/scenes  # six minutes on busy cores
+tfgen-train --config=configs/grounding/scenes.py:runlocal ...           # every step in half one
 
 Regions are windows of the picture, words are learnt along; no box is seen in training.
 """

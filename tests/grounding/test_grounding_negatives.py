@@ -89,7 +89,7 @@ def trained(captions):
     model = negatives.MaskedLanguageModel(pieces.vocabulary, 32, 1, 2, seed=1)
     model.compile(keras.optimizers.Adam(1e-2))
     batches = tf.data.Dataset.from_tensors({"token_ids": padded_ids(tokens)}).repeat()
-    model.fit(batches, steps_per_epoch=60, verbose=0, shuffle=False)
+    model.fit(batches, steps_per_epoch=40, verbose=0, shuffle=False)
     return model
 
 

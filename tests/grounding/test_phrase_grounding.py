@@ -267,6 +267,18 @@ def test_word_choice_is_of_captions_with_a_noun(model):
     assert np.isnan(selection.word_choice())
 
 
+def test_predict_goes_over_whole_data_sets():
+    model = PhraseGrounding(4, 3, 2, 1)
+    rng = np.random.default_rng(0)
+    shapes = {"regions": (2, 4), "words": (3, 3)}
+    data = {name: rng.normal(size=(5, *s)).astype(np.float32) for name, s in shapes.items()}
+    want = model(data)
+    model.compile(run_eagerly=True)
+    found = model.predict(data, batch_size=2, verbose=0)
+    np.testing.assert_allclose(found["attention"], want.attention, atol=1e-6)
+    np.testing.assert_allclose(found["scores"], want.logits, atol=1e-6)
+
+
 def test_served_answers_are_its_own(model):
     images, ids, _ = coloured(np.random.default_rng(4), 2)
     signatures = model.signatures()

@@ -89,12 +89,13 @@ def test_what_is_missing_is_said(model, arrays):
 def test_a_page_of_pictures(model, arrays, tmp_path):
     subject = subject_of(model, arrays, tmp_path)
     assert GroundingGallery().measure(subject, {}) == {}  # nothing to show
-    arrays["images"] = np.zeros((5, 50, 50, 3), np.uint8)
+    arrays = {name: array[:2] for name, array in arrays.items()}
+    arrays["images"] = np.zeros((2, 50, 50, 3), np.uint8)
     subject = subject_of(model, arrays, tmp_path)
     assert GroundingGallery(False).measure(subject, {}) == {}
     (path,) = GroundingGallery().measure(subject, {})["files"]
     page = (tmp_path / "grounding.html").read_text()
     assert path == str(tmp_path / "grounding.html")
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 2
     assert "made &lt;by hand&gt;, test" in page
     assert "http" not in page

@@ -52,7 +52,8 @@ class PhraseGrounding(GroundingInference, Model):
       `negative_ids` `[B, 1 + N]` and `noun_position` `[B]`, or of up to K nouns `noun_negatives`
       `[B, K, 1 + N]`, `noun_positions` `[B, K]` and `noun_count` `[B]`, one of which every step
       draws anew; perhaps `negative_mask` and `noun_valid` `[B]`;
-    - `image_ids` `[B]`, perhaps, so that captions of one image are no negatives of each other.
+    - `image_ids` `[B]`, perhaps, so that captions of one image are no negatives of each other:
+      integers, or strings in a `tf.data.Dataset`.
 
     Args:
         region_dims: integer, width of the regions' features; ignored where `region_features` makes
@@ -185,6 +186,11 @@ class PhraseGrounding(GroundingInference, Model):
         pairs = self.pairs(data)
         keys, values = self._region_sides(pairs.regions)
         return self._scored(own_pair, *self._word_sides(pairs.words), keys, values, pairs)
+
+    def predict_step(self, data):
+        """Of `predict`: `attention` `[B, T, M]` and `scores` `[B, T]` of a batch, in a dict."""
+        critic = self(dict(self.batch_of(data)))
+        return {"attention": critic.attention, "scores": critic.logits}
 
     # -- training ----------------------------------------------------------------------------------
 

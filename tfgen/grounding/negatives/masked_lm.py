@@ -1,4 +1,4 @@
-"""A small masked language model, trained on nothing but captions, in minutes."""
+"""A small masked language model, trained on nothing but captions."""
 
 from collections.abc import Sequence
 
