@@ -27,6 +27,7 @@ from tfgen.layers.drop_path import DropPath
 from tfgen.ood import MultiTaskOOD, multi_task, transformations
 from tfgen.ood import scores as ood_scores
 from tfgen.ood.multi_task.detection import Detection
+from tfgen.ood.multi_task.ending import FinishesCalibrated
 from tfgen.ood.multi_task.scores import EnsembleKLToUniform
 from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
@@ -505,6 +506,7 @@ KERAS_OBJECTS = {
 # What has no instance here, and why.
 EXEMPT = {
     Detection: "abstract; MultiTaskOOD stands for it",
+    FinishesCalibrated: "abstract; MultiTaskOOD stands for it",
     transformations.Transformation: "abstract; those of tfgen.ood.transformations stand for it",
     training.Model: "abstract; NVAE and the toy model of tests/training stand for it",
     KerasMethods: "abstract, what `training.Model` has of Keras's methods: tests/training",

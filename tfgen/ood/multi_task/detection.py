@@ -10,19 +10,17 @@ from tfgen import stopping
 from tfgen.data.labels import as_labels
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics.calibration import fit_temperature
-from tfgen.metrics.conformal import acceptance_threshold, fewest_images
+from tfgen.metrics.conformal import acceptance_threshold
+from tfgen.ood.multi_task.ending import FinishesCalibrated
 from tfgen.ood.scores import ODIN, Head, Score
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.serving import PORTABLE, Signature
-from tfgen.training import Model
-from tfgen.training.averages import averaged_weights
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
-FITTED_TO = 4096  # images that a run of `tfgen-train` fits its scores to, at most
 
 
-class Detection(Model):
+class Detection(FinishesCalibrated):
     """A `tfgen.training.Model` whose outputs are scored: larger is more out-of-distribution.
 
     Two steps make a trained model a detector, and what they find is saved with it:
@@ -78,7 +76,6 @@ class Detection(Model):
         self.temperature = self._state("temperature", "float32", "ones")
         self.calibrated_on = self._state("calibrated_on", "int64")
         self.fitted_to = self._state("fitted_to", "int64")
-        self._kept_data = {}
 
     def outputs(self, images: tf.Tensor, levels: bool = True) -> dict[str, tf.Tensor]:
         """What all heads say of images, by name, `[B, ...]`; without `levels` one pass only."""
@@ -257,31 +254,6 @@ class Detection(Model):
         shape = (batch_size, *self.image_shape)
         return {"images": np.random.default_rng(seed).random(shape, np.float32)}
 
-    # As `tfgen-train` ends.
-
-    def training_callbacks(self, held_out, directory=None):
-        del directory
-        if held_out is not None:
-            _check_enough(held_out, self.acceptance)  # not after a day of training
-        self._kept_data["held_out"] = held_out
-        return []
-
-    def before_fit(self, x) -> None:
-        self._kept_data["training"] = x
-
-    def finish(self) -> bool:
-        """Fits and calibrates with the images that were set aside, once, if there are any."""
-        held_out = self._kept_data.get("held_out")
-        if held_out is None or int(self.calibrated_on.numpy()):
-            return False
-        images, labels = _first(held_out, None)
-        training = self._kept_data.get("training")
-        known = (images, labels) if training is None else _first(training, FITTED_TO)
-        with averaged_weights(self):  # those that are loaded later
-            self.fit_scores(*known)
-            self.calibrate(images, labels)
-        return True
-
     # Internals.
 
     def other_scores_config(self) -> list:
@@ -344,36 +316,7 @@ class Detection(Model):
         return graphs[levels]
 
 
-def _check_enough(held_out, acceptance: float) -> None:
-    """Raises a ConfigError where no threshold could be set by the images of a data set."""
-    least, found = fewest_images(acceptance), 0
-    for batch in held_out:
-        found += len(batch["images"])
-        if found >= least:
-            return
-    raise ConfigError(
-        f"{found} images are set aside, too few for a threshold that accepts {acceptance:g} of "
-        f"what is like them; raise config.data.held_out until there are {least}, or set it to 0"
-    )
-
-
 def _known(variable) -> np.ndarray:
     """A variable's value, also while a graph is traced."""
     with tf.init_scope():
         return variable.numpy()
-
-
-def _first(data, count: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images and labels, if any, of arrays or a data set: all, or the first `count`."""
-    if isinstance(data, dict):
-        labels = data.get("labels")
-        return data["images"][:count], None if labels is None else labels[:count]
-    images, labels, done = [], [], 0
-    for batch in data:
-        images.append(np.asarray(batch["images"]))
-        if "labels" in batch:
-            labels.append(np.asarray(batch["labels"]))
-        done += len(images[-1])
-        if count is not None and done >= count:
-            break
-    return np.concatenate(images)[:count], np.concatenate(labels)[:count] if labels else None

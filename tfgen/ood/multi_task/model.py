@@ -1,7 +1,6 @@
 """A classifier, or a model of unlabelled images, that says what it was not made for."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,10 +10,17 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.ood.augmentation import augment
 from tfgen.ood.multi_task.detection import Detection
 from tfgen.ood.multi_task.network import Network, Outputs
-from tfgen.ood.multi_task.scores import Combined, EnsembleKLToUniform, SelfSupervised
-from tfgen.ood.multi_task.tasks import Task, class_losses, weights_by_name
-from tfgen.ood.scores import KLToUniform, Score
-from tfgen.ood.transformations import Flip, build_all, spec_of
+from tfgen.ood.multi_task.scores import own_scores
+from tfgen.ood.multi_task.settings import (
+    active_tasks,
+    backbone_config,
+    check_tasks,
+    checked_shape,
+    per_channel,
+    weights_by_name,
+)
+from tfgen.ood.multi_task.tasks import class_losses
+from tfgen.ood.transformations import build_all, spec_of
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.training import StepOutput
 
@@ -109,7 +115,7 @@ class MultiTaskOOD(Detection):
         **kwargs,
     ):
         super().__init__(name=name, seed=seed, **kwargs)
-        self.image_shape = _checked_shape(image_shape)
+        self.image_shape = checked_shape(image_shape)
         self.num_classes = num_classes
         if num_classes is not None:
             self.num_classes = whole_number("num_classes", num_classes, 2)
@@ -117,7 +123,7 @@ class MultiTaskOOD(Detection):
         self.label_smoothing = label_smoothing
         in_range("label_smoothing", label_smoothing, 0.0, below=1.0)
         self.crop_padding = whole_number("crop_padding", crop_padding, 0)
-        self.mean, self.std = _per_channel("mean", mean), _per_channel("std", std)
+        self.mean, self.std = per_channel("mean", mean), per_channel("std", std)
         in_range("mean", self.mean, -np.inf)
         in_range("std", self.std, 0.0, above=True)
         one_of("task_score_weights", task_score_weights, TASK_SCORE_WEIGHTS)
@@ -130,7 +136,8 @@ class MultiTaskOOD(Detection):
         if supervised_weights is None:
             supervised_weights = 0.0 if num_classes is None else 1.0
         self.supervised_weights = weights_by_name("supervised_weights", supervised_weights, names)
-        tasks = self._tasks()
+        tasks = active_tasks(self.transformations, self.ssl_weights, self.supervised_weights)
+        check_tasks(tasks, self.num_classes, self.flip)
         if head_width is not None:
             whole_number("head_width", head_width, 1)
         self.head_width = head_width
@@ -149,7 +156,8 @@ class MultiTaskOOD(Detection):
         # Where Keras looks for layers; their order is that of checkpoints.
         self.backbone, self.main_head = self.network.backbone, self.network.main
         self.heads = [*self.network.ssl.values(), *self.network.supervised.values()]
-        self.make_detector(self._own_scores(), other_scores, score)
+        own = own_scores(self.network, task_score_weights)
+        self.make_detector(own, other_scores, score)
         self.built = True
 
     def build(self, input_shape=None):
@@ -301,7 +309,7 @@ class MultiTaskOOD(Detection):
     def get_config(self):
         return {
             **super().get_config(),
-            "backbone": _backbone_config(self._backbone_spec),
+            "backbone": backbone_config(self._backbone_spec),
             "transformations": [spec_of(each) for each in self.transformations],
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
@@ -320,50 +328,6 @@ class MultiTaskOOD(Detection):
             "other_scores": self.other_scores_config(),
             "seed": self.seed,
         }
-
-    def _tasks(self) -> list[Task]:
-        tasks = [
-            Task(each, self.ssl_weights[each.name], self.supervised_weights[each.name])
-            for each in self.transformations
-        ]
-        tasks = [task for task in tasks if task.ssl_weight or task.supervised_weight]
-        if self.num_classes is None:
-            if any(task.supervised_weight for task in tasks):
-                raise ConfigError(
-                    "supervised_weights are above 0, but there are no classes; give num_classes, "
-                    "or leave them out"
-                )
-            if not tasks:
-                raise ConfigError(
-                    "there are no classes and no transformation of a weight above 0, so nothing to "
-                    "learn; give num_classes or transformations"
-                )
-        if self.flip and any(isinstance(task.transformation, Flip) for task in tasks):
-            raise ConfigError(
-                "flip=True mirrors images at random, and the transformation 'flip' asks whether "
-                "they are mirrored; leave one of the two out"
-            )
-        return tasks
-
-    def _own_scores(self) -> list[Score]:
-        """Those of the model itself, as far as it has the heads for them."""
-        found, ssl = [], self.network.ssl_tasks
-        if self.num_classes:
-            found.append(KLToUniform(name="main"))
-        if self.network.supervised_tasks:
-            found.append(EnsembleKLToUniform())
-        if ssl:
-            weights = [t.ssl_weight for t in ssl] if self.task_score_weights == "weights" else None
-            plain = SelfSupervised(weights)
-            parts = [*found, plain]
-            normalised = self.task_score_weights == "normalised"
-            shapes = {"scales": [len(ssl)]} if normalised else None
-            found.append(SelfSupervised(weights, normalised, shapes=shapes))
-            if self.num_classes:
-                shapes = {"mean": [2], "inverse_std": [2]}
-                for name, part in zip(("combined", "combined_ensemble"), parts[:-1]):
-                    found.append(Combined([_again(part), _again(plain)], name=name, shapes=shapes))
-        return found
 
     def _labels_of(self, data):
         """int32 `[B]`, looked at where they are read; None where there are no classes."""
@@ -389,29 +353,3 @@ class MultiTaskOOD(Detection):
         """Of a backbone's own regularisers."""
         found = self.backbone.losses
         return tf.add_n([tf.cast(loss, tf.float32) for loss in found]) if found else 0.0
-
-
-def _again(score: Score) -> Score:
-    """Another one of the same configuration: a layer has one place in a model."""
-    return type(score).from_config(score.get_config())
-
-
-def _checked_shape(image_shape) -> tuple[int, int, int]:
-    try:
-        height, width, channels = image_shape
-    except (TypeError, ValueError):
-        raise ConfigError(f"image_shape is {image_shape!r}; expected (H, W, C)") from None
-    return tuple(whole_number("image_shape", size, 1) for size in (height, width, channels))
-
-
-def _per_channel(name, value):
-    try:
-        return [float(x) for x in value] if np.ndim(value) else float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name} is {value!r}; expected a number, or one a channel") from None
-
-
-def _backbone_config(spec: Any):
-    if isinstance(spec, keras.Model | keras.layers.Layer):
-        return keras.saving.serialize_keras_object(spec)
-    return dict(spec) if isinstance(spec, Mapping) else spec

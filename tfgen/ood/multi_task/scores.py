@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import DataError
+from tfgen.ood.multi_task.network import Network
 from tfgen.ood.scores import KLToUniform, Score
 from tfgen.ops.checks import in_range
 
@@ -129,3 +130,29 @@ class Combined(Score):
     def get_config(self):
         parts = [keras.saving.serialize_keras_object(part) for part in self.parts]
         return {**super().get_config(), "parts": parts}
+
+
+def own_scores(network: Network, task_weights: str) -> list[Score]:
+    """Those that a model has the heads for, with room for what they are fitted to.
+
+    Args:
+        network: the `Network` of the model.
+        task_weights: string, what tasks count in the self-supervised score: "one", their "weights",
+            or "normalised".
+    """
+    found, ssl = [], network.ssl_tasks
+    if network.main is not None:
+        found.append(KLToUniform(name="main"))
+    if network.supervised_tasks:
+        found.append(EnsembleKLToUniform())
+    if not ssl:
+        return found
+    weights = [task.ssl_weight for task in ssl] if task_weights == "weights" else None
+    normalised = task_weights == "normalised"
+    shapes = {"scales": [len(ssl)]} if normalised else None
+    parts, shapes_of_two = list(found), {"mean": [2], "inverse_std": [2]}
+    found.append(SelfSupervised(weights, normalised, shapes=shapes))
+    for name, part in zip(("combined", "combined_ensemble"), parts):
+        both = [type(part).from_config(part.get_config()), SelfSupervised(weights)]
+        found.append(Combined(both, name=name, shapes=shapes_of_two))
+    return found

@@ -1,12 +1,11 @@
 """What is asked of transformed images: which tasks, of what weight, on which copies of a batch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
 from tfgen.ood.transformations import Transformation
 from tfgen.ops import random_streams
 
@@ -27,44 +26,6 @@ class Task(NamedTuple):
     @property
     def name(self) -> str:
         return self.transformation.name
-
-
-def weights_by_name(argument: str, given: Any, names: Sequence[str]) -> dict[str, float]:
-    """The weight of every transformation.
-
-    Args:
-        argument: string, the argument's name, for messages.
-        given: number for all, sequence of one for each, or dict by name, in which those that are
-            missing have weight 0.
-        names: sequence of the transformations' names.
-
-    Raises:
-        ConfigError: not one finite number from 0 on for each; a name that there is not.
-    """
-    if isinstance(given, Mapping):
-        for name in given:
-            if name not in names:
-                raise ConfigError(
-                    f"{argument} names {name!r}, which is none of the transformations "
-                    f"({', '.join(names) or 'none'})"
-                )
-        values = [given.get(name, 0.0) for name in names]
-    elif np.ndim(given) == 0:
-        values = [given] * len(names)
-    else:
-        values = list(given)
-    if len(values) != len(names):
-        raise ConfigError(
-            f"{argument} has {len(values)} numbers for {len(names)} transformations; expected one "
-            "for each, or one for all"
-        )
-    for name, value in zip(names, values):
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not 0.0 <= value < np.inf:
-            raise ConfigError(
-                f"{argument} of {name!r} is {value!r}; expected a finite number, 0 or more"
-            )
-    return {name: float(value) for name, value in zip(names, values)}
 
 
 class Copies:

@@ -5,23 +5,19 @@ their gradients. Without classes there is no loss of a classifier to choose by: 
 levels are asked for everywhere, each task's own difficulty decides, see `Difficulty`; that is ours.
 """
 
-import contextlib
-import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from tfgen import stopping
-from tfgen.errors import ConfigError, UserError
-from tfgen.files.json_file import read_json, write_json
-from tfgen.files.locking import locked
+from tfgen.errors import ConfigError
+from tfgen.ood.selection.choice import Selection, told_of
 from tfgen.ood.selection.difficulty import BAND, Difficulty, measure_difficulty
+from tfgen.ood.selection.records import TrainingLog, claimed, in_plain_words
 from tfgen.ood.selection.subsets import Bits, num_trials_of, search
 from tfgen.ood.selection.trainings import Trainings, parted
 from tfgen.ood.selection.weights import learn_weights
@@ -30,69 +26,6 @@ from tfgen.ops.checks import in_range, whole_number
 
 POOL = ("rotation", "translation", "blur", "sharpen", "color_jitter", "noise", "cutout")
 FILE = "selection.json"
-_SHOWN = 5  # sets of all that were tried
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """What was chosen, and why.
-
-    Attributes:
-        transformations: list of dicts, as `MultiTaskOOD` takes them.
-        ssl_weights: dict of floats by name.
-        supervised_weights: dict of floats by name.
-        reasons: dict of strings, by transformation or by "ssl NAME" and "supervised NAME".
-        difficulties: dict by transformation of "loss", "entropy" and "difficulty".
-        trials: list of dicts, the sets that were tried, the best first: "ssl", "supervised",
-            "objective", "seeds".
-        trajectory: list of dicts, the weights on their way; empty if they were not learned.
-        budget: dict of what was stated before it began.
-    """
-
-    transformations: list[dict]
-    ssl_weights: dict[str, float]
-    supervised_weights: dict[str, float]
-    reasons: dict[str, str]
-    difficulties: dict[str, dict[str, float]]
-    trials: list[dict[str, Any]]
-    trajectory: list[dict[str, float]]
-    budget: dict[str, Any]
-
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of `MultiTaskOOD`, a dict."""
-        return {
-            "transformations": self.transformations,
-            "ssl_weights": self.ssl_weights,
-            "supervised_weights": self.supervised_weights,
-        }
-
-    def lines(self) -> list[str]:
-        """The best sets, the choice and its reasons for a person, a list of lines."""
-        found = [
-            f"set {rank} of {len(self.trials)}: levels of {_told(trial['ssl'])}, classes of "
-            f"{_told(trial['supervised'])}: {trial['objective']:.4f} nats "
-            f"({trial['seeds']} seed{'s' * (trial['seeds'] > 1)})"
-            for rank, trial in enumerate(self.trials[:_SHOWN], 1)
-        ]
-        found += [f"{name}: {reason}" for name, reason in self.reasons.items()]
-        for spec in self.transformations:
-            name = spec.get("name") or spec["config"]["name"]
-            both = (self.ssl_weights, self.supervised_weights)
-            ssl, supervised = (weights.get(name, 0.0) for weights in both)
-            found.append(f"chosen: {name}, lambda {ssl:.3f}, lambda' {supervised:.3f}")
-        return found
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Writes everything as JSON.
-
-        Args:
-            path: path of the file.
-
-        Returns:
-            The path.
-        """
-        write_json(Path(path), dataclasses.asdict(self))
-        return Path(path)
 
 
 def select_transformations(
@@ -173,10 +106,10 @@ def select_transformations(
         "pool": json.loads(json.dumps([spec_of(task) for task in tasks], default=str)),
         "data": [train.fingerprint(), validation.fingerprint()],
         "training": [epochs, batch_size, learning_rate, weight_decay, seed],
-        "options": {name: _plain(value) for name, value in sorted(common.items())},
+        "options": {name: in_plain_words(value) for name, value in sorted(common.items())},
     }
-    with _claimed(directory):
-        log = _Log(directory, settings)
+    with claimed(directory):
+        log = TrainingLog(directory, settings)
         chooser = _Chooser(trainings, tasks, band, num_trials, num_best, learn, seed, log, report)
         selection = chooser.choose()
         for line in selection.lines():
@@ -184,32 +117,6 @@ def select_transformations(
         if directory is not None:
             report(f"results: {selection.save(Path(directory) / FILE)}")
     return selection
-
-
-def _plain(value: Any) -> str:
-    """An option in words that are the same in the next process."""
-    if isinstance(value, keras.Model | keras.layers.Layer):
-        return json.dumps(keras.saving.serialize_keras_object(value), default=str)
-    return json.dumps(value, default=str)
-
-
-@contextlib.contextmanager
-def _claimed(directory) -> Iterator[None]:
-    """The folder for this process alone.
-
-    Raises:
-        UserError: another process chooses there, or it cannot be written.
-    """
-    if directory is None:
-        yield
-        return
-    try:
-        with locked(Path(directory) / ".lock", str(directory)):
-            yield
-    except OSError as error:
-        raise UserError(
-            f"{directory} cannot be written ({error.strerror or error}); choose a folder that can"
-        ) from error
 
 
 class _Chooser:
@@ -284,7 +191,8 @@ class _Chooser:
             ssl, supervised = (_names(roles, bits, role) for role in ("ssl", "supervised"))
             key = f"set {'+'.join(ssl)} / {'+'.join(supervised)} seed {seed}"
             value = self.log.once(key, lambda: self._set_loss(ssl, supervised, seed))
-            self._say(f"set: levels of {_told(ssl)}, classes of {_told(supervised)}: {value:.4f}")
+            told = f"levels of {told_of(ssl)}, classes of {told_of(supervised)}"
+            self._say(f"set: {told}: {value:.4f}")
             return value
 
         found = search(objective, len(roles), self.num_trials, self.seed)
@@ -340,40 +248,8 @@ class _Chooser:
         self.report(f"[{time.monotonic() - self.started:.0f} s] {text}")
 
 
-class _Log:
-    """Results of trainings by a key, on the disk as soon as they are there."""
-
-    def __init__(self, directory, settings):
-        self._path = None if directory is None else Path(directory) / "trainings.json"
-        self._found = {"settings": settings, "results": {}}
-        if self._path is None:
-            return
-        if self._path.exists():
-            found = read_json(self._path, mend="remove it to begin again")
-            if found.get("settings") != settings or not isinstance(found.get("results"), dict):
-                raise UserError(
-                    f"{self._path} is of other images or settings; choose another folder, or "
-                    "remove the file to begin again"
-                )
-            self._found = found
-
-    def once(self, key: str, compute: Callable[[], Any]):
-        """What was computed for a key, now or before."""
-        stopping.check()
-        results = self._found["results"]
-        if key not in results:
-            results[key] = compute()
-            if self._path is not None:
-                write_json(self._path, self._found)
-        return results[key]
-
-
 def _names(roles, bits, role) -> list[str]:
     return [name for (kind, name), bit in zip(roles, bits) if bit and kind == role]
-
-
-def _told(names) -> str:
-    return " and ".join(names) or "nothing"
 
 
 def _reason(k, best, found, seeds) -> str:
