@@ -90,6 +90,15 @@ class TestPlanning:
         assert len(text.splitlines()) == 5
         assert f"{hant.predicted_ms(plan):.3f} ms" in text.splitlines()[-1]
 
+    def test_rows(self, hant, tmp_path):
+        plan = hant._plan((1, 3, 0))
+        rows = hant.rows(plan)
+        assert [row.operation for row in rows] == ["identity", "repvgg_k3", "teacher"]
+        assert [row.saved_ms for row in rows] == [4.0, 2.0, 0.0]
+        assert sum(row.score for row in rows) == pytest.approx(plan.score)
+        hant.plot(plan, tmp_path / "plan.png")
+        assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
     def test_one_that_cannot_be_met(self, hant):
         # Three for stem and head: all layers can be left out.
         with pytest.raises(InfeasibleError) as refused:

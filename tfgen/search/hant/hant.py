@@ -18,6 +18,7 @@ from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan
 from tfgen.search.hant.pool import Operation, small_pool
+from tfgen.search.hant.report import PlanRow, draw, table_of
 from tfgen.search.hant.scores import (
     at_rest,
     gives_probabilities,
@@ -298,32 +299,40 @@ class HANT:
                 report(number + 1, len(plans))
         return *chosen, losses
 
+    def rows(self, plan: Plan) -> list[PlanRow]:
+        """What a plan does layer by layer, list of `PlanRow`.
+
+        Args:
+            plan: a `Plan`.
+        """
+        teacher, found = self.operations.index(self.library.teacher_name), []
+        for segment, place, score, latency in zip(
+            self.library.network.segments, plan.choices, *self._rows()
+        ):
+            saved = float(latency[teacher] - latency[place])
+            operation = self.operations[place]
+            found.append(PlanRow(segment.name, operation, saved, float(score[place])))
+        return found
+
     def describe(self, plan: Plan) -> str:
         """A plan as a table: what stands where, milliseconds saved, and what is lost.
 
         Args:
             plan: a `Plan`.
         """
-        scores, latencies = self._rows()
-        teacher = self.operations.index("teacher")
-        rows = [("layer", "operation", "saves (ms)", "loses")]
-        for segment, place, score, latency in zip(
-            self.library.network.segments, plan.choices, scores, latencies
-        ):
-            saved = latency[teacher] - latency[place]
-            rows.append(
-                (segment.name, self.operations[place], f"{saved:.3f}", f"{score[place]:.4g}")
-            )
-        total = f"{self.latency_ms - self.predicted_ms(plan):.3f}"
-        rows.append(("all", f"{self.predicted_ms(plan):.3f} ms", total, f"{plan.score:.4g}"))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join(
-            "  ".join(
-                text.ljust(width) if k < 2 else text.rjust(width)
-                for k, (text, width) in enumerate(zip(row, widths))
-            ).rstrip()
-            for row in rows
+        saved, predicted = self.latency_ms - self.predicted_ms(plan), self.predicted_ms(plan)
+        return table_of(
+            [*self.rows(plan), PlanRow("all", f"{predicted:.3f} ms", saved, plan.score)]
         )
+
+    def plot(self, plan: Plan, path: str | os.PathLike) -> None:
+        """Draws what a plan saves and loses in every layer.
+
+        Args:
+            plan: a `Plan`.
+            path: path of the picture, written whole or not at all.
+        """
+        draw(self.rows(plan), path)
 
 
 class _Loss:
