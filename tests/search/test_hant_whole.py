@@ -10,8 +10,9 @@ from timers import KnownBackend
 
 from tfgen.errors import ConfigError, UserError
 from tfgen.search.hant import InfeasibleError, Plan
+from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.hant import HANT
-from tfgen.search.hant.scores import at_rest, mean_loss
+from tfgen.search.hant.scores import mean_loss
 
 POOL = [
     {"family": "teacher"},
@@ -132,7 +133,9 @@ class TestPlanning:
         bad = hant._plan((2, 1, 1))
 
         def loss(plan):
-            return mean_loss(hant.library, hant._names(plan.choices), images, labels, "loss")
+            return mean_loss(
+                hant.library, [hant.operations[k] for k in plan.choices], images, labels, "loss"
+            )
 
         found = hant.refine(bad, 11.0, images, labels, "loss", num_changes=2, rounds=1)
         assert loss(found) < loss(bad)
