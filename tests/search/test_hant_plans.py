@@ -311,6 +311,9 @@ class TestInvariants:
         assert total(a, found) == 1.0
         assert solve_plan(a, b, 2.0) == [1, 1]
 
+    def test_no_budget_at_all(self, instance):
+        assert total(instance[0], solve_plan(*instance, np.inf)) == 0.0
+
     def test_layers_of_different_length(self):
         a, b = [[0.0], [0.0, 1.0, 2.0], [0.0, 3.0]], [[1.0], [5.0, 2.0, 0.0], [4.0, 1.0]]
         assert solve_plan(a, b, 6.0) == [0, 2, 0]
@@ -362,5 +365,8 @@ def test_refusals(scores, latencies, message):
     ):
         with pytest.raises(ConfigError, match=message):
             solve()
-    with pytest.raises(ConfigError, match="the most of latency is nan"):
-        solve_plan(*TOY, np.nan)
+    for budget in (np.nan, -np.inf):
+        with pytest.raises(ConfigError, match=f"the most of latency is {budget}"):
+            solve_plan(*TOY, budget)
+    with pytest.raises(ConfigError, match="limits are called latency, latency; expected differ"):
+        solve_plan(*TOY, 9.0, [Limit("latency", TOY[1], 9.0)])

@@ -10,8 +10,9 @@ from timers import KnownBackend
 
 from tfgen.errors import ConfigError, UserError
 from tfgen.search.hant import InfeasibleError, Plan
+from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.hant import HANT
-from tfgen.search.hant.scores import at_rest, mean_loss
+from tfgen.search.hant.scores import mean_loss
 
 POOL = [
     {"family": "teacher"},
@@ -90,6 +91,15 @@ class TestPlanning:
         assert len(text.splitlines()) == 5
         assert f"{hant.predicted_ms(plan):.3f} ms" in text.splitlines()[-1]
 
+    def test_rows(self, hant, tmp_path):
+        plan = hant._plan((1, 3, 0))
+        rows = hant.rows(plan)
+        assert [row.operation for row in rows] == ["identity", "repvgg_k3", "teacher"]
+        assert [row.saved_ms for row in rows] == [4.0, 2.0, 0.0]
+        assert sum(row.score for row in rows) == pytest.approx(plan.score)
+        hant.plot(plan, tmp_path / "plan.png")
+        assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
     def test_one_that_cannot_be_met(self, hant):
         # Three for stem and head: all layers can be left out.
         with pytest.raises(InfeasibleError) as refused:
@@ -123,7 +133,9 @@ class TestPlanning:
         bad = hant._plan((2, 1, 1))
 
         def loss(plan):
-            return mean_loss(hant.library, hant._names(plan.choices), images, labels, "loss")
+            return mean_loss(
+                hant.library, [hant.operations[k] for k in plan.choices], images, labels, "loss"
+            )
 
         found = hant.refine(bad, 11.0, images, labels, "loss", num_changes=2, rounds=1)
         assert loss(found) < loss(bad)

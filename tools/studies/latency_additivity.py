@@ -91,7 +91,7 @@ def main() -> None:
         arguments.networks,
         quantile=arguments.quantile,
         at_once=200,
-        repeat=30,
+        repeat=16,
     )
 
 

@@ -6,25 +6,21 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.search.hant.batch_norm import reestimate
 from tfgen.search.hant.distillation import distil
+from tfgen.search.hant.evaluation import MeanLoss
 from tfgen.search.hant.folding import merge_branches
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
-from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan
+from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans
 from tfgen.search.hant.pool import Operation, small_pool
-from tfgen.search.hant.scores import (
-    at_rest,
-    gives_probabilities,
-    log_probabilities,
-    mean_loss,
-    score_swaps,
-)
+from tfgen.search.hant.refinement import refined
+from tfgen.search.hant.report import PlanRow, draw, table_of
+from tfgen.search.hant.scores import score_swaps
 from tfgen.search.hant.timing import layer_blocks, layer_latencies, network_latency
 from tfgen.search.latency import Backend, LatencyTable, measure
 
@@ -185,31 +181,20 @@ class HANT:
                 f"the plan takes {self.predicted_ms(plan):.6g} ms, more than the budget of "
                 f"{budget_ms:.6g} ms; refine one of plans(budget_ms)"
             )
-        _, latencies = self._rows()
-        rest = network_latency(self.library, self._measured())[1]
-        layers, choices = len(plan.choices), plan.choices
-        changes = num_changes or max(1, layers // 3)
-        options = dict(measure=measure, batch_size=batch_size)
-        loss = mean_loss(self.library, self._names(choices), images, labels, **options)
-        for _ in range(rounds):
-            scores = score_swaps(
-                self.library, images, labels, around=self._names(choices), **options
-            )
-            found = nearby_plan(scores, latencies, budget_ms - rest, choices, changes)
-            while changes and found.choices != choices:
-                names = self._names(found.choices)
-                reached = mean_loss(self.library, names, images, labels, **options)
-                if reached < loss:
-                    break
-                changes //= 2
-                found = nearby_plan(scores, latencies, budget_ms - rest, choices, changes)
-            if found.choices == choices:
-                break
-            choices, loss = found.choices, reached
-        return self._plan(choices)
-
-    def _names(self, choices) -> list[str]:
-        return [self.operations[place] for place in choices]
+        latencies, rest = self._rows()[1], network_latency(self.library, self._measured())[1]
+        found = refined(
+            self.library,
+            latencies,
+            budget_ms - rest,
+            plan.choices,
+            images,
+            labels,
+            num_changes=num_changes or max(1, len(plan.choices) // 3),
+            rounds=rounds,
+            measure=measure,
+            batch_size=batch_size,
+        )
+        return self._plan(found)
 
     def _plan(self, choices) -> Plan:
         scores, latencies = self._rows()
@@ -285,7 +270,7 @@ class HANT:
             raise ConfigError("there is no plan; expected at least one to evaluate")
         if not len(images):
             raise DataError("there are no images; expected at least one to evaluate plans on")
-        loss = _Loss(self.library.network.network, images, labels, batch_size)
+        loss = MeanLoss(self.library.network.network, images, labels, batch_size)
         losses, chosen = [], None
         for number, plan in enumerate(plans):
             stopping.check()
@@ -298,56 +283,37 @@ class HANT:
                 report(number + 1, len(plans))
         return *chosen, losses
 
+    def rows(self, plan: Plan) -> list[PlanRow]:
+        """What a plan does layer by layer, list of `PlanRow`.
+
+        Args:
+            plan: a `Plan`.
+        """
+        teacher, found = self.operations.index(self.library.teacher_name), []
+        for segment, place, score, latency in zip(
+            self.library.network.segments, plan.choices, *self._rows()
+        ):
+            saved = float(latency[teacher] - latency[place])
+            operation = self.operations[place]
+            found.append(PlanRow(segment.name, operation, saved, float(score[place])))
+        return found
+
     def describe(self, plan: Plan) -> str:
         """A plan as a table: what stands where, milliseconds saved, and what is lost.
 
         Args:
             plan: a `Plan`.
         """
-        scores, latencies = self._rows()
-        teacher = self.operations.index("teacher")
-        rows = [("layer", "operation", "saves (ms)", "loses")]
-        for segment, place, score, latency in zip(
-            self.library.network.segments, plan.choices, scores, latencies
-        ):
-            saved = latency[teacher] - latency[place]
-            rows.append(
-                (segment.name, self.operations[place], f"{saved:.3f}", f"{score[place]:.4g}")
-            )
-        total = f"{self.latency_ms - self.predicted_ms(plan):.3f}"
-        rows.append(("all", f"{self.predicted_ms(plan):.3f} ms", total, f"{plan.score:.4g}"))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join(
-            "  ".join(
-                text.ljust(width) if k < 2 else text.rjust(width)
-                for k, (text, width) in enumerate(zip(row, widths))
-            ).rstrip()
-            for row in rows
+        saved, predicted = self.latency_ms - self.predicted_ms(plan), self.predicted_ms(plan)
+        return table_of(
+            [*self.rows(plan), PlanRow("all", f"{predicted:.3f} ms", saved, plan.score)]
         )
 
+    def plot(self, plan: Plan, path: str | os.PathLike) -> None:
+        """Draws what a plan saves and loses in every layer.
 
-class _Loss:
-    """The mean loss of networks on the same images."""
-
-    def __init__(self, teacher, images, labels, batch_size):
-        starts = range(0, len(images), batch_size)
-        self.images = [tf.constant(images[k : k + batch_size]) for k in starts]
-        self.probabilities = gives_probabilities(teacher)
-        if labels is None:
-            run = at_rest(teacher)
-            self.targets = [tf.exp(self._log_p(run(x))) for x in self.images]
-            self.offset = sum(float(tf.reduce_sum(tf.math.xlogy(p, p))) for p in self.targets)
-        else:
-            labels, classes = np.asarray(labels).reshape(-1), teacher.outputs[0].shape[-1]
-            self.targets = [tf.one_hot(labels[k : k + batch_size], classes) for k in starts]
-            self.offset = 0.0
-        self.count = len(images)
-
-    def __call__(self, network) -> float:
-        run, total = at_rest(network), self.offset
-        for x, target in zip(self.images, self.targets):
-            total -= float(tf.reduce_sum(target * self._log_p(run(x))))
-        return total / self.count
-
-    def _log_p(self, outputs):
-        return log_probabilities(outputs, self.probabilities)
+        Args:
+            plan: a `Plan`.
+            path: path of the picture, written whole or not at all.
+        """
+        draw(self.rows(plan), path)

@@ -10,14 +10,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, sparse
 
 from tfgen import stopping
 from tfgen.errors import ConfigError, UserError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.search.hant.problem import Limit, Problem, Rows
-
-_ROUNDING = 1e-9  # of a limit, by which a sum of floats may miss it
+from tfgen.search.hant.programme import ROUNDING, Program
 
 
 class InfeasibleError(UserError):
@@ -192,7 +190,7 @@ def _solve(problem, earlier, most_shared, patience, gap, near=None) -> Plan | No
     forbidden = []
     while True:
         kept = problem.worthwhile([*earlier, *forbidden], near and near[0])
-        program = _Program(problem, kept)
+        program = Program(problem, kept)
         for plan in earlier:
             program.share(plan, most_shared)
         for plan in forbidden:
@@ -210,63 +208,7 @@ def _solve(problem, earlier, most_shared, patience, gap, near=None) -> Plan | No
 
 
 def _within(limit, value) -> bool:
-    return value <= limit.most + _ROUNDING * max(abs(limit.most), 1e-300)
-
-
-class _Program:
-    """The integer programme over operations that are worth while."""
-
-    def __init__(self, problem, kept):
-        self.kept, self.num_layers = kept, problem.num_layers
-        self.starts = np.cumsum([0, *map(len, kept)])
-        layers = np.repeat(np.arange(self.num_layers), np.diff(self.starts))
-        columns = np.arange(self.starts[-1])
-        once = sparse.csr_array((np.ones(len(columns)), (layers, columns)))
-        self.constraints = [optimize.LinearConstraint(once, 1, 1)]
-        for limit in problem.limits:
-            if math.isinf(limit.most) and limit.most > 0:
-                continue
-            row = np.concatenate([cost[places] for cost, places in zip(limit.costs, kept)])
-            # Of one, so that the solver's tolerance is a share of the limit.
-            scale = abs(limit.most) or max(row.max(), 1.0)
-            most = limit.most / scale + _ROUNDING
-            self.constraints.append(optimize.LinearConstraint(row[None] / scale, -np.inf, most))
-
-    def share(self, plan, most):
-        """Lets at most `most` layers be as in a plan."""
-        row = self._as_in(plan)
-        if row.sum() > most:
-            self.constraints.append(optimize.LinearConstraint(row[None], -np.inf, most))
-
-    def keep(self, plan, least):
-        """Keeps at least `least` layers as in a plan."""
-        self.constraints.append(optimize.LinearConstraint(self._as_in(plan)[None], least, np.inf))
-
-    def _as_in(self, plan):
-        row = np.zeros(self.starts[-1])
-        for layer, choice in enumerate(plan):
-            row[self.starts[layer] + np.flatnonzero(self.kept[layer] == choice)] = 1.0
-        return row
-
-    def minimise(self, objective, patience=None, gap=0.0):
-        """`(choices, proved optimal)`; no choices where nothing is feasible."""
-        options = {"mip_rel_gap": gap}
-        if patience is not None:
-            options["time_limit"] = patience
-        found = optimize.milp(
-            objective,
-            integrality=np.ones(len(objective)),
-            bounds=optimize.Bounds(0, 1),
-            constraints=self.constraints,
-            options=options,
-        )
-        if found.x is None:
-            return None, False
-        choices = [
-            int(places[np.argmax(found.x[start : start + len(places)])])
-            for places, start in zip(self.kept, self.starts)
-        ]
-        return choices, found.status == 0 and gap == 0.0
+    return value <= limit.most + ROUNDING * max(abs(limit.most), 1e-300)
 
 
 def _why(problem) -> str:
@@ -282,7 +224,7 @@ def _why(problem) -> str:
     rest = Problem(problem.scores, [dataclasses.replace(latency, most=math.inf), *others])
     kept = rest.worthwhile()
     row = np.concatenate([cost[places] for cost, places in zip(latency.costs, kept)])
-    choices, _ = _Program(rest, kept).minimise(row)
+    choices, _ = Program(rest, kept).minimise(row)
     names = " and ".join(limit.name for limit in others)
     if choices is None:
         return f"the limits of {names} cannot be met together; raise one of them"

@@ -64,6 +64,9 @@ class Problem:
         if not self.scores:
             raise ConfigError("there is no layer; expected scores of at least one")
         self.limits = tuple(self._checked(limit) for limit in limits)
+        names = [limit.name for limit in self.limits]
+        if len({*names}) < len(names):
+            raise ConfigError(f"limits are called {', '.join(names)}; expected different names")
         self.usable = [
             np.all([np.isfinite(row), *(np.isfinite(x.costs[k]) for x in self.limits)], axis=0)
             for k, row in enumerate(self.scores)
@@ -92,8 +95,8 @@ class Problem:
             )
         for layer, row in enumerate(costs):
             in_range(f"{limit.name} of layer {layer}", np.where(np.isposinf(row), 0.0, row), 0.0)
-        if np.isnan(limit.most):
-            raise ConfigError(f"the most of {limit.name} is nan; expected a number")
+        if np.isnan(limit.most) or np.isneginf(limit.most):
+            raise ConfigError(f"the most of {limit.name} is {limit.most}; expected a number")
         return dataclasses.replace(limit, costs=costs, most=float(limit.most))
 
     @property

@@ -17,6 +17,7 @@ from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.ops.checks import one_of, whole_number
+from tfgen.search.hant.chain import Chain, at_rest
 from tfgen.search.hant.library import Library, fingerprint
 
 MEASURES = ("kl", "loss", "accuracy")
@@ -148,8 +149,8 @@ class _Scoring:
         self.known = self._read()
 
     @functools.cached_property
-    def chain(self) -> "_Chain":
-        return _Chain(self.library, self.around, self.images)
+    def chain(self) -> "Chain":
+        return Chain(self.library, self.around, self.images)
 
     @functools.cached_property
     def teacher(self) -> list[tf.Tensor]:
@@ -223,56 +224,6 @@ class _Scoring:
             for x in (teacher, changed)
         ]
         return right[0] - right[1]
-
-
-class _Chain:
-    """A network of the library layer by layer; what goes into one layer is kept for it."""
-
-    def __init__(self, library, around, images):
-        network = library.network
-        self.runs = [_run(library.candidate(k, name)) for k, name in enumerate(around)]
-        self.start = at_rest(keras.Model(network.network.inputs[0], network.segments[0].input))
-        self.head = at_rest(network.tail(len(around) - 1))
-        self.images, self._at, self._inputs = images, None, []
-
-    def inputs(self, number) -> list[tf.Tensor]:
-        """What goes into a layer, by batch; for the number of layers what goes into the head."""
-        if self._at is None or number < self._at:
-            self._at, self._inputs = 0, [self.start(x) for x in self.images]
-        while self._at < number:
-            self._inputs = [self.runs[self._at](x) for x in self._inputs]
-            self._at += 1
-        return self._inputs
-
-    def outputs(self, number, candidate):
-        """The network's outputs with another candidate in one layer, batch by batch."""
-        run = _run(candidate)
-        for x in self.inputs(number):
-            x = run(x)
-            for later in self.runs[number + 1 :]:
-                x = later(x)
-            yield self.head(x)
-
-    def current(self):
-        """The network's outputs, batch by batch."""
-        return self.outputs(len(self.runs), None)
-
-
-def _run(candidate):
-    return (lambda x: x) if candidate is None else at_rest(candidate)
-
-
-def at_rest(model: keras.Model):
-    """A model in inference as one function, traced once for batches of any size.
-
-    Args:
-        model: `keras.Model` of one input.
-    """
-    spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
-    run = tf.function(lambda x: model(x, training=False), autograph=False)
-    trace = run.get_concrete_function(spec)
-    # A trace refers to variables weakly; the model stays as long as what is returned.
-    return lambda x, _model=model: trace(tf.convert_to_tensor(x))
 
 
 def _batched(values, size):
