@@ -86,6 +86,7 @@ class TestLoss:
             model.train_on_batch(batch())
         np.testing.assert_allclose(shares, [0.0, 0.1, 0.2, 0.3, 0.4, 0.4], atol=1e-6)
 
+    @pytest.mark.slow
     def test_a_tiny_set_is_learned(self):
         model = classifier(clip_norm=5.0)
         model.compile(keras.optimizers.Adam(3e-2), jit_compile=False)
@@ -126,6 +127,8 @@ class TestGenotypes:
             SearchedClassifier("unas_proxyless", drop_path=0.1)
         with pytest.raises(ConfigError, match="a size of the network is 'width'"):
             SearchedClassifier(CELLS, network={"width": 1.0})
+        with pytest.raises(ConfigError, match="pixel_mean has 2 numbers and images have 3"):
+            SearchedClassifier(CELLS, pixel_mean=[0.1, 0.2])
         with pytest.raises(DataError, match="expected 0 to 3"):
             classifier().train_on_batch(batch() | {"labels": np.arange(6)})
 

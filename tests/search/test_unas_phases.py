@@ -78,7 +78,7 @@ def test_both_phases(whole):
     assert np.any(model.distribution.logits["stage"].numpy())
 
 
-@pytest.mark.parametrize("step", [3, 7])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 7])
 def test_a_signal_anywhere_leaves_what_an_undisturbed_search_does(whole, step, tmp_path):
     manager = CheckpointManager(tmp_path)
     with stopping.watching("test"), pytest.raises(stopping.Stopped):
@@ -90,6 +90,7 @@ def test_a_signal_anywhere_leaves_what_an_undisturbed_search_does(whole, step, t
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_crash_costs_the_step_that_it_was_in(whole, tmp_path):
     manager = CheckpointManager(tmp_path)
     with pytest.raises(RuntimeError):
@@ -103,6 +104,7 @@ def test_a_crash_costs_the_step_that_it_was_in(whole, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_read_again(tmp_path):
     manager = CheckpointManager(tmp_path)
     first, second = new(), new()

@@ -12,7 +12,7 @@ from toy_supernet import ToySupernet, toy_data
 from tfgen.errors import ConfigError, UserError
 from tfgen.search.unas import UNAS, tuning
 from tfgen.search.unas.measures import AdditiveMeasure
-from tfgen.search.unas.phases import saved_steps
+from tfgen.search.unas.phases import Phases, saved_steps
 from tfgen.training import CheckpointManager
 
 COST = AdditiveMeasure({"stage": [[5.0, 2.0, 1.0], [4.0, 2.0, 0.5]]}, constant=1.0)
@@ -40,13 +40,13 @@ def build(genotype):
     return model
 
 
-def tuner(folder, callbacks=(), **options):
+def tuner(folder, callbacks=(), phases=PHASES, **options):
     criteria = [dict(measure=COST, target=3.0, name="cost", num_fitted=50)]
     return tuning.ArchitectureTuner(
         UNAS(ToySupernet(), criteria),
         build,
         data,
-        PHASES,
+        phases,
         directory=folder,
         project_name="toy",
         search_options={"run_eagerly": True, "callbacks": callbacks},
@@ -54,6 +54,16 @@ def tuner(folder, callbacks=(), **options):
     )
 
 
+def test_one_step_and_two_trials(tmp_path, capsys):
+    found = tuner(tmp_path, phases=Phases(1, 0, 1), max_trials=2)
+    found.search(**{**FIT, "epochs": 1})
+    scores = [trial.score for trial in found.oracle.get_best_trials(2)]
+    assert scores == sorted(scores, reverse=True)
+    assert saved_steps(CheckpointManager(tmp_path / "toy" / "search")) == 1
+    capsys.readouterr()
+
+
+@pytest.mark.slow
 def test_trials_are_the_most_probable_and_are_resumed(tmp_path, capsys):
     """Dies within the search, then within the trials; the third time it comes to its end."""
     with pytest.raises(RuntimeError):

@@ -103,7 +103,11 @@ def searched(
     check_mode(mode, SEARCHED_MODES)
     cells = kind == "cells"
     config = config_dict.ConfigDict()
-    options = {"cutout": 16, "weight_penalty": 3e-4, **(CIFAR_PIXELS if cells else {})}
+    options = {
+        "cutout": 16,
+        "weight_penalty": 3e-4,
+        **(CIFAR_PIXELS if data.startswith("cifar") else {}),
+    }
     if cells:
         options |= {
             "drop_path": 0.2,

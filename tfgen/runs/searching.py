@@ -328,6 +328,7 @@ class Searching:
             data=self.config["data"]["name"],
             shape=tuple(supernet.image_shape),
             classes=supernet.num_classes,
+            pixels={"pixel_mean": self.model.pixel_mean, "pixel_std": self.model.pixel_std},
         )
         with replace_file(self.workdir.path / "recipe.py") as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -349,6 +350,7 @@ def get_config(mode=""):
         image_shape={shape!r},
         num_classes={classes!r},
         kind={kind!r},
+        model={pixels!r},
     )
 '''
 

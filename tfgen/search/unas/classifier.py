@@ -12,7 +12,7 @@ from tfgen.errors import ConfigError
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.ops.labels import class_indices
 from tfgen.search.unas.genotypes import GENOTYPES, BlockGenotype, CellGenotype
-from tfgen.search.unas.networks import block_network, cell_network
+from tfgen.search.unas.networks import block_network, cell_network, check_pixels
 from tfgen.search.unas.weights import (
     bound_gradients,
     initialize,
@@ -104,8 +104,8 @@ class SearchedClassifier(Model):
         in_range("label_smoothing", label_smoothing, 0.0, below=1.0)
         in_range("weight_penalty", weight_penalty, 0.0)
         in_range("clip_norm", clip_norm, 0.0, above=True)
-        in_range("pixel_std", pixel_std, 0.0, above=True)
         self.image_shape = tuple(int(size) for size in image_shape)
+        check_pixels(pixel_mean, pixel_std, self.image_shape[-1])
         self.num_classes = whole_number("num_classes", num_classes, 1)
         self.drop_path, self.auxiliary_weight = drop_path, auxiliary_weight
         self.cutout = whole_number("cutout", cutout, 0)

@@ -228,6 +228,27 @@ def _check(image_shape, num_classes):
     whole_number("num_classes", num_classes, 1)
 
 
+def check_pixels(mean, std, channels: int) -> None:
+    """Refuses a mean or deviation of pixels that does not fit images.
+
+    Args:
+        mean: float, or sequence of one for every channel.
+        std: float, or sequence of one for every channel, above 0.
+        channels: integer, channels of the images.
+
+    Raises:
+        ConfigError: there are more or fewer of them, or a deviation is not above 0.
+    """
+    in_range("pixel_std", std, 0.0, above=True)
+    for name, value in (("pixel_mean", mean), ("pixel_std", std)):
+        count = len(value) if isinstance(value, Sequence) else 1
+        if count not in (1, channels):
+            raise ConfigError(
+                f"{name} has {count} numbers and images have {channels} channels; expected one "
+                "number, or one for each"
+            )
+
+
 def num_parameters(model: keras.Model) -> int:
     """Trainable numbers: without the running statistics of batch norm."""
     return sum(int(v.shape.num_elements() or 1) for v in model.trainable_variables)

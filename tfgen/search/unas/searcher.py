@@ -23,6 +23,7 @@ from tfgen.search.unas.criteria import Criterion
 from tfgen.search.unas.distribution import ArchitectureDistribution, Architectures
 from tfgen.search.unas.estimators import ESTIMATORS, GradientEstimator, Reinforce
 from tfgen.search.unas.losses import duplicate_edges, with_generalization_gap
+from tfgen.search.unas.networks import check_pixels
 from tfgen.search.unas.variance import RunningVariance
 from tfgen.search.unas.weights import (
     bound_gradients,
@@ -141,7 +142,8 @@ class UNAS(Model):
         in_range("clip_norm", clip_norm, 0.0, above=True)
         in_range("weight_penalty", weight_penalty, 0.0)
         in_range("logit_penalty", logit_penalty, 0.0)
-        in_range("pixel_std", pixel_std, 0.0, above=True)
+        if self.supernet is not None:
+            check_pixels(pixel_mean, pixel_std, self.supernet.image_shape[-1])
         self.distribution = ArchitectureDistribution(groups, temperature, softening)
         self.distribution.build()
         self.criteria = [_criterion(c, self.distribution.groups) for c in criteria]
