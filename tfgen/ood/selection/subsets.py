@@ -51,7 +51,7 @@ def _guessed(objective, num_bits, num_trials, seed) -> Iterator[tuple[Bits, floa
     except ImportError as error:
         raise ConfigError(
             f"{2**num_bits:,} subsets are too many to try all, and to choose among them needs "
-            "keras-tuner, which is not installed: pip install keras-tuner; or offer fewer "
+            "keras-tuner, which is not installed: pip install 'tfgen[search]'; or offer fewer "
             "transformations"
         ) from error
     space = keras_tuner.HyperParameters()
