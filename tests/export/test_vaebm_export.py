@@ -51,8 +51,9 @@ def test_the_chain_moves_the_images(model):
     assert np.max(np.abs(descended - model.generate(noise))) > 0.01
 
 
-def test_saved_model_agrees(model, subject, tmp_path):
-    report = export_saved_model(model, str(tmp_path / "vaebm"), subject=subject)
+@pytest.mark.parametrize("names", [["sample"], pytest.param(None, marks=pytest.mark.slow)])
+def test_saved_model_agrees(model, subject, tmp_path, names):
+    report = export_saved_model(model, str(tmp_path / "vaebm"), names=names, subject=subject)
     assert report.max_difference <= report.tolerance
 
 

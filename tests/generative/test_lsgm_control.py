@@ -90,6 +90,7 @@ def test_ends_of_a_path_are_the_reconstructions(grids):
     np.testing.assert_allclose(path[:, 1], rebuilt[2:], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_fills_in_whatever_the_grids(grids):
     images = draw_images(grids.vae, 2)
     mask = np.zeros((8, 8, 1))

@@ -29,7 +29,9 @@ def latents(model, count, seed=0):
     return model.sample(count, seed=seed, batch_size=2000).reshape(count, -1)
 
 
-@pytest.mark.parametrize("num_proposals", TABLE)
+@pytest.mark.parametrize(
+    "num_proposals", [pytest.param(n, marks=pytest.mark.slow if n == 100 else ()) for n in TABLE]
+)
 def test_resampling_converges_to_the_narrow_normal(num_proposals):
     mean, deviation, error = TABLE[num_proposals]
     count = 20_000
@@ -47,7 +49,7 @@ def test_resampling_converges_to_the_narrow_normal(num_proposals):
         (2, 0.149, 1.3698, 0.444),
         (5, 0.0166, 1.4697, 0.274),
         (20, 0.0016, 1.4972, 0.209),
-        (100, 0.0014, 1.4995, 0.202),
+        pytest.param(100, 0.0014, 1.4995, 0.202, marks=pytest.mark.slow),
     ],
 )
 def test_resampling_empties_the_hole_of_the_ring(num_proposals, hole, mean, deviation):

@@ -133,7 +133,10 @@ def batches():
     return [draw_images(model, 4, seed) for seed in range(4)]
 
 
-@pytest.fixture(scope="module", params=["float32", "mixed_float16"])
+@pytest.fixture(
+    scope="module",
+    params=["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)],
+)
 def pair(request):
     """Two models that start from different weights."""
     return Trained(dtype=request.param), Trained(shift=0.5, dtype=request.param)

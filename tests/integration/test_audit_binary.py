@@ -41,6 +41,7 @@ def test_writes_a_report(cli, config, tmp_path):
     assert [r["psnr_db"] for r in repeated["images"]] == [r["psnr_db"] for r in report["images"]]
 
 
+@pytest.mark.slow
 def test_trains_first_where_asked_to(cli, config, tmp_path):
     flags = ("--config.model.epochs=3", "--config.audit.utility_steps=2")
     found = cli("audit", config, *TINY, *flags, f"--workdir={tmp_path / 'run'}")

@@ -33,7 +33,7 @@ def test_a_detector_judges_a_folder(cli, images, tmp_path):
     assert "has no threshold yet; call calibrate" in cli("detect", *argv).mistake()
     assert not (found / "detection.csv").exists()
 
-    model.calibrate(known, 0.5)
+    model.calibrate(known, acceptance=0.5)
     save_preset(model, preset, overwrite=True)
     result = cli("detect", *argv)
     assert result.code == 0, result.err

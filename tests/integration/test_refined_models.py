@@ -118,6 +118,7 @@ def test_mistakes(cli, flags, tiny, refined, trained, tmp_path):
     assert "stands on no other model" in result.mistake()
 
 
+@pytest.mark.slow
 def test_another_generator_of_the_same_form_is_refused(cli, flags, tiny, refined, tmp_path):
     twin = tmp_path / "twin"
     assert cli("train", *tiny, "--config.training.seed=5", f"--workdir={twin}").code == 0

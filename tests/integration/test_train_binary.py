@@ -277,7 +277,7 @@ def test_a_second_training_in_the_same_folder_is_refused(cli, tiny, trained):
     [
         ("inf", "config.optimizer.learning_rate is inf; expected a finite number"),
         pytest.param("1e38", "not finite", marks=pytest.mark.slow),
-        ("1e12", "not finite in steps"),
+        pytest.param("1e12", "not finite in steps", marks=pytest.mark.slow),
     ],
 )
 def test_a_learning_rate_beyond_all_bounds_ends_in_an_error(cli, tiny, tmp_path, rate, words):

@@ -30,6 +30,7 @@ def test_decoder_counts_words(example):
     assert vae.walk_posterior(single, noise).kl.shape == (example.WORDS, 1)
 
 
+@pytest.mark.slow
 def test_runs(example):
     results = example.run(4, 2, held_out=4)
     assert list(results) == ["vae", "vae trained on", "lsgm", "gain"]

@@ -202,6 +202,7 @@ def test_metrics_of_any_kind(model, tmp_path, budget):
     assert min(outcomes["read"], outcomes["refused"]) > budget / 20
 
 
+@pytest.mark.slow
 def test_packing_with_metrics_of_other_types(run, workdir, tmp_path):
     metrics = {"test": {**METRICS, "nll": "81"}, "train": METRICS, "export": {}}
     (workdir / "metrics.json").write_text(json.dumps(metrics))

@@ -109,6 +109,7 @@ class Detection(FinishesCalibrated):
         self,
         images,
         labels=None,
+        *,
         acceptance: float | None = None,
         score: str | None = None,
         batch_size: int = 256,
@@ -139,7 +140,7 @@ class Detection(FinishesCalibrated):
         rate = self.acceptance if acceptance is None else acceptance
         threshold = acceptance_threshold(values, rate)
         if labels is not None and self.main_head is not None:
-            numbers, _ = as_labels(np.asarray(labels), len(values), "the labels")
+            numbers, _ = as_labels(np.asarray(labels), len(values), "calibrate")
             logits = self.outputs_of(images, batch_size, levels=False)["logits"]
             self.temperature.assign(fit_temperature(logits, numbers))
         self.served_score = name
