@@ -424,3 +424,19 @@ def test_published_size():
 
 def test_levels_are_those_of_the_task(model):
     assert build("rotation").num_levels == model.outputs(DATA["images"])["ssl_rotation"].shape[1]
+
+
+@pytest.mark.parametrize("form", ["column", "one-hot"])
+def test_labels_of_other_forms_are_the_same_labels(form):
+    model = MultiTaskOOD(CNN, ["flip"], (8, 8, 3), 3)
+    numbers = np.arange(6) % 3
+    labels = numbers[:, None] if form == "column" else np.eye(3, dtype=np.float32)[numbers]
+    images = np.random.default_rng(0).random((6, 8, 8, 3)).astype(np.float32)
+    expected, found = (
+        model.evaluation_logs({"images": tf.constant(images), "labels": tf.constant(each)})
+        for each in (numbers, labels)
+    )
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    losses, _ = model.training_losses({"images": images, "labels": tf.constant(labels)})
+    assert all(value.shape == (6,) for value in losses.values())

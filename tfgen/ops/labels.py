@@ -30,7 +30,7 @@ def class_indices(labels, num_classes: int) -> tf.Tensor:
     known = tf.get_static_value(labels)
     if known is not None and known.size and not 0 <= known.min() <= known.max() < num_classes:
         raise DataError(
-            f"labels are {known.min()} to {known.max()}; expected 0 to {num_classes - 1}, as many "
-            "as the network has classes"
+            f"labels are {known.min()} to {known.max()}; expected 0 to {num_classes - 1}: others "
+            f"are none of the {num_classes} classes of the model"
         )
     return labels

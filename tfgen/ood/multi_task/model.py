@@ -22,6 +22,7 @@ from tfgen.ood.multi_task.settings import (
 from tfgen.ood.multi_task.tasks import class_losses
 from tfgen.ood.transformations import build_all, spec_of
 from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.ops.labels import class_indices
 from tfgen.training import StepOutput
 
 TASK_SCORE_WEIGHTS = ("one", "weights", "normalised")
@@ -210,9 +211,10 @@ class MultiTaskOOD(Detection):
         copied = copies.make(images, self.step_seed("transformations"))
         features, updates = self.network.features(copied, training=True)
         outputs = self.network.outputs(features, copies)
-        losses = self.losses_of(outputs, self._labels_of(data))
+        labels = self._labels_of(data)
+        losses = self.losses_of(outputs, labels)
         if self.num_classes:
-            losses["accuracy"] = self._is_right(outputs, data["labels"])
+            losses["accuracy"] = self._is_right(outputs, labels)
         return losses, updates
 
     def losses_of(self, outputs: Outputs, labels: tf.Tensor | None) -> dict[str, tf.Tensor]:
@@ -258,9 +260,10 @@ class MultiTaskOOD(Detection):
 
     def evaluation_logs(self, data):
         outputs = self.outputs(tf.cast(data["images"], tf.float32))
-        found = self.losses_of(outputs, self._labels_of(data))
+        labels = self._labels_of(data)
+        found = self.losses_of(outputs, labels)
         if self.num_classes:
-            accuracy = self._is_right(outputs, data["labels"])
+            accuracy = self._is_right(outputs, labels)
             return {"loss": found["main"], "accuracy": accuracy, **found}
         return {"loss": self.difficulty(outputs), **found}
 
@@ -333,7 +336,7 @@ class MultiTaskOOD(Detection):
         """int32 `[B]`, looked at where they are read; None where there are no classes."""
         if self.num_classes is None:
             return None
-        labels, last = tf.cast(data["labels"], tf.int32), self.num_classes - 1
+        labels, last = class_indices(data["labels"], self.num_classes), self.num_classes - 1
         known = tf.reduce_all((labels >= 0) & (labels <= last))
         message = (
             f"a label is none of the {self.num_classes} classes of the model; expected whole "
@@ -347,7 +350,7 @@ class MultiTaskOOD(Detection):
 
     def _is_right(self, outputs, labels):
         best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-        return tf.cast(tf.equal(best, tf.cast(labels, tf.int32)), tf.float32)
+        return tf.cast(tf.equal(best, labels), tf.float32)
 
     def _penalties(self):
         """Of a backbone's own regularisers."""
