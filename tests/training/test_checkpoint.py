@@ -43,6 +43,24 @@ class TestResume:
         assert run_steps(resumed, 2) == logs
         assert_same_state(straight, resumed)
 
+    def test_weights_rounded_to_half_the_size(self, tmp_path, trained):
+        whole = CheckpointManager(tmp_path / "whole").save(trained)
+        half = CheckpointManager(tmp_path / "half").save(trained, half=True)
+        assert half.stat().st_size < whole.stat().st_size
+        model = untrained()
+        load_weights_only(model, half, ema=False)
+        for rounded, exact in zip(model.trainable_variables, trained.trainable_variables):
+            expected = exact.numpy().astype(np.float16).astype(np.float32)
+            np.testing.assert_array_equal(rounded.numpy(), expected)
+        assert CheckpointManager(tmp_path / "half").restore(untrained()) == {}
+
+    def test_what_float16_cannot_hold_is_not_rounded(self, tmp_path):
+        model = untrained()
+        model.trainable_variables[0].assign(np.full_like(model.trainable_variables[0].numpy(), 7e4))
+        again = untrained()
+        load_weights_only(again, CheckpointManager(tmp_path).save(model, half=True), ema=False)
+        np.testing.assert_array_equal(again.trainable_variables[0].numpy(), np.float32(7e4))
+
     def test_into_a_model_that_has_trained_already(self, tmp_path, trained):
         CheckpointManager(tmp_path).save(trained)
         model = make_toy()

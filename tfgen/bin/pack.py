@@ -6,7 +6,8 @@ tools/make_saved_model runs/mnist nvae_mnist --overwrite --note="Trained in 148 
     saved_models/nvae_mnist/
       README.md       the model card
       config.json     the configuration of the run
-      checkpoints/    the weights, exactly as trained (moving averages where there are any)
+      checkpoints/    the weights as trained (moving averages where there are any), in every bit
+                      or, with --half, rounded to float16
       metrics.json    what tfgen-evaluate measured, and what the served form loses
       1/              SavedModel with all signatures, as TF Serving polls it
 
@@ -32,6 +33,9 @@ NOTE = flags.DEFINE_multi_string("note", [], "A sentence for the model card; may
 MAX_MIB = app.finite(
     flags.DEFINE_float("max_mib", 25.0, "Refuse a larger preset.", lower_bound=0.0)
 )
+HALF = flags.DEFINE_bool(
+    "half", False, "Round the preset's weights to float16, which halves their file."
+)
 SERVED_WEIGHTS = flags.DEFINE_enum(
     "served_weights",
     "auto",
@@ -53,6 +57,7 @@ def main(workdir: str, name: str) -> None:
         from tfgen.runs.numbers import with_nan
         from tfgen.runs.workdir import Workdir
         from tfgen.systems import presets
+        from tfgen.training import load_weights_only
 
         trained = Workdir(workdir)
         config = trained.read_config()
@@ -64,7 +69,9 @@ def main(workdir: str, name: str) -> None:
         presets.refuse_existing(target, OVERWRITE.value)
         model = presets.from_preset(trained.path)
     with replace_dir(target) as temporary:
-        presets.write_preset(model, temporary, config)
+        presets.write_preset(model, temporary, config, half=HALF.value)
+        if HALF.value:  # what is served and measured below is what the preset holds
+            load_weights_only(model, temporary / presets.CHECKPOINTS)
         _size_in_bounds(temporary, target)  # the weights alone may be too much
         report = _export(model, temporary, name, _served_weights(model))
         terminal.say(
@@ -76,7 +83,7 @@ def main(workdir: str, name: str) -> None:
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)
-        card = model_card.write(name, model, config, numbers, report, RECIPE.value, NOTE.value)
+        card = model_card.write(name, model, config, numbers, report, RECIPE.value, _notes())
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = _size_in_bounds(temporary, target)
     for line in model_card.left_out(config, numbers):
@@ -86,6 +93,11 @@ def main(workdir: str, name: str) -> None:
             f"the model card has no numbers: run tfgen-evaluate --workdir={workdir} and repeat"
         )
     terminal.say(f"{size:.1f} MiB in {target}")
+
+
+def _notes() -> list[str]:
+    rounded = "The weights were measured in float32 and rounded to float16 for this preset."
+    return [*NOTE.value, *([rounded] if HALF.value else [])]
 
 
 def _export(model, folder: Path, name: str, storage: str) -> dict:

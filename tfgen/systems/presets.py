@@ -74,10 +74,19 @@ def save_preset(
     return path
 
 
-def write_preset(model: Model, folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes configuration and weights into a folder that exists; see `save_preset`."""
+def write_preset(
+    model: Model, folder: Path, config: Mapping[str, Any], *, half: bool = False
+) -> None:
+    """Writes configuration and weights into a folder that exists; see `save_preset`.
+
+    Args:
+        model: a built model.
+        folder: path of the folder.
+        config: dict, the full configuration.
+        half: whether its weights are rounded to float16. Defaults to `False`.
+    """
     write_json(folder / CONFIG, config)
-    CheckpointManager(folder / CHECKPOINTS).save(model)
+    CheckpointManager(folder / CHECKPOINTS).save(model, half=half)
 
 
 def find_preset(name_or_path: str | os.PathLike) -> Path:

@@ -73,12 +73,14 @@ class CheckpointManager:
         """The newest checkpoint, or `None`. Its content is not checked here."""
         return (self.checkpoints() or [None])[-1]
 
-    def save(self, model: keras.Model, extra: Mapping | None = None) -> Path:
+    def save(self, model: keras.Model, extra: Mapping | None = None, *, half: bool = False) -> Path:
         """Saves the model and its optimizer.
 
         Args:
             model: a `keras.Model`, built and compiled.
             extra: dict of anything JSON can hold, given back by `restore`; None saves nothing more.
+            half: whether float32 is rounded to float16 in the file, for half its size; whoever
+                reads it gets float32 again. Defaults to `False`, which keeps every bit.
 
         Returns:
             The path of the checkpoint, which only the chief of several workers has written.
@@ -94,7 +96,11 @@ class CheckpointManager:
         variables = _variables(model)
         tensors = {name: np.asarray(variable.numpy()) for name, variable in variables.items()}
         _refuse_non_finite(path, _model_part(tensors), _weights(model), "nothing was saved")
-        self._write(path, tensors, {"extra": dict(extra or {}), "averages": _averages(model)})
+        note = {"extra": dict(extra or {}), "averages": _averages(model)}
+        if half:
+            tensors = {name: _rounded(tensor) for name, tensor in tensors.items()}
+            note["rounded"] = True
+        self._write(path, tensors, note)
         return path
 
     def restore(self, model: keras.Model) -> dict | None:
@@ -227,7 +233,20 @@ def _read(path):
     tensors, note = read_tensors(path)
     if not _is_of_a_model(note, tensors):
         raise CorruptFileError(f"{path} is corrupt or no checkpoint of a model.")
+    if note.get("rounded"):
+        tensors = {name: _widened(tensor) for name, tensor in tensors.items()}
     return tensors, note
+
+
+def _rounded(tensor):
+    """A float32 array in float16, unless a value is beyond its range."""
+    if tensor.dtype != np.float32 or np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
+        return tensor
+    return tensor.astype(np.float16)
+
+
+def _widened(tensor):
+    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
 
 
 def _is_of_a_model(note, tensors) -> bool:
