@@ -22,8 +22,13 @@ from tfgen.privacy.attack.resumption import save_state
 
 
 class TestResumption:
-    def test_a_resumed_run_is_the_run(self, tmp_path, monkeypatch):
-        path, attack = tmp_path / "attack.safetensors", attack_of()
+    @pytest.mark.parametrize(
+        "options",
+        [{}, pytest.param({"gradient_form": "whitened"}, marks=pytest.mark.slow)],
+        ids=["plain", "whitened"],
+    )
+    def test_a_resumed_run_is_the_run(self, tmp_path, monkeypatch, options):
+        path, attack = tmp_path / "attack.safetensors", attack_of(**options)
         whole, loop, states = run(attack), attack._optimization, []
 
         class Stop(Exception):
@@ -42,7 +47,7 @@ class TestResumption:
                 run(attack, steps_per_call=2, checkpoint=path)
         state, evidence = states[-2]  # what a save before the stop holds
         save_state(path, state, attack._identity(evidence))
-        resumed = run(attack_of.__wrapped__(), checkpoint=path)
+        resumed = run(attack_of.__wrapped__(**options), checkpoint=path)
         np.testing.assert_array_equal(resumed.seeds, whole.seeds)
         assert resumed.history[0]["step"] > int(state.step) >= 4
         # Finished: nothing is left to do.
