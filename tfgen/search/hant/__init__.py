@@ -3,8 +3,10 @@
 from tfgen.search.hant.batch_norm import reestimate
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
+from tfgen.search.hant.folded_network import fold_batch_norm
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.hant import HANT
+from tfgen.search.hant.int8 import Int8Model, quantize, quantize_aware
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan, solve_plan
@@ -17,15 +19,19 @@ __all__ = [
     "CutNetwork",
     "Front",
     "InfeasibleError",
+    "Int8Model",
     "Library",
     "Limit",
     "Plan",
     "distil",
     "diverse_plans",
     "fine_tune",
+    "fold_batch_norm",
     "full_pool",
     "latency_front",
     "nearby_plan",
+    "quantize",
+    "quantize_aware",
     "reestimate",
     "score_swaps",
     "small_pool",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -40,15 +41,45 @@ def write_litert(
         batch_size: integer, examples in a batch.
         precision: string, "float32" or "int8".
     """
+    content = litert_content(
+        model,
+        batch_size,
+        precision,
+        calibration=lambda: _calibration(model, batch_size),
+        integer_ends=precision == "int8",
+    )
+    Path(path).write_bytes(content)
+
+
+def litert_content(
+    model: keras.Model,
+    batch_size: int,
+    precision: str,
+    *,
+    calibration: Callable | None = None,
+    integer_ends: bool = False,
+) -> bytes:
+    """What a LiteRT file holds.
+
+    Args:
+        model: a functional `keras.Model`, or one of `tf_keras` with one input.
+        batch_size: integer, examples in a batch.
+        precision: string, "float32" or "int8".
+        calibration: function to an iterable of batches, lists of arrays, from which int8 takes the
+            ranges of activations; None where the model says them by fake quantisation.
+        integer_ends: whether inputs and outputs are int8 as well. Default: `False`.
+    """
     function, holder = _traced(model, batch_size)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
     if precision == "int8":
-        ops = tf.lite.OpsSet
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _calibration(model, batch_size)
-        converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8, ops.TFLITE_BUILTINS]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    Path(path).write_bytes(converter.convert())
+        if calibration is not None:
+            ops = tf.lite.OpsSet
+            converter.representative_dataset = calibration
+            converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8, ops.TFLITE_BUILTINS]
+        if integer_ends:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
 
 
 def write_onnx(model: keras.Model, path: str | os.PathLike, batch_size: int) -> None:
@@ -98,7 +129,8 @@ def one_sentence(key: str):
 
 def _traced(model, batch_size):
     """The model in inference as a concrete function, and what holds its variables."""
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+    is_other = type(model).__module__.startswith("tf_keras.")
+    if (not isinstance(model, keras.Model) and not is_other) or not getattr(model, "inputs", None):
         raise BlockError(
             f"a {type(model).__name__} cannot be timed; expected a functional Keras model"
         )
@@ -113,12 +145,14 @@ def _traced(model, batch_size):
         specs.append(tf.TensorSpec(shape, x.dtype, name=f"input_{number}"))
 
     def run(*inputs):
-        values = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        structure = inputs[0] if is_other else model._inputs_struct
+        values = keras.tree.pack_sequence_as(structure, inputs)
         outputs = keras.tree.flatten(model(values, training=False))
         return {f"output_{k}": tf.convert_to_tensor(y) for k, y in enumerate(outputs)}
 
     holder = tf.Module()
-    holder.variables_of_model = [variable.value for variable in model.variables]
+    values = (v if isinstance(v, tf.Variable) else v.value for v in model.variables)
+    holder.variables_of_model = list(values)
     return tf.function(run, autograph=False).get_concrete_function(*specs), holder
 
 
