@@ -14,7 +14,9 @@ from tfgen.search.unas.networks import STEMS, cell_network, stem_of
 from tfgen.search.unas.operations import cell_operation, factorized_reduction, relu_conv
 
 
-def cell_groups(num_operations: int = len(CELL_OPERATIONS)) -> dict[str, tuple[int, int]]:
+def cell_groups(
+    num_operations: int = len(CELL_OPERATIONS), num_nodes: int = NUM_NODES
+) -> dict[str, tuple[int, int]]:
     """The factors of two cells, for `ArchitectureDistribution`.
 
     Every node has two edges; each has a factor for its input and one for its operation.
@@ -22,11 +24,12 @@ def cell_groups(num_operations: int = len(CELL_OPERATIONS)) -> dict[str, tuple[i
     Args:
         num_operations: integer, how many of `CELL_OPERATIONS`, from the first on, there are: 7, or
             5 in UNAS's searches on ImageNet. Defaults to `7`.
+        num_nodes: integer, nodes of a cell beside its inputs. Defaults to `4`.
     """
     return {
         f"{kind}/{node}/{what}": (2, node + 2 if what == "input" else num_operations)
         for kind in ("normal", "reduction")
-        for node in range(NUM_NODES)
+        for node in range(num_nodes)
         for what in ("input", "operation")
     }
 
@@ -46,6 +49,7 @@ class CellSupernet(keras.Model):
         num_cells: integer, cells in all, at least 3. Defaults to `8`.
         stem: string, "small" or "large", as of `cell_network`. Defaults to `"small"`.
         num_operations: integer, how many of `CELL_OPERATIONS` there are. Defaults to `7`.
+        num_nodes: integer, nodes of a cell beside its inputs. Defaults to `4`.
         skip_below: float, weight below which an operation is not run; 0 runs all. Defaults to
             `0.05`.
         name: string, the model's name. Defaults to `"cell_supernet"`.
@@ -71,6 +75,7 @@ class CellSupernet(keras.Model):
         num_cells: int = 8,
         stem: str = "small",
         num_operations: int = len(CELL_OPERATIONS),
+        num_nodes: int = NUM_NODES,
         skip_below: float = SKIP_BELOW,
         name: str = "cell_supernet",
         **kwargs,
@@ -81,6 +86,7 @@ class CellSupernet(keras.Model):
             raise ConfigError(f"num_channels is {num_channels}; expected an even number")
         whole_number("num_cells", num_cells, 3)
         whole_number("num_operations", num_operations, 1, len(CELL_OPERATIONS))
+        whole_number("num_nodes", num_nodes, 1)
         one_of("stem", stem, STEMS)
         in_range("skip_below", skip_below, 0.0, below=1.0)
         self.image_shape = tuple(image_shape)
@@ -91,6 +97,7 @@ class CellSupernet(keras.Model):
             num_cells=num_cells,
             stem=stem,
             num_operations=num_operations,
+            num_nodes=num_nodes,
             skip_below=skip_below,
         )
         self._declare()
@@ -127,7 +134,7 @@ class CellSupernet(keras.Model):
         here = tuple(self.inputs_of[-1][1].output.shape[1:])
         grid = (here[0] // 2, here[1] // 2) if reduces else here[:2]
         nodes = []
-        for node in range(NUM_NODES):
+        for node in range(self._options["num_nodes"]):
             nodes.append([])
             for source in range(node + 2):
                 stride = 2 if reduces and source < 2 else 1
@@ -141,7 +148,7 @@ class CellSupernet(keras.Model):
                 )
         self.operations.append(nodes)
         self.shapes.append((*grid, width))
-        return [shapes[1], (*grid, NUM_NODES * width)]
+        return [shapes[1], (*grid, self._options["num_nodes"] * width)]
 
     def call(self, images, architectures, training=False):
         before, x = self.stem(images, training=training)
@@ -170,7 +177,7 @@ class CellSupernet(keras.Model):
     @property
     def groups(self) -> dict[str, tuple[int, int]]:
         """The factors of its architectures, see `cell_groups`."""
-        return cell_groups(self._options["num_operations"])
+        return cell_groups(self._options["num_operations"], self._options["num_nodes"])
 
     @property
     def num_classes(self) -> int:
@@ -209,7 +216,7 @@ class CellSupernet(keras.Model):
         sizes = {
             key: value
             for key, value in self._options.items()
-            if key not in ("num_operations", "skip_below")
+            if key not in ("num_operations", "num_nodes", "skip_below")
         }
         found = cell_network(genotype, **sizes)
         for layer in found.layers:

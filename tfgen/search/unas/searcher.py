@@ -6,9 +6,7 @@ shared weights down that of the relaxed networks on the training images; both fr
 the step, so that it does not matter which is first.
 """
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -24,6 +22,7 @@ from tfgen.search.unas.distribution import ArchitectureDistribution, Architectur
 from tfgen.search.unas.estimators import ESTIMATORS, GradientEstimator, Reinforce
 from tfgen.search.unas.losses import duplicate_edges, with_generalization_gap
 from tfgen.search.unas.networks import check_pixels
+from tfgen.search.unas.ranking import Found, most_probable
 from tfgen.search.unas.variance import RunningVariance
 from tfgen.search.unas.weights import (
     bound_gradients,
@@ -35,19 +34,9 @@ from tfgen.search.unas.weights import (
 from tfgen.training import Model, StepOutput
 from tfgen.training.running_means import RunningMeans
 
+_LOOKED_AT = 10  # times as many probable architectures, to find those that meet bounds
+
 SUPERNETS = {"cells": CellSupernet, "blocks": BlockSupernet}
-
-
-class Found(NamedTuple):
-    """An architecture that a search ended with.
-
-    Attributes:
-        choices: dict of group name -> `[factors]` int64.
-        log_prob: float, nats.
-    """
-
-    choices: dict[str, np.ndarray]
-    log_prob: float
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -165,8 +154,9 @@ class UNAS(Model):
         self.num_architectures, self.clip_norm = num_architectures, clip_norm
         self.weight_penalty, self.logit_penalty = weight_penalty, logit_penalty
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        # A function of its own, so that the graph of a large network is made once, not once a pass.
-        self._pass = tf.function(self._training_pass, autograph=False)
+        # Where no gradient is asked for. Those of functions are traced to a higher order under
+        # persistent tapes, which takes far longer than to trace every pass by itself.
+        self._compiled_objective = tf.function(self._network_objective, autograph=False)
         self.built = True
 
     def build(self, input_shape=None):
@@ -282,11 +272,8 @@ class UNAS(Model):
         if count != 1 and count != images.shape[0]:
             repeats = tf.shape(images)[0] // count
             weights = {key: tf.repeat(value, repeats, axis=0) for key, value in weights.items()}
-        logits = self._pass(images, weights)
+        logits = self.supernet(images, weights, training=True)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-
-    def _training_pass(self, images, weights):
-        return self.supernet(images, weights, training=True)
 
     def _weight_gradients(self, tape, loss):
         variables = self.supernet.trainable_variables
@@ -366,9 +353,13 @@ class UNAS(Model):
 
     def _best(self):
         """The most probable architecture as one-hot weights of one draw."""
+        return self._one_hot(self.distribution.most_probable())
+
+    def _one_hot(self, choices):
+        """Choices `{group: [factors]}` as the weights of one architecture."""
         return {
             key: tf.one_hot(chosen, self.distribution.groups[key][1])[None]
-            for key, chosen in self.distribution.most_probable().items()
+            for key, chosen in choices.items()
         }
 
     def evaluation_logs(self, data):
@@ -376,7 +367,7 @@ class UNAS(Model):
         sign of life, no more."""
         images, labels = self._half(data)
         before = values_of(running_statistics(self.supernet))
-        logits = tf.cast(self._pass(images, self._best()), tf.float32)
+        logits = tf.cast(self.supernet(images, self._best(), training=True), tf.float32)
         put_back(before)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
@@ -388,19 +379,65 @@ class UNAS(Model):
         Args:
             count: integer, how many; fewer where there are no more. Defaults to `1`.
         """
+        return most_probable(self.distribution, whole_number("count", count, 1))
+
+    def best(self, count: int = 1, candidates: int = 16, data: Iterable | None = None):
+        """The most probable architectures in the order of what the search minimises, measured.
+
+        A distribution of independent factors knows no more than which choice of each is good with
+        what the others mostly are; of its most probable architectures the first need not be the
+        best. Each is measured alone: all criteria's penalties, and the loss of its network with the
+        shared weights, by the statistics of each batch. Those that meet all bounds are measured
+        rather than more probable ones.
+
+        Args:
+            count: integer, how many; fewer where there are no more. Defaults to `1`.
+            candidates: integer, how many of the most probable are measured. Defaults to `16`.
+            data: iterable of batches as training has them, which every candidate sees; None where
+                there is no supernet.
+
+        Returns:
+            List of `Found`: those that meet every target first, of them the least objective, of
+            equal ones the more probable.
+
+        Raises:
+            ConfigError: there is a supernet and no data, or data and no supernet.
+        """
         whole_number("count", count, 1)
-        rows, owners = [], []
-        for key, log_p in self.distribution.log_probabilities().items():
-            for row in log_p.numpy():
-                rows.append(row.astype(np.float64))
-                owners.append(key)
-        found = []
-        for chosen, log_prob in _best_combinations(rows, count):
-            choices = {key: [] for key in self.distribution.groups}
-            for key, choice in zip(owners, chosen):
-                choices[key].append(choice)
-            found.append(Found({k: np.array(v) for k, v in choices.items()}, log_prob))
-        return found
+        if (data is None) != (self.supernet is None):
+            raise ConfigError(
+                "the best architectures of a search are measured on batches of images where it has "
+                "a supernet, and without any where it has none"
+            )
+        batches = None if data is None else list(data)
+        number = max(count, whole_number("candidates", candidates, 1))
+        probable = self.top(_LOOKED_AT * number)
+        probable.sort(key=lambda found: not self.meets_targets(found.choices))
+        measured = [
+            found._replace(objective=self._measured_objective(found.choices, batches))
+            for found in probable[:number]
+        ]
+        measured.sort(key=lambda found: (not self.meets_targets(found.choices), found.objective))
+        return measured[:count]
+
+    def _measured_objective(self, choices, batches) -> float:
+        """What the search minimises, of one architecture."""
+        weights = self._one_hot(choices)
+        step = self.architecture_steps.value
+        total = sum(float(c.excess(c.values(weights), step)[0]) for c in self.criteria)
+        if batches is None:
+            return total
+        losses = [float(self._compiled_objective(batch, weights)) for batch in batches]
+        return total + float(np.mean(losses))
+
+    def _network_objective(self, batch, weights):
+        """The loss of one architecture on a batch; statistics stay as they were."""
+        before = values_of(running_statistics(self.supernet))
+        train, validation = (
+            self._cross_entropies(*self._half(batch, kind), weights) for kind in ("", "validation_")
+        )
+        put_back(before)
+        return self._objective(train, validation, weights)[0]
 
     def genotypes(self, count: int = 1) -> list:
         """The genotypes of the most probable architectures, best first; see `top`."""
@@ -424,6 +461,15 @@ class UNAS(Model):
             choices: dict of group name -> `[factors]` integers.
         """
         return {c.name: float(c.measure(choices)) for c in self.criteria}
+
+    def meets_targets(self, choices: Mapping[str, np.ndarray]) -> bool:
+        """Whether one architecture is within every bound: the targets of "hinge" and "lagrangian".
+
+        Args:
+            choices: dict of group name -> `[factors]` integers.
+        """
+        bounds = [c for c in self.criteria if c.form in ("hinge", "lagrangian")]
+        return all(float(c.measure(choices)) <= c.target for c in bounds)
 
     def _need_supernet(self, what):
         if self.supernet is None:
@@ -533,26 +579,3 @@ def _criterion(given, groups) -> Criterion:
 
 def _has_edges(weights) -> bool:
     return all(key.rpartition("/")[2] in ("input", "operation") for key in weights)
-
-
-def _best_combinations(rows: Sequence[np.ndarray], count: int) -> Iterator[tuple[list[int], float]]:
-    """The combinations of one entry of every row with the largest sums, largest first.
-
-    Every combination but the best is a better one with one row's choice moved to its next best;
-    moving only the last row that was moved, or a later one, makes each of them once.
-    """
-    orders = [np.argsort(-row, kind="stable") for row in rows]
-    start = tuple(0 for _ in rows)
-    total = float(sum(row[order[0]] for row, order in zip(rows, orders)))
-    heap = [(-total, start, 0)]
-    for _ in range(count):
-        if not heap:
-            return
-        negative, ranks, last = heapq.heappop(heap)
-        yield [int(order[rank]) for order, rank in zip(orders, ranks)], -negative
-        for place in range(last, len(rows)):
-            row, order, rank = rows[place], orders[place], ranks[place]
-            if rank + 1 < len(row):
-                moved = (*ranks[:place], rank + 1, *ranks[place + 1 :])
-                less = negative + float(row[order[rank]] - row[order[rank + 1]])
-                heapq.heappush(heap, (less, moved, place))
