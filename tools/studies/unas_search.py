@@ -250,7 +250,7 @@ def timed(blocks, name: str):
 
     backend = latency.LiteRTBackend(batch_size=CALLED_WITH)
     path = Path(FOLDER.value, f"{name}.json")
-    return latency.measure(blocks, backend, path, quantile=0.1, at_once=200)
+    return latency.measure(blocks, backend, path, num_runs=200, quantile=0.1, at_once=200)
 
 
 def cell_space():
