@@ -150,8 +150,8 @@ class TestReference:
         for item, words in (("unloadable", "no such operation"), (None, "takes no time")):
             with pytest.raises(UserError, match=words):
                 measure(blocks(2), KnownBackend(constant), reference=latency.Block("r", item))
+        backend = KnownBackend(lambda *of: 1.0)
         with pytest.raises(UserError, match="SIGSEGV"):
-            backend = KnownBackend(lambda *of: 1.0)
             measure(blocks(2), backend, reference=latency.Block("crash", "item"))
 
 

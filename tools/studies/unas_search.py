@@ -245,12 +245,13 @@ def network_block(name: str, cell):
 
 
 def timed(blocks, name: str):
-    """Milliseconds of blocks that take turns. What is quick at times counts: others are about."""
+    """Milliseconds of blocks that take turns with a network: others may be about."""
     from tfgen.search import latency
 
     backend = latency.LiteRTBackend(batch_size=CALLED_WITH)
     path = Path(FOLDER.value, f"{name}.json")
-    return latency.measure(blocks, backend, path, num_runs=200, quantile=0.1, at_once=200)
+    reference = network_block("reference", random_cells()[0])
+    return latency.measure(blocks, backend, path, num_runs=200, at_once=200, reference=reference)
 
 
 def cell_space():
