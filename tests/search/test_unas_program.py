@@ -11,14 +11,14 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.runs import config as training_config
 from tfgen.runs.searching import Searching, complete
 from tfgen.runs.workdir import Workdir
-from tfgen.search.unas import searcher
+from tfgen.search.unas import parts
 from tfgen.search.unas.genotypes import GENOTYPES
 from tfgen.search.unas.pictures import draw_genotype
 
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(searcher.SUPERNETS, "toy", ToySupernet)
+    monkeypatch.setitem(parts.SUPERNETS, "toy", ToySupernet)
 
 
 def config(tmp_path, **changes):

@@ -22,9 +22,9 @@ from tfgen.runs.workdir import Workdir
 from tfgen.search.unas import UNAS, Criterion
 from tfgen.search.unas.latency import BlockSpace, CellSpace
 from tfgen.search.unas.measures import COUNTS, count_of, latency_of, read_measure
+from tfgen.search.unas.parts import make_supernet
 from tfgen.search.unas.phases import Phases, run_search
 from tfgen.search.unas.pictures import draw_curves, draw_genotype
-from tfgen.search.unas.searcher import make_supernet
 from tfgen.search.unas.weights import initialize
 from tfgen.training import CheckpointManager, CSVLog, NonFiniteGuard, ProgressBar, TensorBoard
 

@@ -6,23 +6,21 @@ shared weights down that of the relaxed networks on the training images; both fr
 the step, so that it does not matter which is first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError
-from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.labels import class_indices
-from tfgen.search.unas.block_supernet import BlockSupernet
-from tfgen.search.unas.cell_supernet import CellSupernet
-from tfgen.search.unas.criteria import Criterion
+from tfgen.search.unas.answers import Answers
 from tfgen.search.unas.distribution import ArchitectureDistribution, Architectures
-from tfgen.search.unas.estimators import ESTIMATORS, GradientEstimator, Reinforce
+from tfgen.search.unas.estimators import GradientEstimator, Reinforce
 from tfgen.search.unas.losses import duplicate_edges, with_generalization_gap
 from tfgen.search.unas.networks import check_pixels
-from tfgen.search.unas.ranking import Found, most_probable
+from tfgen.search.unas.parts import make_criterion, make_estimator, make_supernet
 from tfgen.search.unas.variance import RunningVariance
 from tfgen.search.unas.weights import (
     bound_gradients,
@@ -34,13 +32,9 @@ from tfgen.search.unas.weights import (
 from tfgen.training import Model, StepOutput
 from tfgen.training.running_means import RunningMeans
 
-_LOOKED_AT = 10  # times as many probable architectures, to find those that meet bounds
-
-SUPERNETS = {"cells": CellSupernet, "blocks": BlockSupernet}
-
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class UNAS(Model):
+class UNAS(Answers, Model):
     """A search for an architecture, trained by `fit`.
 
     While its `distribution` is not trainable, as in the epochs of warm-up, a step trains the shared
@@ -135,7 +129,7 @@ class UNAS(Model):
             check_pixels(pixel_mean, pixel_std, self.supernet.image_shape[-1])
         self.distribution = ArchitectureDistribution(groups, temperature, softening)
         self.distribution.build()
-        self.criteria = [_criterion(c, self.distribution.groups) for c in criteria]
+        self.criteria = [make_criterion(c, self.distribution.groups) for c in criteria]
         self.estimator = make_estimator(estimator)
         self.estimators = [make_estimator(self.estimator, f"of_{c.name}") for c in self.criteria]
         # For comparison: how much REINFORCE would vary costs little to know.
@@ -143,10 +137,10 @@ class UNAS(Model):
         self.references = [Reinforce(name=f"reinforce{k}") for k in range(count)]
         size = sum(count * choices for count, choices in self.distribution.groups.values())
         self.variances = [RunningVariance(size, name=f"variance{k}") for k in range(2)]
-        for layer in (self.estimator, *self.estimators, *self.criteria, *self.references):
-            _build(layer)
-        for layer in self.variances:
-            _build(layer)
+        layers = (self.estimator, *self.estimators, *self.criteria, *self.references)
+        for layer in (*layers, *self.variances):
+            if not layer.built:
+                layer.build()
         self.architecture_steps = self._add_counter("architecture_steps", 0)
         self.image_shape = None if self.supernet is None else tuple(self.supernet.image_shape)
         self.gap_coefficient, self.entropy_coefficient = gap_coefficient, entropy_coefficient
@@ -344,7 +338,7 @@ class UNAS(Model):
         norms = [] if self.supernet is None else running_statistics(self.supernet)
         return [*norms, *self._estimator_states()]
 
-    # What a search is asked.
+    # What it answers by.
 
     def call(self, images, training=False):
         del training
@@ -373,63 +367,6 @@ class UNAS(Model):
         right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
         return {"loss": losses, "accuracy": tf.cast(right, tf.float32)}
 
-    def top(self, count: int = 1) -> list[Found]:
-        """The most probable architectures, best first.
-
-        Args:
-            count: integer, how many; fewer where there are no more. Defaults to `1`.
-        """
-        return most_probable(self.distribution, whole_number("count", count, 1))
-
-    def best(self, count: int = 1, candidates: int = 16, data: Iterable | None = None):
-        """The most probable architectures in the order of what the search minimises, measured.
-
-        A distribution of independent factors knows no more than which choice of each is good with
-        what the others mostly are; of its most probable architectures the first need not be the
-        best. Each is measured alone: all criteria's penalties, and the loss of its network with the
-        shared weights, by the statistics of each batch. Those that meet all bounds are measured
-        rather than more probable ones.
-
-        Args:
-            count: integer, how many; fewer where there are no more. Defaults to `1`.
-            candidates: integer, how many of the most probable are measured. Defaults to `16`.
-            data: iterable of batches as training has them, which every candidate sees; None where
-                there is no supernet.
-
-        Returns:
-            List of `Found`: those that meet every target first, of them the least objective, of
-            equal ones the more probable.
-
-        Raises:
-            ConfigError: there is a supernet and no data, or data and no supernet.
-        """
-        whole_number("count", count, 1)
-        if (data is None) != (self.supernet is None):
-            raise ConfigError(
-                "the best architectures of a search are measured on batches of images where it has "
-                "a supernet, and without any where it has none"
-            )
-        batches = None if data is None else list(data)
-        number = max(count, whole_number("candidates", candidates, 1))
-        probable = self.top(_LOOKED_AT * number)
-        probable.sort(key=lambda found: not self.meets_targets(found.choices))
-        measured = [
-            found._replace(objective=self._measured_objective(found.choices, batches))
-            for found in probable[:number]
-        ]
-        measured.sort(key=lambda found: (not self.meets_targets(found.choices), found.objective))
-        return measured[:count]
-
-    def _measured_objective(self, choices, batches) -> float:
-        """What the search minimises, of one architecture."""
-        weights = self._one_hot(choices)
-        step = self.architecture_steps.value
-        total = sum(float(c.excess(c.values(weights), step)[0]) for c in self.criteria)
-        if batches is None:
-            return total
-        losses = [float(self._compiled_objective(batch, weights)) for batch in batches]
-        return total + float(np.mean(losses))
-
     def _network_objective(self, batch, weights):
         """The loss of one architecture on a batch; statistics stay as they were."""
         before = values_of(running_statistics(self.supernet))
@@ -438,42 +375,6 @@ class UNAS(Model):
         )
         put_back(before)
         return self._objective(train, validation, weights)[0]
-
-    def genotypes(self, count: int = 1) -> list:
-        """The genotypes of the most probable architectures, best first; see `top`."""
-        self._need_supernet("genotypes")
-        return [self.supernet.genotype(found.choices) for found in self.top(count)]
-
-    def extract(self) -> keras.Model:
-        """The network of the most probable architecture with the shared weights."""
-        self._need_supernet("a network")
-        return self.supernet.extract(self.genotypes()[0])
-
-    def prepare(self) -> dict[str, dict[str, float]]:
-        """Fits the criteria's surrogates and looks whether targets can be reached; see
-        `Criterion.prepare`. Call it once, before the distribution learns."""
-        return {c.name: c.prepare(self.distribution, self.seed) for c in self.criteria}
-
-    def measured(self, choices: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Every criterion of one architecture.
-
-        Args:
-            choices: dict of group name -> `[factors]` integers.
-        """
-        return {c.name: float(c.measure(choices)) for c in self.criteria}
-
-    def meets_targets(self, choices: Mapping[str, np.ndarray]) -> bool:
-        """Whether one architecture is within every bound: the targets of "hinge" and "lagrangian".
-
-        Args:
-            choices: dict of group name -> `[factors]` integers.
-        """
-        bounds = [c for c in self.criteria if c.form in ("hinge", "lagrangian")]
-        return all(float(c.measure(choices)) <= c.target for c in bounds)
-
-    def _need_supernet(self, what):
-        if self.supernet is None:
-            raise ConfigError(f"a search without a supernet has no {what}; ask it for top()")
 
     def describe(self):
         groups = self.distribution.groups.values()
@@ -528,53 +429,6 @@ class _Found:
     def add(self, estimator, drawn: Architectures, loss, relaxed_loss):
         objectives = estimator.objectives(drawn, loss=loss, relaxed_loss=relaxed_loss)
         self.estimates.append((estimator, objectives, drawn, loss))
-
-
-def make_supernet(given) -> keras.Model | None:
-    """A supernet from what stands for it; see `UNAS`.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if not isinstance(given, Mapping):
-        return given
-    if "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    options = dict(given)
-    return SUPERNETS[one_of("supernet", options.pop("name", None), SUPERNETS)](**options)
-
-
-def make_estimator(given, name: str | None = None) -> GradientEstimator:
-    """An estimator from what stands for it; one that is given by itself is copied for a name.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if isinstance(given, GradientEstimator):
-        return given if name is None else type(given)(**{**_own(given), "name": name})
-    if isinstance(given, Mapping) and "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    options = dict(given) if isinstance(given, Mapping) else {"name": given}
-    kind = ESTIMATORS[one_of("estimator", options.pop("name", None), ESTIMATORS)]
-    return kind(**options)
-
-
-def _build(layer):
-    if not layer.built:
-        layer.build()
-
-
-def _own(layer) -> dict:
-    """The arguments of a layer's own."""
-    return {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")}
-
-
-def _criterion(given, groups) -> Criterion:
-    if isinstance(given, Criterion):
-        return given
-    if "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    return Criterion(**{"groups": groups, **given})
 
 
 def _has_edges(weights) -> bool:
