@@ -45,6 +45,7 @@ from tfgen.search.unas import (
 )
 from tfgen.search.unas.block_supernet import BlockSupernet
 from tfgen.search.unas.cell_supernet import CellSupernet
+from tfgen.search.unas.supernet import Supernet
 from tfgen.search.unas.surrogates import OnlineSurrogate
 from tfgen.search.unas.variance import RunningVariance
 from tfgen.training.keras_methods import KerasMethods
@@ -507,6 +508,7 @@ KERAS_OBJECTS = {
 
 # What has no instance here, and why.
 EXEMPT = {
+    Supernet: "abstract; CellSupernet and BlockSupernet stand for it",
     Detection: "abstract; MultiTaskOOD stands for it",
     FinishesCalibrated: "abstract; MultiTaskOOD stands for it",
     transformations.Transformation: "abstract; those of tfgen.ood.transformations stand for it",

@@ -23,6 +23,24 @@ TINY = (
     "--config.evaluation.batch_size=16",
 )
 
+# A search of cells of one node.
+SEARCH = """
+from ml_collections import config_dict
+
+def get_config():
+    return config_dict.create(
+        model=dict(supernet=dict(
+            name="cells", image_shape=(16, 16, 1), num_classes=10, num_channels=2, num_cells=3,
+            num_operations=2, num_nodes=1, skip_below=0.0,
+        )),
+        criteria=dict(size=dict(measure="parameters", target=1e5, num_fitted=50)),
+        data=dict(name="digits", batch_size=8, num_images=160),
+        training=dict(
+            warmup_epochs=1, epochs=1, steps_per_epoch=2, report_steps=1, candidate_batches=2,
+        ),
+    )
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -94,3 +112,11 @@ def trained(tiny, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     assert call("train", *tiny, f"--workdir={workdir}") == 0
     return workdir
+
+
+@pytest.fixture
+def search_recipe(tmp_path):
+    """The flag for a tiny search."""
+    path = tmp_path / "recipe.py"
+    path.write_text(SEARCH)
+    return f"--config={path}"

@@ -61,3 +61,11 @@ def test_audit(root, tmp_path):
     same_after_kills(
         root, tmp_path, lambda folder: command("audit", *flags, f"--workdir={folder}"), seed=5
     )
+
+
+def test_search(root, search_recipe, tmp_path):
+    """In the warm-up, in the search or in what follows it."""
+    flags = [search_recipe, "--config.training.steps_per_epoch=12"]
+    same_after_kills(
+        root, tmp_path, lambda folder: command("search", *flags, f"--workdir={folder}"), seed=6
+    )

@@ -1,61 +1,42 @@
 """`tfgen-search`: plans, runs killed at any moment, mistakes in one line."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import tfgen
 from tfgen.bin.search import summary
 from tfgen.search.unas.published import NETWORKS
 
-RECIPE = """
-from ml_collections import config_dict
 
-def get_config():
-    return config_dict.create(
-        model=dict(supernet=dict(
-            name="cells", image_shape=(16, 16, 1), num_classes=10, num_channels=2, num_cells=3,
-            num_operations=1, skip_below=0.0,
-        )),
-        criteria=dict(size=dict(measure="parameters", target=1e5, num_fitted=50)),
-        data=dict(name="digits", batch_size=8, num_images=160),
-        training=dict(warmup_epochs=1, epochs=1, steps_per_epoch=2, report_steps=1),
-    )
-"""
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "recipe.py"
-    path.write_text(RECIPE)
-    return f"--config={path}"
-
-
-def test_plans(cli, recipe):
-    plan = json.loads(cli("search", recipe, "--dry_run").out)
-    assert plan["factors"] == 32
-    assert plan["architectures"] == (2 * 3 * 4 * 5) ** 4
+def test_plans(cli, search_recipe):
+    plan = json.loads(cli("search", search_recipe, "--dry_run").out)
+    assert plan["factors"] == 8
+    assert plan["architectures"] == (2 * 2) ** 4
     assert (plan["images"], plan["validation_images"], plan["total_steps"]) == (144, 16, 4)
     assert plan["criteria"] == ["size"]
 
 
-def test_mistakes_take_one_line(cli, recipe, tmp_path):
+def test_mistakes_take_one_line(cli, search_recipe, tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     assert "--config is missing" in cli("search").mistake()
-    assert "--workdir is missing" in cli("search", recipe).mistake()
-    found = cli("search", recipe, workdir, "--config.criteria.size.target=3.0")
+    assert "--workdir is missing" in cli("search", search_recipe).mistake()
+    found = cli("search", search_recipe, workdir, "--config.criteria.size.target=3.0")
     assert "no architecture has a size of 3: the smallest is" in found.mistake()
-    assert "cuda" in cli("search", recipe, workdir, "--config.data.name=cuda").mistake()
+    assert "cuda" in cli("search", search_recipe, workdir, "--config.data.name=cuda").mistake()
 
 
 def test_what_was_found_in_a_line_each():
     rows = [
-        {"genotype": {}, "log_prob": -1.5, "meets_targets": True, "ms": 3.0},
-        {"genotype": {}, "log_prob": -1.0, "meets_targets": False, "ms": 9.25},
+        {"genotype": {}, "log_prob": -1.5, "objective": 2.0, "meets_targets": True, "ms": 3.0},
+        {"genotype": {}, "log_prob": -1.0, "objective": 1.5, "meets_targets": False, "ms": 9.25},
     ]
     assert list(summary(rows)) == [
-        "1. log p -1.50, ms 3",
-        "2. log p -1.00, ms 9.25; misses a target",
+        "1. objective 2, log p -1.50, ms 3",
+        "2. objective 1.5, log p -1.00, ms 9.25; misses a target",
     ]
 
 
@@ -76,7 +57,6 @@ def test_networks_have_their_names():
     ]
 
 
-@pytest.mark.slow
 def test_networks_have_the_sizes_of_the_reference(cli, reference_values):
     values = reference_values("unas_sizes")
     found = json.loads(cli("search", "--list_networks").out)
@@ -89,14 +69,16 @@ def test_networks_have_the_sizes_of_the_reference(cli, reference_values):
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_and_its_network_trains_evaluates_and_exports(cli, recipe, tmp_path):
+def test_a_search_goes_on_and_its_network_trains_evaluates_and_exports(
+    cli, root, search_recipe, tmp_path
+):
     """As it is used: a search, its recipe through the other programs."""
     folder = tmp_path / "run"
-    found = cli("search", recipe, f"--workdir={folder}")
+    found = cli("search", search_recipe, f"--workdir={folder}")
     assert found.code == 0, found.err
-    assert "1. log p" in found.out
+    assert "1. objective" in found.out
     assert {"normal.png", "reduction.png", "curves.png"} <= {p.name for p in folder.iterdir()}
-    again = cli("search", recipe, f"--workdir={folder}")
+    again = cli("search", search_recipe, f"--workdir={folder}")
     assert again.code == 0, again.err
 
     small = ("--config.model.network.num_channels=2", "--config.model.network.num_cells=3")
@@ -108,4 +90,23 @@ def test_a_search_goes_on_and_its_network_trains_evaluates_and_exports(cli, reci
     assert cli("evaluate", f"--workdir={trained}").code == 0
     metrics = json.loads((trained / "metrics.json").read_text())
     assert 0.0 <= metrics["test"]["accuracy"] <= 1.0
-    assert cli("export", f"--workdir={trained}", "--formats=saved_model").code == 0
+    done = cli("export", f"--workdir={trained}", "--formats=saved_model,litert_float32,onnx")
+    assert done.code == 0, done.err
+    reports = json.loads((trained / "metrics.json").read_text())["export"]
+    assert set(reports) == {"saved_model", "litert_float32", "onnx"}
+    for report in reports.values():  # the exporter compared them in their own runtimes
+        assert report["max_difference"] <= 1e-4
+
+    flags = [f"--output_dir={tmp_path / 'presets'}", "--recipe=recipe.py"]
+    packed = subprocess.run(
+        [str(root / "tools" / "make_saved_model"), str(trained), "found", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert packed.returncode == 0, packed.stderr
+    images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
+    model = tfgen.from_preset(str(tmp_path / "presets" / "found"))
+    served = tf.saved_model.load(str(tmp_path / "presets" / "found" / "1"))
+    found_logits = served.signatures["predict"](images=tf.constant(images))["logits"]
+    np.testing.assert_allclose(found_logits, model(images), atol=1e-5)

@@ -110,6 +110,51 @@ class TestNoise:
         assert measure(blocks(2), KnownBackend(constant)).repeat.pearson is None
 
 
+class TestReference:
+    """A machine that is slower the longer it runs, from 1 to over 100 times as slow."""
+
+    def slowing(self, runs=None):
+        count = iter(range(10**6))
+
+        def times(key, timer, run):
+            if runs is not None:
+                runs.append(key)
+            slowness = 1.03 ** (next(count) // 10)  # both of a pair meet the same
+            return slowness * (2.0 if key == "turns" else constant(key, timer, run))
+
+        return KnownBackend(times)
+
+    def test_what_slows_both_down_cancels(self, tmp_path):
+        path, runs = tmp_path / "t.json", []
+        reference = latency.Block("turns", "item")
+        with pytest.warns(UserWarning, match="differ"):  # without
+            plain = measure(blocks(6), self.slowing(), num_runs=30)
+        assert plain.milliseconds(["b5"])[0] > 7.0  # it takes 6
+        table = measure(blocks(4), self.slowing(runs), path, num_runs=30, reference=reference)
+        unit = table.entries["turns"].milliseconds / 2.0
+        expected = unit * np.arange(1.0, 5.0)
+        np.testing.assert_allclose(table.milliseconds(f"b{k}" for k in range(4)), expected)
+        assert table.repeat.mean_difference == pytest.approx(0.0, abs=1e-12)
+        turns = runs[30::5]  # of visits, after those of the reference alone
+        assert set(turns[::2]) == {"turns"}
+        assert "turns" not in turns[1::2]
+        # Taken up later, on a machine of another speed, in the measure that the table has.
+        table = measure(blocks(6), self.slowing(), path, num_runs=30, reference=reference)
+        np.testing.assert_allclose(
+            table.milliseconds(f"b{k}" for k in range(6)), unit * np.arange(1.0, 7.0)
+        )
+        with pytest.raises(UserError, match="reference = 'turns', and None is asked for"):
+            measure(blocks(6), self.slowing(), path)
+
+    def test_a_reference_that_cannot_be_timed(self):
+        for item, words in (("unloadable", "no such operation"), (None, "takes no time")):
+            with pytest.raises(UserError, match=words):
+                measure(blocks(2), KnownBackend(constant), reference=latency.Block("r", item))
+        backend = KnownBackend(lambda *of: 1.0)
+        with pytest.raises(UserError, match="SIGSEGV"):
+            measure(blocks(2), backend, reference=latency.Block("crash", "item"))
+
+
 class TestFailures:
     def test_the_others_go_on(self):
         backend = KnownBackend(lambda key, timer, run: 2.0)

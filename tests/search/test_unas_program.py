@@ -11,14 +11,14 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.runs import config as training_config
 from tfgen.runs.searching import Searching, complete
 from tfgen.runs.workdir import Workdir
-from tfgen.search.unas import searcher
+from tfgen.search.unas import parts
 from tfgen.search.unas.genotypes import GENOTYPES
 from tfgen.search.unas.pictures import draw_genotype
 
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(searcher.SUPERNETS, "toy", ToySupernet)
+    monkeypatch.setitem(parts.SUPERNETS, "toy", ToySupernet)
 
 
 def config(tmp_path, **changes):
@@ -47,7 +47,7 @@ def test_a_run_and_what_it_leaves_behind(tmp_path, capsys):
     assert json.loads((folder / "genotypes.json").read_text()) == {"genotypes": found}
     assert len(found) == 3
     assert [row["meets_targets"] for row in found] == [row["latency"] <= 6.0 for row in found]
-    assert found == sorted(found, key=lambda row: (not row["meets_targets"], -row["log_prob"]))
+    assert found == sorted(found, key=lambda row: (not row["meets_targets"], row["objective"]))
     for name in ("curves.png", "blocks.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     header = (folder / "logs" / "training.csv").read_text().splitlines()[0].split(",")

@@ -271,6 +271,53 @@ class TestAnswers:
         assert [tuple(f.choices["stage"]) for f in found] == [choice for _, choice in expected]
         np.testing.assert_allclose([f.log_prob for f in found], [p for p, _ in expected], rtol=1e-6)
 
+    def test_best_are_measured(self):
+        """Of the most probable architectures those within bounds, the least penalty first."""
+        bound = dict(measure=COST, target=5.0, form="lagrangian", name="cost")
+        cheap = dict(measure=COST, form="linear", coefficient=1.0, name="cheap")
+        model = UNAS(None, [bound, cheap], GROUPS)
+        model.distribution.logits["stage"].assign([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        found = model.best(9)
+        costs = [COST(f.choices) for f in found]
+        within = [cost for cost in costs if cost <= 5.0]
+        assert costs[: len(within)] == sorted(within)
+        assert [f.objective for f in found[: len(within)]] == within
+        assert 0 < len(within) < 9
+        few = model.best(2, candidates=2)  # the two most probable ones within bounds
+        expected = [f.choices for f in model.top(9) if COST(f.choices) <= 5.0][:2]
+        expected.sort(key=COST)
+        for one, other in zip(few, expected):
+            np.testing.assert_array_equal(one.choices["stage"], other["stage"])
+        with pytest.raises(ConfigError, match="without any where it has none"):
+            model.best(data=[])
+
+    def test_best_by_the_loss_of_a_network(self):
+        """Equal to the loss of each architecture alone, by hand; statistics stay."""
+        model = searching(compiled=False)
+        model.supernet.head.kernel.assign(np.random.default_rng(0).normal(size=(6, 3)))
+        data, before = [toy_data(8), toy_data(8, seed=1)], state(model)
+        found = model.best(9, candidates=9, data=data)
+        assert len(found) == 9
+        for a, b in zip(before, state(model)):
+            np.testing.assert_array_equal(a, b)
+        for one in (found[0], found[8]):
+            weights = {"stage": tf.one_hot(one.choices["stage"], 3)[None]}
+            losses = []
+            for batch in data:
+                ce = []
+                for kind in ("", "validation_"):
+                    logits = model.supernet(batch[f"{kind}images"], weights, training=True)
+                    ce.append(
+                        keras.losses.sparse_categorical_crossentropy(
+                            batch[f"{kind}labels"], logits, from_logits=True
+                        )
+                    )
+                losses.append(float(tf.reduce_mean(ce[0] + 0.5 * tf.abs(ce[1] - ce[0]))))
+            assert one.objective == pytest.approx(np.mean(losses), rel=1e-5)
+        assert found[0].objective < found[8].objective
+        with pytest.raises(ConfigError, match="measured on batches of images"):
+            model.best()
+
     def test_configuration_comes_back(self):
         criterion = Criterion(COST, GROUPS, 3.0, "absolute", name="cost")
         model = searching(False, criteria=[criterion], estimator="reinforce", softening=0.08)

@@ -75,10 +75,12 @@ def announce(plan, path) -> str:
 def summary(found):
     """What was found, a line each."""
     for number, row in enumerate(found, 1):
-        measured = {k: v for k, v in row.items() if isinstance(v, float) and k != "log_prob"}
+        own = ("log_prob", "objective")
+        measured = {k: v for k, v in row.items() if isinstance(v, float) and k not in own}
         numbers = "".join(f", {name} {value:.4g}" for name, value in measured.items())
         missed = "" if row["meets_targets"] else "; misses a target"
-        yield f"{number}. log p {row['log_prob']:.2f}{numbers}{missed}"
+        of = f"objective {row['objective']:.4g}, log p {row['log_prob']:.2f}"
+        yield f"{number}. {of}{numbers}{missed}"
 
 
 def run() -> None:

@@ -22,9 +22,9 @@ from tfgen.runs.workdir import Workdir
 from tfgen.search.unas import UNAS, Criterion
 from tfgen.search.unas.latency import BlockSpace, CellSpace
 from tfgen.search.unas.measures import COUNTS, count_of, latency_of, read_measure
+from tfgen.search.unas.parts import make_supernet
 from tfgen.search.unas.phases import Phases, run_search
 from tfgen.search.unas.pictures import draw_curves, draw_genotype
-from tfgen.search.unas.searcher import make_supernet
 from tfgen.search.unas.weights import initialize
 from tfgen.training import CheckpointManager, CSVLog, NonFiniteGuard, ProgressBar, TensorBoard
 
@@ -48,6 +48,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         report_steps=50,
         max_consecutive_skips=20,
         num_genotypes=5,
+        num_candidates=16,  # of the most probable architectures, measured at the end
+        candidate_batches=10,  # pairs of batches on which they are
         seed=0,
     ),
 }
@@ -296,27 +298,23 @@ class Searching:
         return (*self.model.progress_names, *(c.name for c in self.model.criteria))
 
     def found(self, count: int) -> list[dict[str, Any]]:
-        """The most probable architectures, those that meet every target first.
+        """The best of the most probable architectures, as `UNAS.best` orders them.
 
         Args:
             count: integer, how many.
         """
-        rows = []
-        for found in self.model.top(10 * count):
-            measured = self.model.measured(found.choices)
-            rows.append(
-                {
-                    "genotype": self.model.supernet.genotype(found.choices).to_config(),
-                    "log_prob": found.log_prob,
-                    "meets_targets": self._meets(measured),
-                    **measured,
-                }
-            )
-        return sorted(rows, key=lambda row: not row["meets_targets"])[:count]
-
-    def _meets(self, measured) -> bool:
-        bounded = [c for c in self.model.criteria if c.form in ("hinge", "lagrangian")]
-        return all(measured[c.name] <= c.target for c in bounded)
+        training = self.config["training"]
+        pairs = self.batches(0).take(training["candidate_batches"])
+        return [
+            {
+                "genotype": self.model.supernet.genotype(found.choices).to_config(),
+                "log_prob": found.log_prob,
+                "objective": found.objective,
+                "meets_targets": self.model.meets_targets(found.choices),
+                **self.model.measured(found.choices),
+            }
+            for found in self.model.best(count, training["num_candidates"], pairs)
+        ]
 
     def _write_recipe(self, genotype):
         """A recipe with which `tfgen-train` trains what was found."""

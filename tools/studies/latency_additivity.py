@@ -4,7 +4,9 @@
 
 Draws networks of UNAS's space of blocks, times them and all their blocks in turn with LiteRT, and
 writes `additivity.json` and `additivity.png` beside the table of times, which a later call reads.
-Measure on a quiet machine: what is measured twice says how quiet it was.
+Measure on a quiet machine: what is measured twice says how quiet it was. `--reference` lets a block
+take turns with all others, and counts in what it took: so a machine that is busy now and then, or
+whose clock goes up and down, measures better.
 """
 
 import argparse
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--networks", type=int, default=30)
+    parser.add_argument("--reference", action="store_true")
     parser.add_argument("--quantile", type=float, default=0.5)
     arguments = parser.parse_args()
     backend = latency.LiteRTBackend(arguments.threads, precision=arguments.precision)
@@ -92,6 +95,7 @@ def main() -> None:
         quantile=arguments.quantile,
         at_once=200,
         repeat=16,
+        reference=latency.REFERENCE if arguments.reference else None,
     )
 
 

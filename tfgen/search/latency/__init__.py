@@ -9,12 +9,13 @@ from tfgen.search.latency.backends import (
     OnnxBackend,
     ReplayedBackend,
 )
-from tfgen.search.latency.blocks import Block, BlockError
+from tfgen.search.latency.blocks import REFERENCE, Block, BlockError
 from tfgen.search.latency.measuring import measure
 from tfgen.search.latency.table import Entry, LatencyTable, Repeat
 
 __all__ = [
     "BACKENDS",
+    "REFERENCE",
     "Additivity",
     "Backend",
     "Block",

@@ -4,20 +4,18 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
-from tfgen import stopping
+from tfgen.errors import UserError
 from tfgen.files.locking import locked
 from tfgen.ops.checks import in_range, whole_number
-from tfgen.search.latency.backends import Backend, Timer
-from tfgen.search.latency.blocks import Block, BlockError, distinct
-from tfgen.search.latency.table import Entry, LatencyTable, Repeat
+from tfgen.search.latency.backends import Backend
+from tfgen.search.latency.blocks import Block, distinct
+from tfgen.search.latency.session import Session
+from tfgen.search.latency.table import LatencyTable
 
 LEAST_RUNS = 30
-RUNS_A_VISIT = 5
 NOISY = 0.03  # mean difference of two measurements from which on a machine is not quiet
 _SHARE = 0.05  # of the time, for writing the table
 
@@ -33,6 +31,7 @@ def measure(
     at_once: int = 32,
     repeat: int = 16,
     retry_failures: bool = False,
+    reference: Block | None = None,
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
@@ -47,6 +46,11 @@ def measure(
     table with its reason; the others go on. With a file, every finished entry is kept in it:
     a run that was killed goes on where it was, and a second process waits for the first to end.
 
+    On a machine that is never quiet, a reference takes turns with every block: what counts of a
+    visit is how much longer the block took than the reference just before it, times what the
+    reference took when the table was begun. What slows both down, another program or a lower clock,
+    cancels.
+
     Args:
         blocks: iterable of `Block`; those with the same key are the same.
         backend: `Backend` in which to time them.
@@ -59,6 +63,7 @@ def measure(
         repeat: integer, blocks that are measured a second time; 0 looks for no noise. Defaults to
             `16`.
         retry_failures: whether blocks that failed are tried again. Defaults to `False`.
+        reference: `Block` that takes turns with the others, such as `REFERENCE`; None has none.
         seed: integer that draws groups and orders. Defaults to `0`.
         report: function `(blocks finished, blocks to measure)`, called whenever one is finished;
             None calls nothing.
@@ -68,7 +73,7 @@ def measure(
 
     Raises:
         UserError: the runtime is not installed, or the file is damaged, or was measured on another
-            device or in another setting.
+            device or in another setting; the reference cannot be timed.
         ConfigError: a number is out of range.
         OSError: the file cannot be written.
     """
@@ -82,6 +87,8 @@ def measure(
     ):
         whole_number(name, value, least)
     metadata = {"quantile": float(quantile), **backend.metadata()}
+    if reference is not None:
+        metadata["reference"] = reference.key
     with contextlib.nullcontext() if path is None else locked(f"{path}.lock"):
         kept = _Kept(_taken_up(path, metadata))
         entries = kept.table.entries
@@ -91,9 +98,13 @@ def measure(
             if key not in entries or (retry_failures and entries[key].failure)
         ]
         if missing:
-            session = _Session(backend, warm_up, num_runs, at_once, np.random.default_rng(seed))
-            found = session.entries(missing, metadata["quantile"])
-            for finished, (key, entry) in enumerate(found, 1):
+            session = Session(backend, warm_up, num_runs, at_once, quantile, seed)
+            if reference is not None:
+                _begin_turns(session, reference, kept)
+            missing = [
+                block for block in missing if reference is None or block.key != reference.key
+            ]
+            for finished, (key, entry) in enumerate(session.entries(missing), 1):
                 kept.add(key, entry)
                 if report is not None:
                     report(finished, len(missing))
@@ -111,6 +122,18 @@ def _taken_up(path, metadata) -> LatencyTable:
     table = LatencyTable.read(path)
     table.check(metadata)
     return table
+
+
+def _begin_turns(session, reference, kept):
+    """Times the reference, unless the table knows it: its times are all in that measure."""
+    if reference.key not in kept.table.entries:
+        ((key, entry),) = session.entries([reference])
+        if not entry.milliseconds:
+            raise UserError(
+                entry.failure or f"the reference {key!r} takes no time; name one that computes"
+            )
+        kept.add(key, entry)
+    session.take_turns(reference, float(kept.table.milliseconds([reference.key])[0]))
 
 
 class _Kept:
@@ -131,63 +154,6 @@ class _Kept:
         self.table.write()
         end = time.monotonic()
         self._next = end + (end - start) / _SHARE
-
-
-class _Session:
-    """One way to measure."""
-
-    def __init__(self, backend, warm_up, num_runs, at_once, rng):
-        self.backend, self.warm_up, self.rng = backend, warm_up, rng
-        self.num_visits, self.at_once = -(-num_runs // RUNS_A_VISIT), at_once
-
-    def entries(self, blocks: Sequence[Block], quantile: float):
-        """Pairs `(key, Entry)` as they are finished."""
-        order = self.rng.permutation(len(blocks))
-        with self.backend.timer(self.warm_up) as timer:
-            for start in range(0, len(blocks), self.at_once):
-                group = [blocks[k] for k in order[start : start + self.at_once]]
-                yield from self._group(group, timer, quantile)
-                timer.clear()
-
-    def _group(self, blocks, timer: Timer, quantile):
-        times = {}
-        for block in blocks:
-            stopping.check()
-            key = block.key
-            try:
-                if timer.load(block):
-                    times[key] = []
-                else:
-                    yield key, Entry(0.0)
-            except BlockError as error:
-                yield key, Entry(None, failure=str(error))
-        for visit in range(self.num_visits):
-            keys = list(times)
-            for place in self.rng.permutation(len(keys)):
-                stopping.check()
-                key = keys[place]
-                try:
-                    times[key].append(timer.run(key, RUNS_A_VISIT))
-                except BlockError as error:
-                    del times[key]
-                    yield key, Entry(None, failure=str(error))
-                    continue
-                if visit == self.num_visits - 1:
-                    yield key, Entry.of_runs(np.concatenate(times.pop(key)), quantile)
-
-    def again(self, known, table, count) -> Repeat | None:
-        """Measures some of the blocks that took time a second time."""
-        timed = [key for key in known if table.entries[key].num_runs]
-        if not timed or not count:
-            return None
-        chosen = [timed[k] for k in self.rng.permutation(len(timed))[:count]]
-        quantile = table.metadata["quantile"]
-        found = dict(self.entries([known[key] for key in chosen], quantile))
-        both = [key for key in chosen if found[key].failure is None]
-        if not both:
-            return None
-        second = np.array([found[key].milliseconds for key in both])
-        return Repeat.of(table.milliseconds(both), second)
 
 
 def _warn(table, known):

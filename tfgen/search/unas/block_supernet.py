@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from tfgen.ops.checks import in_range, whole_number
+from tfgen.ops.checks import in_range
 from tfgen.search.unas.genotypes import BLOCK_OPERATIONS, BlockGenotype
-from tfgen.search.unas.mixing import SKIP_BELOW, copy_weights, mixed, part
+from tfgen.search.unas.mixing import SKIP_BELOW, mixed, part
 from tfgen.search.unas.networks import (
     BLOCKS,
     before_blocks,
@@ -15,6 +15,7 @@ from tfgen.search.unas.networks import (
     scaled,
 )
 from tfgen.search.unas.operations import bottleneck
+from tfgen.search.unas.supernet import Supernet
 
 # Blocks at which the width changes, where there has to be a bottleneck.
 CHANGES = tuple(k for k in range(len(BLOCKS)) if not k or BLOCKS[k][0] != BLOCKS[k - 1][0])
@@ -33,7 +34,7 @@ def block_groups() -> dict[str, tuple[int, int]]:
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class BlockSupernet(keras.Model):
+class BlockSupernet(Supernet):
     """All networks of `block_network` with shared weights (UNAS, arXiv:1912.07651).
 
     Args:
@@ -59,6 +60,8 @@ class BlockSupernet(keras.Model):
         ConfigError: a number is out of range.
     """
 
+    own_options = ("width", "identity_dropout")
+
     def __init__(
         self,
         image_shape: Sequence[int] = (224, 224, 3),
@@ -69,20 +72,10 @@ class BlockSupernet(keras.Model):
         name: str = "block_supernet",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
-        whole_number("num_classes", num_classes, 1)
         in_range("width", width, 0.0, above=True)
         in_range("identity_dropout", identity_dropout, 0.0, below=1.0)
-        in_range("skip_below", skip_below, 0.0, below=1.0)
-        self.image_shape = tuple(image_shape)
-        self._options = dict(
-            image_shape=list(image_shape),
-            num_classes=num_classes,
-            width=width,
-            identity_dropout=identity_dropout,
-            skip_below=skip_below,
-        )
-        self._declare()
+        options = dict(width=width, identity_dropout=identity_dropout)
+        super().__init__(image_shape, num_classes, skip_below, **options, name=name, **kwargs)
 
     def _declare(self):
         width, dropout = self._options["width"], self._options["identity_dropout"]
@@ -104,7 +97,6 @@ class BlockSupernet(keras.Model):
         x = keras.Input(shape)
         logits = behind_blocks(x, width, self._options["num_classes"])
         self.head = keras.Model(x, logits, name="head")
-        self.built = True
 
     def call(self, images, architectures, training=False):
         x = self.stem(images, training=training)
@@ -121,11 +113,6 @@ class BlockSupernet(keras.Model):
     def groups(self) -> dict[str, tuple[int, int]]:
         """The factors of its architectures, see `block_groups`."""
         return block_groups()
-
-    @property
-    def num_classes(self) -> int:
-        """Classes."""
-        return self._options["num_classes"]
 
     def genotype(self, choices) -> BlockGenotype:
         """The genotype of choices, `{group: [factors]}` integers."""
@@ -145,21 +132,9 @@ class BlockSupernet(keras.Model):
         constant = count(self.stem.layers) + count(self.head.layers)
         return {"factors": factors, "constant": constant}
 
-    def extract(self, genotype: BlockGenotype) -> keras.Model:
-        """The network of a genotype with the weights that it has here.
-
-        Args:
-            genotype: `BlockGenotype`, 21 blocks.
-
-        Returns:
-            `block_network` of the genotype: what this network is with one-hot weights.
-        """
+    def _network(self, genotype):
         sizes = {name: self._options[name] for name in ("image_shape", "num_classes", "width")}
-        found = block_network(genotype, **sizes)
-        for layer in found.layers:
-            if layer.weights:
-                copy_weights(self._own_layer(layer.name, genotype), layer)
-        return found
+        return block_network(genotype, **sizes)
 
     def _own_layer(self, name, genotype):
         """The layer here whose weights a layer of an extracted network has."""
@@ -172,9 +147,6 @@ class BlockSupernet(keras.Model):
         choice = BLOCK_OPERATIONS.index(genotype.blocks[number]) + (number not in CHANGES)
         own = _named(number, genotype.blocks[number])
         return self.operations[number][choice].get_layer(f"{own}_{rest}")
-
-    def get_config(self):
-        return {**super().get_config(), **self._options, "name": self.name}
 
 
 def _named(number, block):

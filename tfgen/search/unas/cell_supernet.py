@@ -7,14 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.ops.checks import one_of, whole_number
 from tfgen.search.unas.genotypes import CELL_OPERATIONS, NUM_NODES, CellGenotype
-from tfgen.search.unas.mixing import SKIP_BELOW, copy_weights, mixed, part
+from tfgen.search.unas.mixing import SKIP_BELOW, mixed, part
 from tfgen.search.unas.networks import STEMS, cell_network, stem_of
 from tfgen.search.unas.operations import cell_operation, factorized_reduction, relu_conv
+from tfgen.search.unas.supernet import Supernet
 
 
-def cell_groups(num_operations: int = len(CELL_OPERATIONS)) -> dict[str, tuple[int, int]]:
+def cell_groups(
+    num_operations: int = len(CELL_OPERATIONS), num_nodes: int = NUM_NODES
+) -> dict[str, tuple[int, int]]:
     """The factors of two cells, for `ArchitectureDistribution`.
 
     Every node has two edges; each has a factor for its input and one for its operation.
@@ -22,17 +25,18 @@ def cell_groups(num_operations: int = len(CELL_OPERATIONS)) -> dict[str, tuple[i
     Args:
         num_operations: integer, how many of `CELL_OPERATIONS`, from the first on, there are: 7, or
             5 in UNAS's searches on ImageNet. Defaults to `7`.
+        num_nodes: integer, nodes of a cell beside its inputs. Defaults to `4`.
     """
     return {
         f"{kind}/{node}/{what}": (2, node + 2 if what == "input" else num_operations)
         for kind in ("normal", "reduction")
-        for node in range(NUM_NODES)
+        for node in range(num_nodes)
         for what in ("input", "operation")
     }
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class CellSupernet(keras.Model):
+class CellSupernet(Supernet):
     """All networks of `cell_network` with shared weights.
 
     A node is the sum over its inputs and operations of both edges' weights, which are products of
@@ -46,6 +50,7 @@ class CellSupernet(keras.Model):
         num_cells: integer, cells in all, at least 3. Defaults to `8`.
         stem: string, "small" or "large", as of `cell_network`. Defaults to `"small"`.
         num_operations: integer, how many of `CELL_OPERATIONS` there are. Defaults to `7`.
+        num_nodes: integer, nodes of a cell beside its inputs. Defaults to `4`.
         skip_below: float, weight below which an operation is not run; 0 runs all. Defaults to
             `0.05`.
         name: string, the model's name. Defaults to `"cell_supernet"`.
@@ -63,6 +68,8 @@ class CellSupernet(keras.Model):
         ConfigError: a number is out of range.
     """
 
+    own_options = ("num_channels", "num_cells", "stem", "num_operations", "num_nodes")
+
     def __init__(
         self,
         image_shape: Sequence[int] = (32, 32, 3),
@@ -71,29 +78,21 @@ class CellSupernet(keras.Model):
         num_cells: int = 8,
         stem: str = "small",
         num_operations: int = len(CELL_OPERATIONS),
+        num_nodes: int = NUM_NODES,
         skip_below: float = SKIP_BELOW,
         name: str = "cell_supernet",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
         whole_number("num_channels", num_channels, 1)
         if num_channels % 2:
             raise ConfigError(f"num_channels is {num_channels}; expected an even number")
         whole_number("num_cells", num_cells, 3)
         whole_number("num_operations", num_operations, 1, len(CELL_OPERATIONS))
+        whole_number("num_nodes", num_nodes, 1)
         one_of("stem", stem, STEMS)
-        in_range("skip_below", skip_below, 0.0, below=1.0)
-        self.image_shape = tuple(image_shape)
-        self._options = dict(
-            image_shape=list(image_shape),
-            num_classes=num_classes,
-            num_channels=num_channels,
-            num_cells=num_cells,
-            stem=stem,
-            num_operations=num_operations,
-            skip_below=skip_below,
-        )
-        self._declare()
+        own = (num_channels, num_cells, stem, num_operations, num_nodes)
+        options = dict(zip(self.own_options, own))
+        super().__init__(image_shape, num_classes, skip_below, **options, name=name, **kwargs)
 
     def _declare(self):
         options = self._options
@@ -109,7 +108,6 @@ class CellSupernet(keras.Model):
             shapes, halved = self._declare_cell(number, shapes, width, reduces, halved), reduces
         self.head = keras.layers.Dense(options["num_classes"], name="logits")
         self.head.build((None, shapes[-1][-1]))
-        self.built = True
 
     @property
     def reductions(self) -> tuple[int, int]:
@@ -127,7 +125,7 @@ class CellSupernet(keras.Model):
         here = tuple(self.inputs_of[-1][1].output.shape[1:])
         grid = (here[0] // 2, here[1] // 2) if reduces else here[:2]
         nodes = []
-        for node in range(NUM_NODES):
+        for node in range(self._options["num_nodes"]):
             nodes.append([])
             for source in range(node + 2):
                 stride = 2 if reduces and source < 2 else 1
@@ -141,7 +139,7 @@ class CellSupernet(keras.Model):
                 )
         self.operations.append(nodes)
         self.shapes.append((*grid, width))
-        return [shapes[1], (*grid, NUM_NODES * width)]
+        return [shapes[1], (*grid, self._options["num_nodes"] * width)]
 
     def call(self, images, architectures, training=False):
         before, x = self.stem(images, training=training)
@@ -170,12 +168,7 @@ class CellSupernet(keras.Model):
     @property
     def groups(self) -> dict[str, tuple[int, int]]:
         """The factors of its architectures, see `cell_groups`."""
-        return cell_groups(self._options["num_operations"])
-
-    @property
-    def num_classes(self) -> int:
-        """Classes."""
-        return self._options["num_classes"]
+        return cell_groups(self._options["num_operations"], self._options["num_nodes"])
 
     def genotype(self, choices) -> CellGenotype:
         """The genotype of choices, `{group: [2]}` integers."""
@@ -197,25 +190,10 @@ class CellSupernet(keras.Model):
                 edges[f"{kind}/{node}"] = edges.get(f"{kind}/{node}", 0.0) + np.float64(cost)
         return {"edges": edges, "constant": constant}
 
-    def extract(self, genotype: CellGenotype) -> keras.Model:
-        """The network of a genotype with the weights that it has here.
-
-        Args:
-            genotype: `CellGenotype` of this network's operations.
-
-        Returns:
-            `cell_network` of the genotype: what this network is with one-hot weights.
-        """
-        sizes = {
-            key: value
-            for key, value in self._options.items()
-            if key not in ("num_operations", "skip_below")
-        }
-        found = cell_network(genotype, **sizes)
-        for layer in found.layers:
-            if layer.weights:
-                copy_weights(self._own_layer(layer.name, genotype), layer)
-        return found
+    def _network(self, genotype):
+        lacking = ("num_operations", "num_nodes", "skip_below")
+        sizes = {key: value for key, value in self._options.items() if key not in lacking}
+        return cell_network(genotype, **sizes)
 
     def _own_layer(self, name, genotype):
         """The layer here whose weights a layer of an extracted network has."""
@@ -234,6 +212,3 @@ class CellSupernet(keras.Model):
         start = f"{cell}_node{node}"
         suffix = name.removeprefix(f"{start}_edge{edge}")
         return model.get_layer(f"{start}_input{source}_{operation}{suffix}")
-
-    def get_config(self):
-        return {**super().get_config(), **self._options, "name": self.name}

@@ -131,6 +131,18 @@ class Criterion(keras.layers.Layer):
             return weight * tf.math.log(tf.maximum(ratio, _LEAST_RATIO))
         return weight * (tf.abs(ratio - 1.0) if self.form == "absolute" else ratio - 1.0)
 
+    def excess(self, values, step) -> tf.Tensor:
+        """What measured values count for where single architectures are compared, `[B]`.
+
+        It is the penalty, but that being below a bound is worth nothing.
+
+        Args:
+            values: `[B]`, measured.
+            step: scalar, steps of the architecture so far.
+        """
+        penalty = self.penalty(values, step)
+        return tf.nn.relu(penalty) if self.form == "lagrangian" else penalty
+
     def weight(self, step) -> tf.Tensor:
         """c or m at a step, a scalar."""
         if self.form == "lagrangian":

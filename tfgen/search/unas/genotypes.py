@@ -23,7 +23,7 @@ CELL_OPERATIONS = (
     "average_pool_3x3",
     "separable_7x7",
 )
-NUM_NODES = 4
+NUM_NODES = 4  # of the paper's cells
 
 
 class Edge(NamedTuple):
@@ -91,6 +91,7 @@ class CellGenotype:
         """
 
         def cell(kind):
+            count = sum(key.startswith(f"{kind}/") for key in choices) // 2
             return tuple(
                 tuple(
                     Edge(CELL_OPERATIONS[int(operation)], int(source))
@@ -98,7 +99,7 @@ class CellGenotype:
                         choices[f"{kind}/{node}/operation"], choices[f"{kind}/{node}/input"]
                     )
                 )
-                for node in range(NUM_NODES)
+                for node in range(count)
             )
 
         return cls(cell("normal"), cell("reduction"))

@@ -162,6 +162,7 @@ class CellSpace:
         num_cells: integer, cells in all, at least 3. Defaults to `20`.
         stem: string, "small" or "large", as of `cell_network`. Defaults to `"small"`.
         num_operations: integer, how many of `CELL_OPERATIONS` there are. Defaults to `7`.
+        num_nodes: integer, nodes of a cell beside its inputs. Defaults to `4`.
 
     Attributes:
         blocks: list of `Block` to be timed; a part that occurs twice is one.
@@ -178,13 +179,14 @@ class CellSpace:
         num_cells: int = 20,
         stem: str = "small",
         num_operations: int = len(CELL_OPERATIONS),
+        num_nodes: int = NUM_NODES,
     ):
-        self._found, self.constant = _Collected(), []
+        self._found, self.constant, self._num_nodes = _Collected(), [], num_nodes
         self._operations = CELL_OPERATIONS[:num_operations]
         self.edges = {
             f"{kind}/{node}": [[[] for _ in self._operations] for _ in range(node + 2)]
             for kind in ("normal", "reduction")
-            for node in range(NUM_NODES)
+            for node in range(num_nodes)
         }
         image_shape = tuple(image_shape)
         before, last, halved = stem_of(keras.Input(image_shape), num_channels, stem)
@@ -216,15 +218,17 @@ class CellSpace:
             self._add(kind, [shape], lambda x, fit=fit: fit(x, width, name="input"))
         here = (*shapes[1][:2], width)
         grid = (here[0] // 2, here[1] // 2, width) if reduces else here
-        for node in range(NUM_NODES):
+        for node in range(self._num_nodes):
             rows = self.edges[f"{'reduction' if reduces else 'normal'}/{node}"]
             for source, row in enumerate(rows):
                 stride = 2 if reduces and source < 2 else 1
                 for operation, keys in zip(self._operations, row):
                     keys.append(self._edge(operation, here if source < 2 else grid, stride))
             self._add("add", [grid, grid], lambda *x: keras.layers.Add()(x))
-        self._add("concatenate", NUM_NODES * [grid], lambda *x: keras.layers.Concatenate()(x))
-        return shapes[1], (*grid[:2], NUM_NODES * width)
+        if self._num_nodes > 1:
+            each = self._num_nodes * [grid]
+            self._add("concatenate", each, lambda *x: keras.layers.Concatenate()(x))
+        return shapes[1], (*grid[:2], self._num_nodes * width)
 
     def _edge(self, operation, shape, stride):
         if operation == "skip" and stride == 1:

@@ -1,56 +1,78 @@
-"""The networks of the paper and its peers, and the networks of all networks, by name.
-
-Sizes are counted from the networks themselves: parameters that are trained, and multiplications of
-convolutions and dense layers for one image.
-"""
+"""The networks of the paper and its peers, and the networks of all networks, by name."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 
 from tfgen.search.unas.block_supernet import BlockSupernet
 from tfgen.search.unas.cell_supernet import CellSupernet
 from tfgen.search.unas.genotypes import GENOTYPES
-from tfgen.search.unas.networks import block_network, cell_network, num_macs, num_parameters
+from tfgen.search.unas.networks import block_network, cell_network
+from tfgen.search.unas.sizes import (
+    block_network_size,
+    block_supernet_size,
+    cell_network_size,
+    cell_supernet_size,
+)
 
+_SIZES = {
+    cell_network: cell_network_size,
+    block_network: block_network_size,
+    CellSupernet: cell_supernet_size,
+    BlockSupernet: block_supernet_size,
+}
 _IMAGENET = dict(image_shape=(224, 224, 3), num_classes=1000)
+_LARGE = dict(num_cells=14, stem="large", **_IMAGENET)
 
 
-def _cifar(genotype: str, num_classes: int = 10):
-    return lambda: cell_network(GENOTYPES[genotype], num_classes=num_classes)
+class Network(NamedTuple):
+    """A network by what describes it.
+
+    Attributes:
+        function: function that builds it.
+        arguments: dict of the function's keyword arguments.
+    """
+
+    function: Callable[..., keras.Model]
+    arguments: dict
+
+    def built(self) -> keras.Model:
+        """The network itself."""
+        return self.function(**self.arguments)
+
+    def size(self) -> dict[str, int | None]:
+        """Its `parameters` and `macs`, counted; `macs` is None where all operations stand."""
+        found = _SIZES[self.function](**self.arguments)
+        holds_all = self.function in (CellSupernet, BlockSupernet)
+        return {"parameters": found.parameters, "macs": None if holds_all else found.macs}
 
 
-def _imagenet(genotype: str, num_channels: int):
-    sizes = dict(num_channels=num_channels, num_cells=14, stem="large", **_IMAGENET)
-    return lambda: cell_network(GENOTYPES[genotype], **sizes)
+def _cells(genotype: str, **sizes) -> Network:
+    return Network(cell_network, dict(genotype=GENOTYPES[genotype], **sizes))
 
 
-def _blocks(genotype: str):
-    return lambda: block_network(GENOTYPES[genotype])
+def _blocks(genotype: str) -> Network:
+    return Network(block_network, dict(genotype=GENOTYPES[genotype]))
 
 
-NETWORKS: dict[str, Callable[[], keras.Model]] = {
-    "unas_cifar10": _cifar("unas_cifar10"),
-    "unas_cifar100": _cifar("unas_cifar100", 100),
-    "unas_imagenet_46": _imagenet("unas_imagenet", 46),
-    "unas_imagenet_48": _imagenet("unas_imagenet", 48),
+NETWORKS: dict[str, Network] = {
+    "unas_cifar10": _cells("unas_cifar10"),
+    "unas_cifar100": _cells("unas_cifar100", num_classes=100),
+    "unas_imagenet_46": _cells("unas_imagenet", num_channels=46, **_LARGE),
+    "unas_imagenet_48": _cells("unas_imagenet", num_channels=48, **_LARGE),
     "unas_proxyless": _blocks("unas_proxyless"),
-    "darts_v2_cifar10": _cifar("darts_v2"),
-    "darts_v2_imagenet": _imagenet("darts_v2", 48),
+    "darts_v2_cifar10": _cells("darts_v2"),
+    "darts_v2_imagenet": _cells("darts_v2", num_channels=48, **_LARGE),
     "proxyless_gpu": _blocks("proxyless_gpu"),
-    "supernet_cifar10": lambda: CellSupernet(),
-    "supernet_cifar100": lambda: CellSupernet(num_classes=100),
-    "supernet_imagenet": lambda: CellSupernet(
-        num_channels=48, num_cells=14, stem="large", num_operations=5, **_IMAGENET
-    ),
-    "supernet_proxyless": lambda: BlockSupernet(),
+    "supernet_cifar10": Network(CellSupernet, {}),
+    "supernet_cifar100": Network(CellSupernet, dict(num_classes=100)),
+    "supernet_imagenet": Network(CellSupernet, dict(num_channels=48, num_operations=5, **_LARGE)),
+    "supernet_proxyless": Network(BlockSupernet, {}),
 }
 
 
 def sizes() -> Iterator[tuple[str, dict[str, int | None]]]:
-    """Every network's name, `parameters` and `macs`; `macs` is None where all operations stand."""
-    for name, make in NETWORKS.items():
-        network = make()
-        macs = None if name.startswith("supernet") else num_macs(network)
-        yield name, {"parameters": num_parameters(network), "macs": macs}
-        keras.backend.clear_session()
+    """Every network's name, `parameters` and `macs`."""
+    for name, network in NETWORKS.items():
+        yield name, network.size()

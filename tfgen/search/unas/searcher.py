@@ -6,24 +6,21 @@ shared weights down that of the relaxed networks on the training images; both fr
 the step, so that it does not matter which is first.
 """
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError
-from tfgen.ops.checks import in_range, one_of, whole_number
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.labels import class_indices
-from tfgen.search.unas.block_supernet import BlockSupernet
-from tfgen.search.unas.cell_supernet import CellSupernet
-from tfgen.search.unas.criteria import Criterion
+from tfgen.search.unas.answers import Answers
 from tfgen.search.unas.distribution import ArchitectureDistribution, Architectures
-from tfgen.search.unas.estimators import ESTIMATORS, GradientEstimator, Reinforce
+from tfgen.search.unas.estimators import GradientEstimator, Reinforce
 from tfgen.search.unas.losses import duplicate_edges, with_generalization_gap
 from tfgen.search.unas.networks import check_pixels
+from tfgen.search.unas.parts import make_criterion, make_estimator, make_supernet
 from tfgen.search.unas.variance import RunningVariance
 from tfgen.search.unas.weights import (
     bound_gradients,
@@ -35,23 +32,9 @@ from tfgen.search.unas.weights import (
 from tfgen.training import Model, StepOutput
 from tfgen.training.running_means import RunningMeans
 
-SUPERNETS = {"cells": CellSupernet, "blocks": BlockSupernet}
-
-
-class Found(NamedTuple):
-    """An architecture that a search ended with.
-
-    Attributes:
-        choices: dict of group name -> `[factors]` int64.
-        log_prob: float, nats.
-    """
-
-    choices: dict[str, np.ndarray]
-    log_prob: float
-
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class UNAS(Model):
+class UNAS(Answers, Model):
     """A search for an architecture, trained by `fit`.
 
     While its `distribution` is not trainable, as in the epochs of warm-up, a step trains the shared
@@ -146,7 +129,7 @@ class UNAS(Model):
             check_pixels(pixel_mean, pixel_std, self.supernet.image_shape[-1])
         self.distribution = ArchitectureDistribution(groups, temperature, softening)
         self.distribution.build()
-        self.criteria = [_criterion(c, self.distribution.groups) for c in criteria]
+        self.criteria = [make_criterion(c, self.distribution.groups) for c in criteria]
         self.estimator = make_estimator(estimator)
         self.estimators = [make_estimator(self.estimator, f"of_{c.name}") for c in self.criteria]
         # For comparison: how much REINFORCE would vary costs little to know.
@@ -154,10 +137,10 @@ class UNAS(Model):
         self.references = [Reinforce(name=f"reinforce{k}") for k in range(count)]
         size = sum(count * choices for count, choices in self.distribution.groups.values())
         self.variances = [RunningVariance(size, name=f"variance{k}") for k in range(2)]
-        for layer in (self.estimator, *self.estimators, *self.criteria, *self.references):
-            _build(layer)
-        for layer in self.variances:
-            _build(layer)
+        layers = (self.estimator, *self.estimators, *self.criteria, *self.references)
+        for layer in (*layers, *self.variances):
+            if not layer.built:
+                layer.build()
         self.architecture_steps = self._add_counter("architecture_steps", 0)
         self.image_shape = None if self.supernet is None else tuple(self.supernet.image_shape)
         self.gap_coefficient, self.entropy_coefficient = gap_coefficient, entropy_coefficient
@@ -165,8 +148,9 @@ class UNAS(Model):
         self.num_architectures, self.clip_norm = num_architectures, clip_norm
         self.weight_penalty, self.logit_penalty = weight_penalty, logit_penalty
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        # A function of its own, so that the graph of a large network is made once, not once a pass.
-        self._pass = tf.function(self._training_pass, autograph=False)
+        # Where no gradient is asked for. Those of functions are traced to a higher order under
+        # persistent tapes, which takes far longer than to trace every pass by itself.
+        self._compiled_objective = tf.function(self._network_objective, autograph=False)
         self.built = True
 
     def build(self, input_shape=None):
@@ -282,11 +266,8 @@ class UNAS(Model):
         if count != 1 and count != images.shape[0]:
             repeats = tf.shape(images)[0] // count
             weights = {key: tf.repeat(value, repeats, axis=0) for key, value in weights.items()}
-        logits = self._pass(images, weights)
+        logits = self.supernet(images, weights, training=True)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-
-    def _training_pass(self, images, weights):
-        return self.supernet(images, weights, training=True)
 
     def _weight_gradients(self, tape, loss):
         variables = self.supernet.trainable_variables
@@ -357,7 +338,7 @@ class UNAS(Model):
         norms = [] if self.supernet is None else running_statistics(self.supernet)
         return [*norms, *self._estimator_states()]
 
-    # What a search is asked.
+    # What it answers by.
 
     def call(self, images, training=False):
         del training
@@ -366,9 +347,13 @@ class UNAS(Model):
 
     def _best(self):
         """The most probable architecture as one-hot weights of one draw."""
+        return self._one_hot(self.distribution.most_probable())
+
+    def _one_hot(self, choices):
+        """Choices `{group: [factors]}` as the weights of one architecture."""
         return {
             key: tf.one_hot(chosen, self.distribution.groups[key][1])[None]
-            for key, chosen in self.distribution.most_probable().items()
+            for key, chosen in choices.items()
         }
 
     def evaluation_logs(self, data):
@@ -376,58 +361,20 @@ class UNAS(Model):
         sign of life, no more."""
         images, labels = self._half(data)
         before = values_of(running_statistics(self.supernet))
-        logits = tf.cast(self._pass(images, self._best()), tf.float32)
+        logits = tf.cast(self.supernet(images, self._best(), training=True), tf.float32)
         put_back(before)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
         return {"loss": losses, "accuracy": tf.cast(right, tf.float32)}
 
-    def top(self, count: int = 1) -> list[Found]:
-        """The most probable architectures, best first.
-
-        Args:
-            count: integer, how many; fewer where there are no more. Defaults to `1`.
-        """
-        whole_number("count", count, 1)
-        rows, owners = [], []
-        for key, log_p in self.distribution.log_probabilities().items():
-            for row in log_p.numpy():
-                rows.append(row.astype(np.float64))
-                owners.append(key)
-        found = []
-        for chosen, log_prob in _best_combinations(rows, count):
-            choices = {key: [] for key in self.distribution.groups}
-            for key, choice in zip(owners, chosen):
-                choices[key].append(choice)
-            found.append(Found({k: np.array(v) for k, v in choices.items()}, log_prob))
-        return found
-
-    def genotypes(self, count: int = 1) -> list:
-        """The genotypes of the most probable architectures, best first; see `top`."""
-        self._need_supernet("genotypes")
-        return [self.supernet.genotype(found.choices) for found in self.top(count)]
-
-    def extract(self) -> keras.Model:
-        """The network of the most probable architecture with the shared weights."""
-        self._need_supernet("a network")
-        return self.supernet.extract(self.genotypes()[0])
-
-    def prepare(self) -> dict[str, dict[str, float]]:
-        """Fits the criteria's surrogates and looks whether targets can be reached; see
-        `Criterion.prepare`. Call it once, before the distribution learns."""
-        return {c.name: c.prepare(self.distribution, self.seed) for c in self.criteria}
-
-    def measured(self, choices: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Every criterion of one architecture.
-
-        Args:
-            choices: dict of group name -> `[factors]` integers.
-        """
-        return {c.name: float(c.measure(choices)) for c in self.criteria}
-
-    def _need_supernet(self, what):
-        if self.supernet is None:
-            raise ConfigError(f"a search without a supernet has no {what}; ask it for top()")
+    def _network_objective(self, batch, weights):
+        """The loss of one architecture on a batch; statistics stay as they were."""
+        before = values_of(running_statistics(self.supernet))
+        train, validation = (
+            self._cross_entropies(*self._half(batch, kind), weights) for kind in ("", "validation_")
+        )
+        put_back(before)
+        return self._objective(train, validation, weights)[0]
 
     def describe(self):
         groups = self.distribution.groups.values()
@@ -484,75 +431,5 @@ class _Found:
         self.estimates.append((estimator, objectives, drawn, loss))
 
 
-def make_supernet(given) -> keras.Model | None:
-    """A supernet from what stands for it; see `UNAS`.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if not isinstance(given, Mapping):
-        return given
-    if "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    options = dict(given)
-    return SUPERNETS[one_of("supernet", options.pop("name", None), SUPERNETS)](**options)
-
-
-def make_estimator(given, name: str | None = None) -> GradientEstimator:
-    """An estimator from what stands for it; one that is given by itself is copied for a name.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if isinstance(given, GradientEstimator):
-        return given if name is None else type(given)(**{**_own(given), "name": name})
-    if isinstance(given, Mapping) and "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    options = dict(given) if isinstance(given, Mapping) else {"name": given}
-    kind = ESTIMATORS[one_of("estimator", options.pop("name", None), ESTIMATORS)]
-    return kind(**options)
-
-
-def _build(layer):
-    if not layer.built:
-        layer.build()
-
-
-def _own(layer) -> dict:
-    """The arguments of a layer's own."""
-    return {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")}
-
-
-def _criterion(given, groups) -> Criterion:
-    if isinstance(given, Criterion):
-        return given
-    if "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given))
-    return Criterion(**{"groups": groups, **given})
-
-
 def _has_edges(weights) -> bool:
     return all(key.rpartition("/")[2] in ("input", "operation") for key in weights)
-
-
-def _best_combinations(rows: Sequence[np.ndarray], count: int) -> Iterator[tuple[list[int], float]]:
-    """The combinations of one entry of every row with the largest sums, largest first.
-
-    Every combination but the best is a better one with one row's choice moved to its next best;
-    moving only the last row that was moved, or a later one, makes each of them once.
-    """
-    orders = [np.argsort(-row, kind="stable") for row in rows]
-    start = tuple(0 for _ in rows)
-    total = float(sum(row[order[0]] for row, order in zip(rows, orders)))
-    heap = [(-total, start, 0)]
-    for _ in range(count):
-        if not heap:
-            return
-        negative, ranks, last = heapq.heappop(heap)
-        yield [int(order[rank]) for order, rank in zip(orders, ranks)], -negative
-        for place in range(last, len(rows)):
-            row, order, rank = rows[place], orders[place], ranks[place]
-            if rank + 1 < len(row):
-                moved = (*ranks[:place], rank + 1, *ranks[place + 1 :])
-                less = negative + float(row[order[rank]] - row[order[rank + 1]])
-                heapq.heappush(heap, (less, moved, place))

@@ -1,0 +1,113 @@
+"""What a search is asked when it is over, or at any time."""
+
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+
+from tfgen.errors import ConfigError
+from tfgen.ops.checks import whole_number
+from tfgen.search.unas.ranking import Found, most_probable
+
+_LOOKED_AT = 10  # times as many probable architectures, to find those that meet bounds
+
+
+class Answers:
+    """What `UNAS` says of architectures, from its distribution, its criteria and its supernet."""
+
+    def top(self, count: int = 1) -> list[Found]:
+        """The most probable architectures, best first.
+
+        Args:
+            count: integer, how many; fewer where there are no more. Defaults to `1`.
+        """
+        return most_probable(self.distribution, whole_number("count", count, 1))
+
+    def best(self, count: int = 1, candidates: int = 16, data: Iterable | None = None):
+        """The most probable architectures in the order of what the search minimises, measured.
+
+        A distribution of independent factors knows no more than which choice of each is good with
+        what the others mostly are; of its most probable architectures the first need not be the
+        best. Each is measured alone: all criteria's penalties, and the loss of its network with the
+        shared weights, by the statistics of each batch. Those that meet all bounds are measured
+        rather than more probable ones.
+
+        Args:
+            count: integer, how many; fewer where there are no more. Defaults to `1`.
+            candidates: integer, how many of the most probable are measured. Defaults to `16`.
+            data: iterable of batches as training has them, which every candidate sees; None where
+                there is no supernet.
+
+        Returns:
+            List of `Found`: those that meet every target first, of them the least objective, of
+            equal ones the more probable.
+
+        Raises:
+            ConfigError: there is a supernet and no data, or data and no supernet.
+        """
+        whole_number("count", count, 1)
+        if (data is None) != (self.supernet is None):
+            raise ConfigError(
+                "the best architectures of a search are measured on batches of images where it has "
+                "a supernet, and without any where it has none"
+            )
+        batches = None if data is None else list(data)
+        number = max(count, whole_number("candidates", candidates, 1))
+        looked_at = self.top(_LOOKED_AT * number if self._bounds() else number)
+        # Whatever measures may take its time: it is asked once.
+        misses = {id(found): not self.meets_targets(found.choices) for found in looked_at}
+        looked_at.sort(key=lambda found: misses[id(found)])
+        ranked = []
+        for found in looked_at[:number]:
+            objective = self._measured_objective(found.choices, batches)
+            ranked.append((misses[id(found)], objective, found._replace(objective=objective)))
+        ranked.sort(key=lambda row: row[:2])
+        return [found for *_, found in ranked[:count]]
+
+    def _measured_objective(self, choices, batches) -> float:
+        """What the search minimises, of one architecture."""
+        weights = self._one_hot(choices)
+        step = self.architecture_steps.value
+        total = sum(float(c.excess(c.values(weights), step)[0]) for c in self.criteria)
+        if batches is None:
+            return total
+        losses = [float(self._compiled_objective(batch, weights)) for batch in batches]
+        return total + float(np.mean(losses))
+
+    def genotypes(self, count: int = 1) -> list:
+        """The genotypes of the most probable architectures, best first; see `top`."""
+        self._need_supernet("genotypes")
+        return [self.supernet.genotype(found.choices) for found in self.top(count)]
+
+    def extract(self) -> keras.Model:
+        """The network of the most probable architecture with the shared weights."""
+        self._need_supernet("a network")
+        return self.supernet.extract(self.genotypes()[0])
+
+    def prepare(self) -> dict[str, dict[str, float]]:
+        """Fits the criteria's surrogates and looks whether targets can be reached; see
+        `Criterion.prepare`. Call it once, before the distribution learns."""
+        return {c.name: c.prepare(self.distribution, self.seed) for c in self.criteria}
+
+    def measured(self, choices: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Every criterion of one architecture.
+
+        Args:
+            choices: dict of group name -> `[factors]` integers.
+        """
+        return {c.name: float(c.measure(choices)) for c in self.criteria}
+
+    def meets_targets(self, choices: Mapping[str, np.ndarray]) -> bool:
+        """Whether one architecture is within every bound: the targets of "hinge" and "lagrangian".
+
+        Args:
+            choices: dict of group name -> `[factors]` integers.
+        """
+        return all(float(c.measure(choices)) <= c.target for c in self._bounds())
+
+    def _bounds(self):
+        return [c for c in self.criteria if c.form in ("hinge", "lagrangian")]
+
+    def _need_supernet(self, what):
+        if self.supernet is None:
+            raise ConfigError(f"a search without a supernet has no {what}; ask it for top()")

@@ -1,0 +1,93 @@
+"""The figures and the picture of `unas_search.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfgen.files.replacing import replace_file
+
+
+def accuracies(rows: Mapping[str, Mapping], kind: str) -> np.ndarray:
+    """Test accuracies of the rows "<kind> <number>" in order."""
+    names = [name for name in rows if name.startswith(f"{kind} ") and name[-1].isdigit()]
+    return np.array([rows[name]["test_accuracy"] for name in names])
+
+
+def summary(rows: Mapping[str, Mapping]) -> str:
+    """What came out, as far as it is there."""
+    found, random = accuracies(rows, "found"), accuracies(rows, "random")
+    if not len(found) or len(random) < 2:
+        return "too few trainings for a comparison"
+    lines = [
+        f"random cells: {_all(random)}; mean {random.mean():.1%}, standard deviation "
+        f"{random.std(ddof=1):.1%}",
+        f"found cells: {_all(found)}; mean {found.mean():.1%}",
+        f"the mean of what was found is {(found.mean() - random.mean()) / random.std(ddof=1):+.2f} "
+        "standard deviations of the random cells from their mean",
+    ]
+    if len(found) > 1:
+        margin = (found.mean() - random.mean()) / max(found.std(ddof=1), 1e-12)
+        lines.append(f"and {margin:+.2f} of those of the searches")
+    again = rows.get("timed again")
+    if again is not None:
+        lines.append(
+            f"latency: {again['latency']:.4f} ms measured again, when the random cells took "
+            f"{1 / again['speed']:.2f} times what they did before: {again['share_of_target']:.1%} "
+            f"of the target {rows['parts']['target']:.4f} ms; accuracy {_accuracy(rows):.1%}"
+        )
+    return "\n".join(lines)
+
+
+def _all(values):
+    return ", ".join(f"{value:.1%}" for value in values)
+
+
+def _accuracy(rows):
+    return rows["found for latency"]["test_accuracy"]
+
+
+def draw(rows: Mapping[str, Mapping], path: str | os.PathLike) -> None:
+    """Draws accuracy against latency, as far as networks were timed.
+
+    Args:
+        rows: mapping of names to rows of `results.json`.
+        path: path of the picture.
+    """
+    again = rows.get("timed again")
+    if again is None:
+        return
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    kinds = (
+        ("random", "drawn at random", "0.5"),
+        ("found ", "found by the loss", "C0"),
+        ("found for latency", "found for the latency", "C3"),
+    )
+    points = {}
+    for name, milliseconds in again["measured"].items():
+        kind = max((k for k, *_ in kinds if name.startswith(k)), key=len)
+        point = (milliseconds * again["speed"], 100.0 * rows[name]["test_accuracy"])
+        points.setdefault(kind, []).append(point)
+    for kind, label, colour in kinds:
+        if kind in points:
+            axis.scatter(*zip(*points[kind]), color=colour, label=label)
+    front = pareto([point for group in points.values() for point in group])
+    axis.step(*zip(*front), where="post", color="0.8", lw=1, zorder=0)
+    axis.axvline(rows["parts"]["target"], color="C3", ls=":", lw=1, label="target")
+    axis.set(xlabel="latency (ms)", ylabel="accuracy on test images (%)")
+    axis.legend(fontsize="small")
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of which none is both quicker and better, quickest first."""
+    front = []
+    for point in sorted(points, key=lambda p: (p[0], -p[1])):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front
