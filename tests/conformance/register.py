@@ -372,9 +372,9 @@ LAYERS = {
         multi_task.SelfSupervised, [1.0, 2.0], True, shapes={"scales": [2]}
     ),
     "combined score": _making(
-        multi_task.Combined,
+        ood_scores.Combined,
         [ood_scores.KLToUniform(), ood_scores.Energy(2.0)],
-        shapes={"mean": [2], "inverse_std": [2]},
+        shapes=ood_scores.Combined.shapes_of(2),
     ),
     "projection": _making(Projection, 6, 4, 3, 0.8, 2),
     "word encoder": _making(WordEncoder, _WORDS, 4, num_blocks=1, num_heads=2),

@@ -4,6 +4,6 @@ Images that are none of those it was made for make the tasks' heads unsure, or w
 """
 
 from tfgen.ood.multi_task.model import MultiTaskOOD
-from tfgen.ood.multi_task.scores import Combined, SelfSupervised
+from tfgen.ood.multi_task.scores import SelfSupervised
 
-__all__ = ["Combined", "MultiTaskOOD", "SelfSupervised"]
+__all__ = ["MultiTaskOOD", "SelfSupervised"]

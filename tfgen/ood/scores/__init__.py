@@ -1,6 +1,7 @@
 """Scores that say how far an image is from what a network was made for; larger is further."""
 
 from tfgen.ood.scores.base import Head, Score
+from tfgen.ood.scores.combined import Combined
 from tfgen.ood.scores.logits import Energy, Entropy, KLToUniform, MaxLogit, MaxSoftmax
 from tfgen.ood.scores.mahalanobis import Mahalanobis
 from tfgen.ood.scores.neighbours import KNN
@@ -13,6 +14,7 @@ __all__ = [
     "ASH",
     "KNN",
     "ODIN",
+    "Combined",
     "DirichletNormality",
     "Energy",
     "Entropy",
