@@ -398,6 +398,12 @@ LAYERS = {
         3,
         shapes={"origin": [4], "inverse_scale": [4], "whitening": [4, 3], "centres": [2, 3]},
     ),
+    "csi": _making(
+        ood_scores.CSI,
+        "rotation",
+        9,
+        shapes={"directions": [4, 9, 3], "nearness": [4], "sureness": [4]},
+    ),
     "knn": _making(ood_scores.KNN, 2, 9, 3, shapes={"bank": [9, 4]}),
     "dirichlet": _making(
         ood_scores.DirichletNormality, "rotation", shapes={"concentration": [4, 4]}

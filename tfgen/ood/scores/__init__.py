@@ -2,6 +2,7 @@
 
 from tfgen.ood.scores.base import Head, Score
 from tfgen.ood.scores.combined import Combined
+from tfgen.ood.scores.contrastive import CSI
 from tfgen.ood.scores.logits import Energy, Entropy, KLToUniform, MaxLogit, MaxSoftmax
 from tfgen.ood.scores.mahalanobis import Mahalanobis
 from tfgen.ood.scores.neighbours import KNN
@@ -12,6 +13,7 @@ from tfgen.ood.scores.vim import ViM
 
 __all__ = [
     "ASH",
+    "CSI",
     "KNN",
     "ODIN",
     "Combined",
