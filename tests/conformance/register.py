@@ -374,9 +374,9 @@ LAYERS = {
         multi_task.SelfSupervised, [1.0, 2.0], True, shapes={"scales": [2]}
     ),
     "combined score": _making(
-        multi_task.Combined,
+        ood_scores.Combined,
         [ood_scores.KLToUniform(), ood_scores.Energy(2.0)],
-        shapes={"mean": [2], "inverse_std": [2]},
+        shapes=ood_scores.Combined.shapes_of(2),
     ),
     "projection": _making(Projection, 6, 4, 3, 0.8, 2),
     "word encoder": _making(WordEncoder, _WORDS, 4, num_blocks=1, num_heads=2),
@@ -400,6 +400,12 @@ LAYERS = {
         True,
         3,
         shapes={"origin": [4], "inverse_scale": [4], "whitening": [4, 3], "centres": [2, 3]},
+    ),
+    "csi": _making(
+        ood_scores.CSI,
+        "rotation",
+        9,
+        shapes={"directions": [4, 9, 3], "nearness": [4], "sureness": [4]},
     ),
     "knn": _making(ood_scores.KNN, 2, 9, 3, shapes={"bank": [9, 4]}),
     "dirichlet": _making(

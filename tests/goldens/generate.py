@@ -3,9 +3,10 @@
 python tests/goldens/generate.py [PRESET ...]
 
 Run it only for a new preset, or where outputs change on purpose; say so in the changelog. One npz
-per preset: `seeds` [4], `samples` and `cool_samples` (temperature 0.7) of these, `images` (fixed,
-uniform bits or grey levels), their `reconstructions`, `nelbo`, `kl` [4], `kl_per_group` [4, L] and
-the mean and standard deviation of every latent group (`latents` [L, 2]).
+per preset, all with `images` (fixed, uniform bits or grey levels). Of generators: `seeds` [4],
+`samples` and `cool_samples` (temperature 0.7) of these, of the images `reconstructions`, `nelbo`,
+`kl` [4], `kl_per_group` [4, L] and the mean and standard deviation of every latent group (`latents`
+[L, 2]). Of detectors: `probabilities` [4, C], `score_NAME` [4] of every score, `threshold`.
 """
 
 import pathlib
@@ -19,6 +20,22 @@ SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
 
 def outputs(model) -> dict[str, np.ndarray]:
     """What a preset makes of fixed seeds and fixed images."""
+    return of_detector(model) if hasattr(model, "accepts") else of_generator(model)
+
+
+def of_detector(model) -> dict[str, np.ndarray]:
+    """All scores of fixed images, the served probabilities, and the threshold."""
+    rng = np.random.default_rng(20261129)
+    images = (rng.integers(0, 256, (len(SEEDS), *model.image_shape)) / 255).astype(np.float32)
+    served = model.signatures()["score"].function(images)
+    scores = {f"score_{name}": model.ood_score(images, name) for name in model.scores}
+    probabilities = np.asarray(served["probabilities"])
+    threshold = np.asarray(model.threshold)
+    return {"images": images, "probabilities": probabilities, "threshold": threshold, **scores}
+
+
+def of_generator(model) -> dict[str, np.ndarray]:
+    """Samples of fixed seeds, and what is made of fixed images."""
     rng = np.random.default_rng(20261129)
     binary = (
         model.image_shape[-1] == 1 and getattr(model, "vae", model).image_decoder.kind != "normal"

@@ -98,7 +98,6 @@ def test_with_labels(digits, labelled):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="0.943 at this seed, where the independent program's margin wants 0.945")
 def test_both_scores_together_lose_little_against_the_near(digits, labelled):
     main, both = (found_by(labelled, digits, score)["unseen"] for score in ("main", "combined"))
     assert both >= main - 0.02

@@ -227,6 +227,15 @@ def test_numbers_of_a_refinement():
         assert words in text, words
 
 
+def test_card_of_a_detector_asks_for_its_scores():
+    backbone = {"name": "small_cnn", "widths": [2], "strides": [2]}
+    use = model_card._use(tfgen.MultiTaskOOD(backbone, ["flip"], (8, 8, 1), 3))
+    assert use.splitlines() == [
+        "scores = model.ood_score(images)  # [N] of [N, 8, 8, 1], larger is further away",
+        "accepted = model.accepts(images)",
+    ]
+
+
 def test_card_of_a_refinement_names_what_it_stands_on(model):
     config = complete({**CONFIG, "model": {"name": "ncp", "vae": CONFIG["model"]}})
     text = model_card._making("y", model, config, "configs/ncp/mnist.py:cpu", [])

@@ -100,7 +100,7 @@ def build_experiment(
     # First of all: a cluster has to be joined before TensorFlow runs anything else.
     scope = strategy_from_name(strategy, precision)
     source = None if describe_only else load_source(config, data_dir)
-    source, held_out = _set_aside(source, config["data"]["held_out"])
+    source, held_out = set_aside(source, config["data"]["held_out"])
     steps_per_epoch = config["training"]["steps_per_epoch"]
     if steps_per_epoch is None:
         steps_per_epoch = _steps_per_epoch(config, source)
@@ -232,8 +232,13 @@ def image_shape_of(config: Mapping[str, Any]) -> tuple[int, ...] | None:
     return None if shape is None else tuple(shape)
 
 
-def _set_aside(source, share: float):
-    """Images to train on and images held out, None where there are none."""
+def set_aside(source, share: float):
+    """Images to train on and images held out, None where there are none.
+
+    Args:
+        source: the `Source` of all, or None.
+        share: float, part of the images that is held out.
+    """
     if source is None or not share:
         return source, None
     return source.split_off(max(1, round(share * len(source))))

@@ -146,6 +146,12 @@ def _use(model) -> str:
     if isinstance(model, Generator):
         shape = ", ".join(map(str, model.image_shape))
         return f"images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape}]"
+    if hasattr(model, "accepts"):
+        shape = ", ".join(map(str, model.image_shape))
+        return (
+            f"scores = model.ood_score(images)  # [N] of [N, {shape}], larger is further away\n"
+            "accepted = model.accepts(images)"
+        )
     return "answers = model(inputs)"
 
 

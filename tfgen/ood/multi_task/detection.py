@@ -31,8 +31,9 @@ class Detection(FinishesCalibrated):
     Attributes:
         scores: dict of the scores by name: "main" (minus the divergence of the softmax from
             uniform), "ensemble" (the same of the mean softmax over transformations), "ssl" (losses
-            of the self-supervised heads), "combined" ("main" and "ssl", each standardised),
-            "combined_ensemble", as far as the model has the heads; and those that were added.
+            of the self-supervised heads), "combined" (how rare "main" and "ssl" are, see
+            `Combined`), "combined_ensemble", as far as the model has the heads; and those that were
+            added.
         served_score: string, the name of the one that is served.
         threshold: float32 variable, images whose score is above are refused.
         temperature: float32 variable, which logits are divided by for the served probabilities.

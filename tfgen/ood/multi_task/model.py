@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, DataError
 from tfgen.ood.augmentation import augment
+from tfgen.ood.multi_task.contrastive import Contrast
 from tfgen.ood.multi_task.detection import Detection
 from tfgen.ood.multi_task.network import Network, Outputs
 from tfgen.ood.multi_task.scores import own_scores
@@ -68,6 +69,8 @@ class MultiTaskOOD(Detection):
         crop_padding: integer, pixels by which images are shifted at random in training, all levels
             alike. Defaults to `0`.
         flip: whether images are mirrored at random in training, likewise. Defaults to `False`.
+        contrastive: dict of options of `tfgen.ood.multi_task.Contrast`, which adds CSI's loss over
+            two views of every image and doubles a training step; None: not part of it.
         score: string, the score that is served, see `scores`; None: "combined" with classes and
             transformations, "ssl" without classes, "main" without transformations.
         task_score_weights: string, what each task counts in the score "ssl": "one", its "weights",
@@ -107,6 +110,7 @@ class MultiTaskOOD(Detection):
         label_smoothing: float = 0.0,
         crop_padding: int = 0,
         flip: bool = False,
+        contrastive: Mapping | None = None,
         score: str | None = None,
         task_score_weights: str = "one",
         acceptance: float = 0.95,
@@ -127,6 +131,7 @@ class MultiTaskOOD(Detection):
         self.mean, self.std = per_channel("mean", mean), per_channel("std", std)
         in_range("mean", self.mean, -np.inf)
         in_range("std", self.std, 0.0, above=True)
+        self.contrast = Contrast.of(contrastive, num_classes is not None)
         one_of("task_score_weights", task_score_weights, TASK_SCORE_WEIGHTS)
         self.task_score_weights = task_score_weights
         in_range("acceptance", acceptance, 0.0, above=True, below=1.0)
@@ -139,6 +144,8 @@ class MultiTaskOOD(Detection):
         self.supervised_weights = weights_by_name("supervised_weights", supervised_weights, names)
         tasks = active_tasks(self.transformations, self.ssl_weights, self.supervised_weights)
         check_tasks(tasks, self.num_classes, self.flip)
+        if self.contrast is not None:
+            self.contrast.check(tasks, self.crop_padding or self.flip, self.share_identity)
         if head_width is not None:
             whole_number("head_width", head_width, 1)
         self.head_width = head_width
@@ -153,10 +160,11 @@ class MultiTaskOOD(Detection):
             normalisation,
             self.seed,
             self.dtype_policy,
+            None if self.contrast is None else self.contrast.width,
         )
         # Where Keras looks for layers; their order is that of checkpoints.
         self.backbone, self.main_head = self.network.backbone, self.network.main
-        self.heads = [*self.network.ssl.values(), *self.network.supervised.values()]
+        self.heads = self.network.heads
         own = own_scores(self.network, task_score_weights)
         self.make_detector(own, other_scores, score)
         self.built = True
@@ -188,7 +196,10 @@ class MultiTaskOOD(Detection):
 
     def training_loss(self, data) -> StepOutput:
         losses, updates = self.training_losses(data)
-        loss, logs = self.total({k: v for k, v in losses.items() if k != "accuracy"})
+        loss, logs = self.total({k: v for k, v in losses.items() if k in self.coefficients()})
+        if self.contrast is not None:
+            logs["contrastive"] = tf.reduce_mean(losses["contrastive"])
+            loss += self.contrast.weight * logs["contrastive"]
         if self.num_classes:
             logs["accuracy"] = tf.reduce_mean(losses["accuracy"])
         return StepOutput(loss + self._penalties(), logs, updates)
@@ -200,22 +211,36 @@ class MultiTaskOOD(Detection):
             data: dict of "images" and, with classes, "labels".
 
         Returns:
-            Those of `losses_of`, and with classes "accuracy"; and what batch norms would remember,
-            pairs of a variable and its next value.
+            Those of `losses_of`, and with classes "accuracy"; "contrastive" `[copies * 2 B]` where
+            that is learned, and then all others of both views, `[2 B]`. And what batch norms would
+            remember, pairs of a variable and its next value.
         """
-        images = tf.cast(data["images"], tf.float32)
-        if self.crop_padding or self.flip:
-            seed = self.step_seed("augmentation")
-            images = augment(images, seed, self.crop_padding, self.flip)
+        images, labels = self._augmented(data)
         copies = self.network.copies(plain=False, shared=self.share_identity)
         copied = copies.make(images, self.step_seed("transformations"))
         features, updates = self.network.features(copied, training=True)
         outputs = self.network.outputs(features, copies)
-        labels = self._labels_of(data)
         losses = self.losses_of(outputs, labels)
         if self.num_classes:
             losses["accuracy"] = self._is_right(outputs, labels)
+        if self.contrast is not None:
+            projections = tf.cast(self.network.projection(features), tf.float32)
+            losses["contrastive"] = self.contrast.losses(projections, copies.count, labels)
         return losses, updates
+
+    def _augmented(self, data):
+        """Images as they are trained on, and their labels: with a contrast two views of each."""
+        images, labels = tf.cast(data["images"], tf.float32), self._labels_of(data)
+        if self.contrast is None:
+            return self._view(images, 0.0), labels
+        views = [self._view(images, self.contrast.jitter, number) for number in (0, 1)]
+        return tf.concat(views, 0), None if labels is None else tf.tile(labels, [2])
+
+    def _view(self, images, jitter, *number):
+        if not (self.crop_padding or self.flip or jitter):
+            return images
+        seed = self.step_seed("augmentation", *number)
+        return augment(images, seed, self.crop_padding, self.flip, jitter)
 
     def losses_of(self, outputs: Outputs, labels: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Every task's loss in nats, `[B]` each: "main", "ssl_NAME" and "supervised_NAME".
@@ -325,6 +350,7 @@ class MultiTaskOOD(Detection):
             "label_smoothing": self.label_smoothing,
             "crop_padding": self.crop_padding,
             "flip": self.flip,
+            "contrastive": None if self.contrast is None else self.contrast.get_config(),
             "score": self.served_score,
             "task_score_weights": self.task_score_weights,
             "acceptance": self.acceptance,

@@ -27,6 +27,7 @@ class Network:
         normalisation: pair of float or sequence, mean and standard deviation of pixels.
         seed: integer, seed of the weights.
         dtype: the `keras.DTypePolicy` of the layers.
+        projection_width: integer, units of a projection of features; None: none.
 
     Raises:
         ConfigError: the backbone does not take such images.
@@ -42,6 +43,7 @@ class Network:
         normalisation: tuple,
         seed: int,
         dtype,
+        projection_width: int | None = None,
     ):
         self.tasks = tuple(tasks)
         self.backbone = build_backbone(backbone, image_shape, seed, dtype)
@@ -56,6 +58,15 @@ class Network:
             task.name: self._make.mlp(f"supervised_{task.name}", num_classes)
             for task in self.supervised_tasks
         }
+        self.projection = None
+        if projection_width is not None:
+            self.projection = self._make.mlp("projection", projection_width)
+
+    @property
+    def heads(self) -> list[keras.Model]:
+        """All but the classifier's, in an order that stays."""
+        found = [*self.ssl.values(), *self.supervised.values()]
+        return found if self.projection is None else [*found, self.projection]
 
     @property
     def ssl_tasks(self) -> list[Task]:
@@ -100,8 +111,9 @@ class Network:
         Returns:
             float32 tensors: "features" `[B, D]` of the images themselves and "logits" `[B, C]`,
             where there are such; of every task "ssl_NAME" `[B, K, S]` and "supervised_NAME"
-            `[B, K, C]`, logits; "task_losses" `[B, N]`, how badly the levels are told, and
-            "ensemble" `[B, C]`, log-probabilities of all classifiers together.
+            `[B, K, C]`, logits, and with a projection "projections_NAME" `[B, K, P]`;
+            "task_losses" `[B, N]`, how badly the levels are told, and "ensemble" `[B, C]`,
+            log-probabilities of all classifiers together.
         """
         parts, found = tf.split(features, copies.count), {}
         if copies.has_plain:
@@ -110,7 +122,10 @@ class Network:
             found["logits"] = tf.cast(self.main(parts[0]), tf.float32)
         if not copies.positions:
             return found
-        for prefix, heads in (("ssl", self.ssl), ("supervised", self.supervised)):
+        groups = {"ssl": self.ssl, "supervised": self.supervised}
+        if self.projection is not None:
+            groups["projections"] = dict.fromkeys(self.ssl, self.projection)
+        for prefix, heads in groups.items():
             for name, head in heads.items():
                 rows = tf.cast(head(copies.of_task(parts, name)), tf.float32)
                 count = len(copies.positions[name])

@@ -1,6 +1,8 @@
 """Scores that say how far an image is from what a network was made for; larger is further."""
 
 from tfgen.ood.scores.base import Head, Score
+from tfgen.ood.scores.combined import Combined
+from tfgen.ood.scores.contrastive import CSI
 from tfgen.ood.scores.logits import Energy, Entropy, KLToUniform, MaxLogit, MaxSoftmax
 from tfgen.ood.scores.mahalanobis import Mahalanobis
 from tfgen.ood.scores.neighbours import KNN
@@ -11,8 +13,10 @@ from tfgen.ood.scores.vim import ViM
 
 __all__ = [
     "ASH",
+    "CSI",
     "KNN",
     "ODIN",
+    "Combined",
     "DirichletNormality",
     "Energy",
     "Entropy",

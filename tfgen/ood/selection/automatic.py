@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tfgen.errors import ConfigError
-from tfgen.ood.selection.choice import Selection, told_of
+from tfgen.ood.selection.choice import Budget, Selection, told_of
 from tfgen.ood.selection.difficulty import BAND, Difficulty, measure_difficulty
 from tfgen.ood.selection.records import TrainingLog, claimed, in_plain_words
-from tfgen.ood.selection.subsets import Bits, num_trials_of, search
+from tfgen.ood.selection.subsets import Bits, search
 from tfgen.ood.selection.trainings import Trainings, parted
 from tfgen.ood.selection.weights import learn_weights
 from tfgen.ood.transformations import build_all, spec_of
@@ -158,17 +158,16 @@ class _Chooser:
 
     def _budget(self) -> dict[str, Any]:
         """What it will take at most, said before anything of it is done."""
-        tasks, steps = len(self.tasks), self.trainings.epochs * self.trainings.steps_per_epoch
-        most = num_trials_of(2 * tasks, self.num_trials) if self.labelled else 0
-        again = min(self.num_best, most)
-        total = tasks + most + again + bool(self.learn)
+        budget = Budget.of(
+            len(self.tasks), self.labelled, self.num_trials, self.num_best, self.learn
+        )
+        steps = self.trainings.epochs * self.trainings.steps_per_epoch
         self.report(
-            f"budget: at most {total} trainings of {steps:,} steps ({tasks} of one task each, "
-            f"{most} of sets, {again} of the best again, {int(self.learn)} for the weights), on "
-            f"{self.trainings.train.extent}, judged by {self.trainings.validation.extent}"
+            f"budget: {budget.told(steps)}, on {self.trainings.train.extent}, judged by "
+            f"{self.trainings.validation.extent}"
         )
         return {
-            "trainings": total,
+            "trainings": budget.trainings,
             "steps": steps,
             "images": len(self.trainings.train),
             "validation_images": len(self.trainings.validation),

@@ -7,8 +7,55 @@ from pathlib import Path
 from typing import Any
 
 from tfgen.files.json_file import write_json
+from tfgen.ood.selection.subsets import num_trials_of
 
 _SHOWN = 5  # sets of all that were tried
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How many short trainings a choice takes at most.
+
+    Attributes:
+        tasks: integer, of one task each.
+        sets: integer, of sets of tasks.
+        again: integer, of the best sets from another seed.
+        weights: integer, in which weights are learned.
+    """
+
+    tasks: int
+    sets: int
+    again: int
+    weights: int
+
+    @classmethod
+    def of(
+        cls, num_tasks: int, labelled: bool, num_trials: int, num_best: int, learn: bool
+    ) -> "Budget":
+        """That of so many tasks, a `Budget`.
+
+        Args:
+            num_tasks: integer, transformations to choose from.
+            labelled: whether there are classes, by whose loss sets are judged.
+            num_trials: integer, sets tried where not all are.
+            num_best: integer, sets tried again.
+            learn: whether weights are learned.
+        """
+        sets = num_trials_of(2 * num_tasks, num_trials) if labelled else 0
+        return cls(num_tasks, sets, min(num_best, sets), int(learn))
+
+    @property
+    def trainings(self) -> int:
+        """All of them."""
+        return self.tasks + self.sets + self.again + self.weights
+
+    def told(self, steps: int) -> str:
+        """In words, of trainings of so many steps."""
+        return (
+            f"at most {self.trainings} trainings of {steps:,} steps ({self.tasks} of one task "
+            f"each, {self.sets} of sets, {self.again} of the best again, {self.weights} for the "
+            "weights)"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +106,21 @@ class Selection:
             ssl, supervised = (weights.get(name, 0.0) for weights in both)
             found.append(f"chosen: {name}, lambda {ssl:.3f}, lambda' {supervised:.3f}")
         return found
+
+    def table(self) -> str:
+        """Difficulties, reasons, weights and sets in Markdown."""
+        rows = ["| transformation | difficulty | lambda | lambda' |", "|---" * 4 + "|"]
+        for name, found in self.difficulties.items():
+            weights = (self.ssl_weights.get(name, 0.0), self.supervised_weights.get(name, 0.0))
+            told = " | ".join(f"{weight:.3f}" if weight else "-" for weight in weights)
+            rows.append(f"| {name} | {found['difficulty']:.4f} | {told} |")
+        rows += ["", *(f"- {name}: {reason}" for name, reason in self.reasons.items())]
+        if self.trials:
+            rows += ["", "| levels of | classes of | validation loss | seeds |", "|---" * 4 + "|"]
+        for trial in self.trials:
+            sets = f"{told_of(trial['ssl'])} | {told_of(trial['supervised'])}"
+            rows.append(f"| {sets} | {trial['objective']:.4f} | {trial['seeds']} |")
+        return "\n".join(rows)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes everything as JSON.

@@ -127,7 +127,10 @@ class _Learner:
         losses, updates = self.model.training_losses(batch)
         means = {name: tf.reduce_mean(value) for name, value in losses.items()}
         tasks = [scale * means[name] for name, scale in zip(self.names, self._scales)]
-        return means.get("main", tf.constant(0.0)), tasks, updates
+        base = means.get("main", tf.constant(0.0))
+        if self.model.contrast is not None:
+            base += self.model.contrast.weight * means["contrastive"]
+        return base, tasks, updates
 
     def _validation_loss(self, batch):
         """Of the classifier, or the difficulty of all tasks alike: no weight may enter, or none at
