@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.grounding.words.encoder import WordEncoder
-from tfgen.grounding.words.tokens import MASK
+from tfgen.grounding.words.tokens import MASK, SPECIAL
 from tfgen.ops.checks import in_range
 from tfgen.ops.random_streams import hashed
 from tfgen.training import Model, StepOutput
 
-_SPECIAL = 5  # numbers below are no words, see `tfgen.grounding.words.tokens.SPECIAL`
+_SPECIAL = len(SPECIAL)  # numbers below are no words
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
