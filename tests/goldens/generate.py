@@ -5,7 +5,8 @@ python tests/goldens/generate.py [PRESET ...]
 Run it only for a new preset, or where outputs change on purpose; say so in the changelog. One npz
 per preset: `seeds` [4], `samples` and `cool_samples` (temperature 0.7) of these, `images` (fixed,
 uniform bits or grey levels), their `reconstructions`, `nelbo`, `kl` [4], `kl_per_group` [4, L] and
-the mean and standard deviation of every latent group (`latents` [L, 2]).
+the mean and standard deviation of every latent group (`latents` [L, 2]). Of a model of phrase
+grounding: `images` and `token_ids`, `attention` [4, T, M] and `scores` [4, T] of these.
 """
 
 import pathlib
@@ -19,6 +20,10 @@ SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
 
 def outputs(model) -> dict[str, np.ndarray]:
     """What a preset makes of fixed seeds and fixed images."""
+    if hasattr(model, "ground"):
+        given = model.signatures()["ground_image"].example(len(SEEDS), 20261129)
+        found = model(given)
+        return {**given, "attention": found.attention.numpy(), "scores": found.logits.numpy()}
     rng = np.random.default_rng(20261129)
     binary = (
         model.image_shape[-1] == 1 and getattr(model, "vae", model).image_decoder.kind != "normal"

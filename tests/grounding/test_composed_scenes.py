@@ -74,6 +74,24 @@ def test_the_best_window_s_middle_is_always_inside():
     assert geometry.points_inside(points, boxes).any(0).all()
 
 
+def test_recipes_have_the_words_of_the_data():
+    from tfgen import recipes
+    from tfgen.data import scenes as digits
+
+    for recipe, module in ((recipes.composed_scenes, scenes), (recipes.grounding_scenes, digits)):
+        assert recipe().model.word_encoder.vocabulary == module.VOCABULARY
+
+
+def test_things_are_found_by_the_tagger_that_comes_along():
+    from tfgen.grounding.words import LexiconTagger, noun_phrases
+
+    for template in scenes.TEMPLATES:
+        for kinds in np.array(scenes.KINDS[:18]).reshape(6, 3):
+            caption = template.format(*kinds)
+            found = noun_phrases(caption, LexiconTagger())
+            assert [phrase.words[-1] for phrase in found] == kinds.tolist()
+
+
 def test_splits_and_missing_kinds():
     with pytest.raises(DataError, match=r"composed_scenes has no split 'dev'"):
         scenes.composed_scenes("dev", things)

@@ -21,8 +21,8 @@ def sides_of(
 
     Args:
         networks: dict of the four, named as `NETWORKS`.
-        pairs: features of images and captions.
-        negatives: features of words in a noun's place; None where there are none.
+        pairs: a `Pairs` of features of images and captions.
+        negatives: the `Negatives` in a noun's place; None where there are none.
 
     Returns:
         A dict of `regions`, `words` and, with negatives, `negatives`: two tensors each, `[..., d]`.
@@ -49,8 +49,8 @@ def trained_sides(
 
     Args:
         networks: dict of the four, named as `NETWORKS`.
-        pairs: features of images and captions.
-        negatives: features of words in a noun's place; None where there are none.
+        pairs: a `Pairs` of features of images and captions.
+        negatives: the `Negatives` in a noun's place; None where there are none.
         official: whether padding enters the statistics, as published. Defaults to `False`.
 
     Returns:
