@@ -11,7 +11,13 @@ import pytest
 @pytest.fixture(scope="module")
 def study(root):
     path = root / "tools" / "studies" / "grounding_negatives.py"
-    spec = importlib.util.spec_from_file_location("grounding_negatives", path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        yield loaded(path)
+
+
+def loaded(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -38,7 +44,7 @@ def test_captions_name_what_the_regions_hold(study, part):
 
 
 def test_both_kinds_are_as_many_and_never_the_noun(study, part):
-    pieces = study.WordPieces(study.build_vocabulary(part["captions"]))
+    pieces = study.WordPieces(study.vocabulary())
     nouns = {pieces.number(kind) for kind in study.KINDS}
 
     def predict(ids):  # of the right room, and the noun itself where it stands

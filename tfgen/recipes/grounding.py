@@ -97,11 +97,10 @@ def composed_scenes(mode: str = "") -> config_dict.ConfigDict:
         "composed_scenes",
         mode,
         dims=64,
-        num_layers=1,
         num_words=11,
         region_features={
             "image_shape": (96, 96, 1),
-            "grids": (4,),
+            "grids": (3,),
             "overlap": 0.5,
             "crop_size": 3,
             "backbone": {"filters": (12, 24, 32)},
@@ -111,7 +110,7 @@ def composed_scenes(mode: str = "") -> config_dict.ConfigDict:
     )
     config.data.batch_size = 32
     config.optimizer = adam(2e-3, final_learning_rate=4e-5)
-    config.training.epochs = 1 if mode else 12
+    config.training.epochs = 1 if mode else 8
     config.evaluation.batch_size = 100
     return config
 

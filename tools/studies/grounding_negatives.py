@@ -18,6 +18,7 @@ import pathlib
 
 import keras
 import numpy as np
+from relearning import Relearner
 
 import tfgen
 from tfgen.data import load
@@ -29,6 +30,10 @@ ROOMS = ("hall", "attic", "kitchen", "garden", "cellar")
 SIDE, EACH = 14, 4  # pixels of a region's picture; kinds of a room, which are every fifth
 NOUNS = (5, 8)  # [CLS] in the hall a seven and a coat [SEP]
 NEGATIVES = 3
+
+
+def vocabulary() -> list[str]:
+    return build_vocabulary([" ".join(("in the a and", *ROOMS, *KINDS))] * 2)
 
 
 def pictures(data_dir, split: str) -> list[np.ndarray]:
@@ -65,12 +70,17 @@ def scenes(found: list[np.ndarray], number: int, seed: int) -> dict:
     }
 
 
-def language_model(captions, pieces, seed: int, epochs: int = 10) -> MaskedLanguageModel:
-    """A small one, trained on the captions alone."""
-    model = MaskedLanguageModel(pieces.vocabulary, 32, 1, 2, 16, rate=0.3, seed=seed)
-    model.compile(keras.optimizers.Adam(5e-3))
+def writer_for(pieces) -> Relearner:
+    """A small language model."""
+    model = MaskedLanguageModel(pieces.vocabulary, 32, 1, 2, 16, rate=0.3)
+    return Relearner(model, keras.optimizers.Adam(5e-3))
+
+
+def trained_writer(learner: Relearner, captions, pieces, epochs: int = 6) -> MaskedLanguageModel:
+    """The language model, trained on captions alone."""
+    model = learner.restart()
     ids = padded_ids([pieces(caption) for caption in captions])
-    model.fit({"token_ids": ids}, batch_size=64, epochs=epochs, verbose=0)
+    model.fit({"token_ids": ids}, batch_size=50, epochs=epochs, verbose=0)
     return model
 
 
@@ -112,19 +122,21 @@ def pointing(model, part: dict, pieces) -> float:
     return float(np.mean(found[:, NOUNS].argmax(-1) == part["places"]))
 
 
-def run(train: dict, held: dict, test: dict, pieces, seed: int, epochs: int) -> list[dict]:
-    """Trains one model; what it reaches after every epoch."""
-    model = tfgen.PhraseGrounding(
+def grounding_for(pieces, seed: int = 0) -> tfgen.PhraseGrounding:
+    return tfgen.PhraseGrounding(
         SIDE**2,
         dims=32,
         word_encoder=dict(vocabulary=pieces.vocabulary, dims=32),
         num_words=10,
         seed=seed,
     )
-    model.compile(keras.optimizers.Adam(1e-3))
+
+
+def run(model, train: dict, held: dict, test: dict, pieces, epochs: int) -> list[dict]:
+    """Trains one model; what it reaches after every epoch."""
     found = []
     for _ in range(epochs):
-        model.fit(train, batch_size=32, verbose=0)
+        model.fit(train, batch_size=25, verbose=0)
         logs = model.evaluate(held, batch_size=100, verbose=0, return_dict=True)
         found.append(
             {"word_choice": logs["word_choice"], "pointing": pointing(model, test, pieces)}
@@ -136,6 +148,9 @@ def study(data_dir, seeds: int, number: int, epochs: int) -> dict:
     """Both kinds of negatives on the same scenes, for several seeds."""
     things = {split: pictures(data_dir, split) for split in ("train", "test")}
     results = {"language_model": [], "random": [], "curves": []}
+    pieces = WordPieces(vocabulary())
+    writers = writer_for(pieces)
+    learner = Relearner(grounding_for(pieces), keras.optimizers.Adam(1e-3))
     for seed in range(seeds):
         parts = [
             scenes(things[split], size, 10 * seed + k)
@@ -144,15 +159,17 @@ def study(data_dir, seeds: int, number: int, epochs: int) -> dict:
             )
         ]
         captions = parts[0]["captions"]
-        pieces = WordPieces(build_vocabulary(captions))
-        writer = language_model(captions, pieces, seed)
+        writer = trained_writer(writers, captions, pieces)
+        start = grounding_for(pieces, seed)
+        start.build()
         makers = {
             "language_model": lambda c: proposed(c, pieces, writer),  # noqa: B023
             "random": lambda c: random_words(c, pieces, seed),  # noqa: B023 (called at once)
         }
         for name, make in makers.items():
             train, held = (arrays_of(p, pieces, make(p["captions"])) for p in parts[:2])
-            curve = run(train, held, parts[2], pieces, seed, epochs)
+            model = learner.restart(start.get_weights())
+            curve = run(model, train, held, parts[2], pieces, epochs)
             best = max(range(epochs), key=lambda k: curve[k]["word_choice"])
             results[name].append(curve[best]["pointing"])
             results["curves"].append({"negatives": name, "seed": seed, "epochs": curve})
