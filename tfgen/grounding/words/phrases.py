@@ -81,7 +81,7 @@ def located(phrase: str, caption: str) -> Phrase:
     """Where a phrase stands in a caption, word by word, whatever the case and the punctuation.
 
     Args:
-        phrase: string.
+        phrase: string, some words of the caption.
         caption: string, a sentence.
 
     Raises:
