@@ -146,6 +146,8 @@ def _use(model) -> str:
     if isinstance(model, Generator):
         shape = ", ".join(map(str, model.image_shape))
         return f"images = model.sample(64, temperature=0.8, seed=0)  # [64, {shape}]"
+    if hasattr(model, "ground") and model.region_features is not None:
+        return 'phrases = model.ground("picture.png", "a caption of it")  # with boxes and scores'
     return "answers = model(inputs)"
 
 
