@@ -6,7 +6,8 @@ Run it only for a new preset, or where outputs change on purpose; say so in the 
 per preset, all with `images` (fixed, uniform bits or grey levels). Of generators: `seeds` [4],
 `samples` and `cool_samples` (temperature 0.7) of these, of the images `reconstructions`, `nelbo`,
 `kl` [4], `kl_per_group` [4, L] and the mean and standard deviation of every latent group (`latents`
-[L, 2]). Of detectors: `probabilities` [4, C], `score_NAME` [4] of every score, `threshold`.
+[L, 2]). Of detectors: `probabilities` [4, C], `score_NAME` [4] of every score, `threshold`. Of a
+model of phrase grounding: `token_ids`, and of these `attention` [4, T, M] and `scores` [4, T].
 """
 
 import pathlib
@@ -20,7 +21,16 @@ SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
 
 def outputs(model) -> dict[str, np.ndarray]:
     """What a preset makes of fixed seeds and fixed images."""
+    if hasattr(model, "ground"):
+        return of_grounding(model)
     return of_detector(model) if hasattr(model, "accepts") else of_generator(model)
+
+
+def of_grounding(model) -> dict[str, np.ndarray]:
+    """Attention and scores of fixed pictures and captions."""
+    given = model.signatures()["ground_image"].example(len(SEEDS), 20261129)
+    found = model(given)
+    return {**given, "attention": found.attention.numpy(), "scores": found.logits.numpy()}
 
 
 def of_detector(model) -> dict[str, np.ndarray]:

@@ -10,10 +10,11 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 from tfgen.errors import CheckpointError, UserError
+from tfgen.grounding.keras_hub import keras_hub
 from tfgen.grounding.negatives import propose_negatives
 from tfgen.grounding.negatives.bert import BertMaskedLM, load_head
 from tfgen.grounding.words import WordPieces
-from tfgen.grounding.words.bert import BertWords, inputs_of, keras_hub, read_vocabulary
+from tfgen.grounding.words.bert import BertWords, inputs_of, read_vocabulary
 from tfgen.grounding.words.tokens import SPECIAL
 
 _PIECES = "the capital of france is paris . a dog cat runs ##s"
@@ -83,7 +84,7 @@ def test_files_without_the_head(tmp_path):
 
 def test_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(UserError, match=r"BERT needs KerasHub; pip install 'tfgen\[grounding\]'"):
+    with pytest.raises(UserError, match=r"need KerasHub; pip install 'tfgen\[grounding\]'"):
         keras_hub()
     with pytest.raises(UserError, match="the vocabulary cannot be read"):
         read_vocabulary(tmp_path / "vocab.txt")

@@ -12,6 +12,7 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.grounding import losses, negatives
 from tfgen.grounding.words import (
     LexiconTagger,
+    WordEncoder,
     WordPieces,
     build_vocabulary,
     noun_words,
@@ -194,13 +195,37 @@ def test_negative_captions_differ_in_one_place_only(captions):
 def test_guesses_are_of_words_only(trained, captions):
     _, tokens, _ = captions
     ids = padded_ids(tokens, 12)
-    _, _, chosen = trained._guesses(ids, tf.constant([1, 2]))
-    assert not chosen.numpy()[ids < 5].any()
-    assert (chosen.numpy().sum(1) >= 1).all()
+    places, counted = trained._places(ids, tf.constant([1, 2]))
+    guessed = np.take_along_axis(ids, places.numpy(), 1)[counted.numpy() > 0]
+    assert (guessed >= 5).all()
+    assert (counted.numpy().sum(1) == np.maximum(np.round(0.15 * (ids >= 5).sum(1)), 1)).all()
     logs = trained.evaluation_logs({"token_ids": ids})
     assert logs["accuracy"].shape == (36,)
-    none = trained._guesses(np.array([[2, 3, 0]]), tf.constant([1, 2]))[2]
-    assert not none.numpy().any()
+    assert not trained._guesses(np.array([[2, 3, 0]]), tf.constant([1, 2]))[2].numpy().any()
+    # Each word is as likely as any other.
+    shares = np.zeros(8)
+    for seed in range(200):
+        places, counted = trained._places(np.array([[2, *range(5, 13), 3]]), tf.constant([seed, 0]))
+        shares[places.numpy()[counted.numpy() > 0] - 1] += 1
+    assert shares.sum() == 200
+    assert shares.min() > 8  # of 25 in the mean, beyond either once in 3,000
+    assert shares.max() < 46
+
+
+def test_guesses_are_scored_by_the_logits_of_all_places(trained, captions, monkeypatch):
+    """The places that are asked are looked up before the vocabulary is; nothing else changes."""
+    ids = padded_ids(captions[1], 12)
+    seed = tf.constant([3, 4])
+    losses_, _, counted = trained._guesses(ids, seed)
+    places = trained._places(ids, tf.unstack(tf.random.split(seed, 3))[0])[0].numpy()
+    asked = np.take_along_axis(ids, places, 1)
+    seen = []
+    call = WordEncoder.call
+    monkeypatch.setattr(WordEncoder, "call", lambda self, x: seen.append(x) or call(self, x))
+    trained._guesses(ids, seed)
+    logits = np.take_along_axis(trained(seen[0]).numpy(), places[..., None], 1)
+    wanted = tf.nn.sparse_softmax_cross_entropy_with_logits(asked, logits)
+    np.testing.assert_allclose(losses_ * counted, wanted * counted, atol=1e-4)
 
 
 def test_a_vocabulary_without_a_mask():

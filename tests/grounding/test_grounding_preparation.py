@@ -13,7 +13,7 @@ from tfgen.grounding import drawing
 from tfgen.grounding.entities import parse_caption
 from tfgen.grounding.inference import Grounded
 from tfgen.grounding.negatives import propose_negatives
-from tfgen.grounding.preparation import prepare_captions
+from tfgen.grounding.preparation import prepare_captions, prepare_phrases
 from tfgen.grounding.regions import OfficialRegions
 from tfgen.grounding.words import LexiconTagger, WordPieces, build_vocabulary, noun_words
 
@@ -83,6 +83,29 @@ def test_from_annotations_to_training(prepared):
     history = model.fit(pipeline.dataset(), steps_per_epoch=3, verbose=0, shuffle=False).history
     assert np.isfinite(history["loss"][0])
     assert 0 < history["language_loss"][0] < 3
+
+
+def test_phrases_with_their_boxes_and_types(prepared, tmp_path):
+    _, captions, encode, _ = prepared
+    lines = [parse_caption(line) for image in SENTENCES.values() for line in image]
+    boxes = np.float32([[0, 0, 9, 9], [20, 0, 29, 9]])
+    phrases = [[(phrase, boxes[: 1 + n % 2]) for n, phrase in enumerate(c.phrases)] for c in lines]
+    regions = OfficialRegions(tmp_path)
+    count = prepare_phrases(tmp_path / "set", "test", captions, phrases, regions, encode, 5)
+    assert count == 7
+    arrays = load(f"arrays:{tmp_path / 'set'}", "test").arrays
+    arrays = {name: np.asarray(array[np.arange(4)]) for name, array in arrays.items()}
+    assert arrays["image_ids"].tolist() == [0, 0, 1, 2]  # "and now !" has none
+    assert arrays["phrase_words"][0].argmax(-1).tolist() == [1, 4]  # a man in a red shirt
+    assert arrays["phrase_words"][0].sum(-1).tolist() == [2, 3]
+    assert arrays["word_mask"].sum(-1).tolist() == [9, 6, 8, 9]
+    np.testing.assert_allclose(arrays["words"][0, 2], encode([captions[0][1]])[0][2], rtol=1e-6)
+    assert arrays["phrase_boxes"][0, 1].tolist() == boxes.tolist()
+    assert arrays["phrase_boxes"][1, 1].tolist() == [[0, 0, -1, -1]] * 2  # no second phrase
+    kinds = [np.flatnonzero(row).tolist() for row in arrays["phrase_kinds"][0]]
+    assert kinds == [[0], [1]]
+    with pytest.raises(DataError, match="no caption has a phrase with a box"):
+        prepare_phrases(tmp_path / "x", "test", captions, [[]] * 5, regions, encode)
 
 
 def test_what_cannot_be_prepared(prepared, tmp_path):

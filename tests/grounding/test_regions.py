@@ -116,6 +116,21 @@ def test_backbones_of_keras_by_name(rng):
         RegionFeatures((32, 32, 3), backbone="x")
 
 
+def test_a_few_convolutions_learn_along(rng):
+    options = dict(backbone={"filters": (4, 6, 5)}, train_backbone=True, seed=3)
+    layer = RegionFeatures((32, 32, 1), (1, 2), 0.0, 2, **options)
+    images = rng.random((2, 32, 32, 1)).astype(np.float32)
+    assert layer.stride == 4
+    assert layer(images).shape == (2, 5, 20)
+    assert len(layer.trainable_variables) == 6
+    again = RegionFeatures.from_config(layer.get_config())
+    np.testing.assert_array_equal(again(images), layer(images))  # of the same seed
+    other = RegionFeatures((32, 32, 1), (1, 2), 0.0, 2, **{**options, "seed": 4})
+    assert np.abs(other(images) - layer(images)).max() > 0.01
+    with pytest.raises(ConfigError, match=r"backbone.filters has 2 numbers and backbone.strides 1"):
+        RegionFeatures((32, 32, 1), backbone={"filters": (4, 4), "strides": (2,)})
+
+
 def test_pixels_are_features_without_a_backbone(rng):
     images = rng.random((1, 8, 8, 1)).astype(np.float32)
     layer = RegionFeatures((8, 8, 1), (1,), crop_size=8)

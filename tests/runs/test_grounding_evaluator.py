@@ -1,6 +1,7 @@
 """The evaluator of phrase grounding: a model that knows, data in parts, and what is missing."""
 
 import contextlib
+import re
 import types
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_a_model_that_knows(model, arrays):
     assert merged["recall_1"] == merged["upper_bound"] == 0.5
 
 
+def test_numbers_of_each_type_of_phrase(model, arrays):
+    kinds = np.zeros((5, 3, 8), np.uint8)
+    kinds[:, 0, 0] = kinds[:, 1, [0, 3]] = kinds[:, 2, 6] = 1
+    arrays["phrase_boxes"][:, 1] = [[0, 0, 9, 9], [0, 0, -1, -1]]  # where nobody looks for it
+    subject = subject_of(model, {**arrays, "phrase_kinds": kinds})
+    found = Grounding().measure(subject, {})
+    points = {kind: (n["pointing"], n["num_phrases"]) for kind, n in found["kinds"].items()}
+    assert points == {"people": (0.5, 10), "animals": (0.0, 5)}
+    assert "  people: pointing 50.00%, R@1 50.00% of 10 phrases" in list(Grounding().lines(found))
+    assert "kinds" not in Grounding().measure(subject_of(model, arrays), {})
+    wrong = subject_of(model, {**arrays, "phrase_kinds": kinds[..., :5]})
+    with pytest.raises(DataError, match=r"phrase_kinds of the 'test' split has shape \(5, 3, 5\)"):
+        Grounding().check(wrong)
+
+
 def test_what_is_missing_is_said(model, arrays):
     with pytest.raises(ConfigError, match=r"config\.evaluation\.protocol is 'all'"):
         Grounding("all").check(subject_of(model, arrays))
@@ -98,4 +114,8 @@ def test_a_page_of_pictures(model, arrays, tmp_path):
     assert path == str(tmp_path / "grounding.html")
     assert page.count("data:image/png;base64,") == 2
     assert "made &lt;by hand&gt;, test" in page
-    assert "http" not in page
+    # Nothing is fetched: no address, no script, and nothing but data in what is loaded.
+    assert not re.search(
+        r"https?:|//|<script|<link|@import|url\(", re.sub(r"base64,[^\"]*", "", page)
+    )
+    assert all(found.startswith("data:") for found in re.findall(r'src="([^"]*)"', page))

@@ -17,6 +17,7 @@ from tfgen.data.arrays import (
 from tfgen.data.catalogue import CATALOGUE, DatasetInfo
 from tfgen.data.channels import with_channels
 from tfgen.data.cifar_c import cifar_c_parts, read_cifar_c
+from tfgen.data.composed_scenes import composed_scenes
 from tfgen.data.folder_splits import PARTITION_FILES, SPLIT_FOLDERS, has_images
 from tfgen.data.folders import read_folder
 from tfgen.data.image_list import list_path, read_image_list
@@ -32,6 +33,7 @@ from tfgen.files.names import shown
 DATA_DIR_VARIABLE = "TFGEN_DATA_DIR"
 DEFAULT_DATA_DIR = Path("~/.cache/tfgen/data")
 SCENES = "digit_scenes"
+COMPOSED = "composed_scenes"
 
 Reader = Callable[[], Split]
 
@@ -49,6 +51,8 @@ def load(
     Names are those of the `CATALOGUE`, and
 
     - `digit_scenes`: pictures with captions, see `tfgen.data.scenes`;
+    - `composed_scenes`: the same of clothes and digits, see `tfgen.data.composed_scenes`; needs
+      `mnist` and `fashion_mnist`;
     - `arrays:PATH`: a folder of any arrays by name, see `tfgen.data.named_arrays`;
     - `npz:PATH`: a NumPy archive with `x_train`, `y_train`, `x_test`, `y_test` (labels optional);
     - `folder:PATH`: files of PNG, JPEG, WebP, BMP, GIF and TIFF, searched recursively, with or
@@ -74,8 +78,8 @@ def load(
             None: as they are; a folder is grey where all of its files are, whatever their split.
 
     Returns:
-        The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known; of `digit_scenes`
-        and `arrays:` whatever they have.
+        The arrays "images", uint8 `[N, H, W, C]`, and "labels" `[N]` if known; of scenes and
+        `arrays:` whatever they have.
 
     Raises:
         ConfigError: `image_size` for data that are not resized.
@@ -99,6 +103,8 @@ def _load(name, split, folder, explicit, image_size, channels) -> Source:
     kind, _, rest = name.partition(":")
     if name == SCENES:
         return Source(name, split, digit_scenes(split))
+    if name == COMPOSED:
+        return Source(name, split, composed_scenes(split, _things(folder, explicit)))
     if kind == "arrays" and rest:
         path = _existing(rest, folder, "folder")
         return Source(name, split, read_arrays(path, split), os.fspath(path))
@@ -127,10 +133,18 @@ def _load(name, split, folder, explicit, image_size, channels) -> Source:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise DataError(
             f"there is no data set {name!r}; {hint}expected one of {', '.join(CATALOGUE)}, "
-            f"{SCENES}, arrays:PATH, npz:PATH, folder:PATH, imglist:FILE, "
+            f"{SCENES}, {COMPOSED}, arrays:PATH, npz:PATH, folder:PATH, imglist:FILE, "
             "cifar_c:FOLDER:CORRUPTION or tfds:NAME"
         )
     return _load_catalogued(CATALOGUE[name], split, folder, explicit)
+
+
+def _things(folder, explicit):
+    def read(name, split):
+        found = _load_catalogued(CATALOGUE[name], split, folder, explicit)
+        return found.images, found.labels
+
+    return read
 
 
 def _load_catalogued(info: DatasetInfo, split: str, folder: Path, explicit: bool) -> Source:

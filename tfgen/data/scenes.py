@@ -16,6 +16,11 @@ VOCABULARY = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "and", "beside", "."),
     *NUMERALS,
 )
+# Types of phrases, those of Flickr30K Entities (Plummer et al., 2015).
+PHRASE_KINDS = (
+    *("people", "clothing", "bodyparts", "animals"),
+    *("vehicles", "instruments", "scene", "other"),
+)
 CELLS, CELL = 3, 32  # along each side of the canvas; pixels of a cell
 LENGTH = 11  # tokens: [CLS] a seven beside a two and a nine . [SEP]
 NOUNS = (2, 5, 8)  # where they stand

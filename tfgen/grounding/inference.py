@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError, DataError
 from tfgen.grounding.localisation import phrase_scores
 from tfgen.grounding.pictures import as_pixels
-from tfgen.grounding.words.phrases import Phrase, noun_phrases, noun_words
+from tfgen.grounding.words.phrases import Phrase, located, noun_phrases, noun_words
 from tfgen.grounding.words.tagging import LexiconTagger, Tagger
 from tfgen.grounding.words.tokens import UNKNOWN, WordPieces, padded_ids
 from tfgen.serving import PORTABLE, Signature
@@ -185,7 +185,7 @@ class GroundingInference:
             raise DataError(f"a caption is {caption!r}; expected a text")
         if phrases is None:
             return noun_phrases(caption, tagger)
-        return [_located(phrase, caption) for phrase in phrases]
+        return [located(phrase, caption) for phrase in phrases]
 
     def _region_arrays(self, image, regions, boxes):
         if regions is not None:
@@ -252,17 +252,6 @@ class GroundingInference:
         sure = self.threshold is None or score >= self.threshold
         box = boxes[int(np.argmax(seen))] if sure else None
         return Grounded(phrase.text, phrase.first_word, box, score, seen, boxes)
-
-
-def _located(phrase: str, caption: str) -> Phrase:
-    """Where a phrase stands in a caption, word by word, whatever the case and the punctuation."""
-    words = caption.split()
-    plain = [word.lower().strip(".,;:!?\"'()") for word in words]
-    wanted = [word.lower().strip(".,;:!?\"'()") for word in phrase.split()]
-    for first in range(len(words) - len(wanted) + 1):
-        if wanted and plain[first : first + len(wanted)] == wanted:
-            return Phrase(phrase, first, tuple(words[first : first + len(wanted)]))
-    raise DataError(f"the phrase {phrase!r} does not occur in the caption {caption!r}")
 
 
 def _only_regions(batch: Mapping[str, Any]) -> dict[str, Any]:

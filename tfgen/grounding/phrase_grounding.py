@@ -6,32 +6,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfgen.errors import DataError
 from tfgen.grounding import losses
-from tfgen.grounding.batch import (
-    Negatives,
-    Pairs,
-    checked_width,
-    drawn_noun,
-    negatives_of,
-    pairs_of,
-    substituted_ids,
-)
 from tfgen.grounding.critic import Critic, every_pair, own_pair
 from tfgen.grounding.inference import GroundingInference
 from tfgen.grounding.projection import Projection
+from tfgen.grounding.reading import BatchReading
 from tfgen.grounding.regions.features import RegionFeatures
 from tfgen.grounding.selection import WordChoiceSelection
+from tfgen.grounding.sides import NETWORKS, sides_of, trained_sides
 from tfgen.grounding.words.encoder import WordEncoder
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.ops.random_streams import hashed
 from tfgen.training import Model, StepOutput
 
-_NETWORKS = ("region_key", "region_value", "word_query", "word_value")
-
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class PhraseGrounding(GroundingInference, Model):
+class PhraseGrounding(GroundingInference, BatchReading, Model):
     """Says which region of an image a phrase of its caption means, without a box in training.
 
     Words attend to regions, and the attention is trained inside a critic that has to tell a
@@ -145,7 +135,7 @@ class PhraseGrounding(GroundingInference, Model):
         self.official = compat == "official"
         self.threshold = threshold
         self._selection = None
-        self._networks = {key: self._network(key) for key in _NETWORKS}
+        self._networks = {key: self._network(key) for key in NETWORKS}
 
     def _part(self, kind, options):
         if options is None:
@@ -184,8 +174,8 @@ class PhraseGrounding(GroundingInference, Model):
 
     def call(self, data) -> Critic:
         pairs = self.pairs(data)
-        keys, values = self._region_sides(pairs.regions)
-        return self._scored(own_pair, *self._word_sides(pairs.words), keys, values, pairs)
+        sides = sides_of(self._networks, pairs)
+        return self._scored(own_pair, *sides["words"], *sides["regions"], pairs)
 
     def predict_step(self, data):
         """Of `predict`: `attention` `[B, T, M]` and `scores` `[B, T]` of a batch, in a dict."""
@@ -245,7 +235,10 @@ class PhraseGrounding(GroundingInference, Model):
         """
         seed = self.step_seed("noun") if training else None
         pairs, negatives = self.pairs(data), self.negatives(data, seed)
-        sides, updates = self._sides(pairs, negatives, training)
+        if training:
+            sides, updates = trained_sides(self._networks, pairs, negatives, self.official)
+        else:
+            sides, updates = sides_of(self._networks, pairs, negatives), []
         critic = self._scored(every_pair, *sides["words"], *sides["regions"], pairs)
         candidates = None
         if pairs.image_ids is not None and not self.official:
@@ -269,44 +262,6 @@ class PhraseGrounding(GroundingInference, Model):
             parts["valid"] = negatives.valid
         return parts, updates
 
-    def _sides(self, pairs: Pairs, negatives: Negatives | None, training: bool):
-        """Outputs of the four networks, `{"regions", "words", "negatives"}`, and updates.
-
-        The published code runs all four again for the negatives: the regions move their statistics
-        twice by the same batch. What is not padding is the same either way.
-        """
-        if not training:
-            sides = {
-                "regions": self._region_sides(pairs.regions),
-                "words": self._word_sides(pairs.words),
-            }
-            if negatives is not None:
-                sides["negatives"] = self._word_sides(negatives.words)
-            return sides, []
-        passes = [(("regions", pairs.regions, pairs.region_mask), ("region_key", "region_value"))]
-        passes += [(("words", pairs.words, pairs.word_mask), ("word_query", "word_value"))]
-        if negatives is not None:
-            mask = negatives.mask * tf.expand_dims(negatives.valid, 1)
-            passes += [(("negatives", negatives.words, mask), ("word_query", "word_value"))]
-            if self.official:
-                passes += [(("regions", pairs.regions, None), ("region_key", "region_value"))]
-        sides, statistics = {}, {}
-        for (side, features, mask), names in passes:
-            mask = None if self.official else mask
-            outputs = []
-            for name in names:
-                output, statistics[name] = self._networks[name].train(
-                    features, mask, statistics.get(name)
-                )
-                outputs.append(output)
-            sides[side] = tuple(outputs)
-        updates = [
-            pair
-            for name, values in statistics.items()
-            for pair in zip(self._networks[name].statistics(), values)
-        ]
-        return sides, updates
-
     def training_callbacks(self, held_out, directory=None):
         if held_out is None:
             return []
@@ -316,85 +271,12 @@ class PhraseGrounding(GroundingInference, Model):
     def finish(self) -> bool:
         return self._selection is not None and self._selection.give_back()
 
-    # -- what both need ----------------------------------------------------------------------------
-
-    def pairs(self, data: Mapping[str, Any]) -> Pairs:
-        """The images and captions of a batch as features with masks.
-
-        Args:
-            data: dict of arrays, as the class says.
-
-        Raises:
-            DataError: neither features nor what they could be made of; features of other widths.
-        """
-        self.build()
-        regions, region_mask = self._regions_of(data)
-        words, word_mask = self._words_of(data)
-        return pairs_of(data, regions, region_mask, words, word_mask)
-
-    def negatives(self, data: Mapping[str, Any], seed=None) -> Negatives | None:
-        """The words in the place of a noun of each caption, or None where a batch has none.
-
-        Args:
-            data: dict of arrays, as the class says.
-            seed: int32 `[2]`, seed of which noun is taken of several; None: the first.
-        """
-        if "noun_negatives" in data:
-            data = {**data, **drawn_noun(data, seed)}
-        if self.word_encoder is not None and "negative_ids" in data:
-            captions = substituted_ids(
-                data["token_ids"], data["negative_ids"], data["noun_position"]
-            )
-            words = self.word_encoder.at(captions, data["noun_position"])
-            mask = tf.cast(tf.not_equal(data["negative_ids"], 0), tf.float32)
-            return negatives_of({"negative_mask": mask, **data}, words)
-        if "negatives" not in data:
-            return None
-        words = checked_width("negatives", data["negatives"], self._width("word_query"))
-        return negatives_of(data, words)
-
-    def _regions_of(self, data):
-        if self.region_features is not None and "regions" not in data:
-            if "images" not in data:
-                raise DataError(_missing(data, "images", "regions"))
-            found = self.region_features(data["images"])
-            return found, tf.ones(tf.shape(found)[:2])
-        if "regions" not in data:
-            raise DataError(_missing(data, "regions"))
-        regions = checked_width("regions", data["regions"], self._width("region_key"))
-        return regions, data.get("region_mask")
-
-    def _words_of(self, data):
-        if self.word_encoder is None or "words" in data:
-            if "words" not in data:
-                raise DataError(_missing(data, "words"))
-            words = checked_width("words", data["words"], self._width("word_query"))
-            return words, data.get("word_mask")
-        if "token_ids" not in data:
-            raise DataError(_missing(data, "token_ids", "words"))
-        ids = tf.cast(data["token_ids"], tf.int32)
-        words, mask = self.word_encoder(ids), tf.cast(tf.not_equal(ids, 0), tf.float32)
-        if "word_positions" in data:
-            positions = tf.cast(data["word_positions"], tf.int32)
-            words = tf.gather(words, positions, batch_dims=1)
-            mask = tf.gather(mask, positions, batch_dims=1)
-        return words, mask * tf.cast(data.get("word_mask", 1.0), tf.float32)
-
-    def _region_sides(self, regions):
-        return self._networks["region_key"](regions), self._networks["region_value"](regions)
-
-    def _word_sides(self, words):
-        return self._networks["word_query"](words), self._networks["word_value"](words)
-
     def _scored(self, compare, queries, word_values, keys, region_values, pairs) -> Critic:
         mask = None if self.official else pairs.region_mask
         critic = compare(queries, word_values, keys, region_values, mask)
         if self._options["learn_temperature"]:
             return critic._replace(logits=critic.logits * tf.exp(self.log_scale.value))
         return critic
-
-    def _width(self, network):
-        return self._networks[network].input_dims
 
     def describe(self):
         self.build()
@@ -408,10 +290,3 @@ class PhraseGrounding(GroundingInference, Model):
     def get_config(self):
         config = {**super().get_config(), **self._options, "seed": self.seed}
         return {**config, "threshold": self.threshold}
-
-
-def _missing(data, *names) -> str:
-    return (
-        f"a batch has {', '.join(data) or 'nothing'}; expected {' or '.join(map(repr, names))} "
-        "among its arrays (see tfgen.PhraseGrounding)"
-    )

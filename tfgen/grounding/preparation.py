@@ -7,7 +7,9 @@ import numpy as np
 
 from tfgen import stopping
 from tfgen.data.named_arrays import save_arrays
+from tfgen.data.scenes import PHRASE_KINDS
 from tfgen.errors import DataError
+from tfgen.grounding.entities import EntityPhrase
 from tfgen.grounding.negatives.proposals import WordNegatives
 from tfgen.grounding.negatives.ranking import substituted
 from tfgen.grounding.regions.files import Regions, stacked
@@ -70,6 +72,81 @@ def prepare_captions(
         arrays |= _negatives(tokens, encode, negatives, pieces_of, seed)
     save_arrays(folder, split, arrays)
     return len(captions)
+
+
+def prepare_phrases(
+    folder: str | os.PathLike,
+    split: str,
+    captions: Sequence[tuple[str, Tokens]],
+    phrases: Sequence[Sequence[tuple[EntityPhrase, np.ndarray]]],
+    regions: Mapping[str, Regions],
+    encode: Encoder,
+    num_regions: int = 30,
+) -> int:
+    """Writes the arrays of one split that is scored: all pieces, and where each phrase is.
+
+    Args:
+        folder: path of the folder of the data set.
+        split: string, such as "test".
+        captions: sequence of pairs of an image's number and the `Tokens` of a caption of it.
+        phrases: for each caption a sequence of pairs of an `EntityPhrase` and its `[G, 4]` boxes,
+            as `scored_phrases` finds them. Captions without any are left out.
+        regions: mapping from an image's number to its `Regions`.
+        encode: function from a sequence of `Tokens` to features `[L, D]` of each one's pieces.
+        num_regions: integer, regions of an image at most. Defaults to `30`.
+
+    Returns:
+        How many phrases there are; those none of whose words has a piece are left out.
+
+    Raises:
+        DataError: there are none, or an image has no regions.
+    """
+    found = [
+        (image, tokens, kept)
+        for (image, tokens), own in zip(captions, phrases, strict=True)
+        if (kept := [pair for pair in own if _pieces(pair[0], tokens)])
+    ]
+    if not found:
+        raise DataError("no caption has a phrase with a box; expected at least one to be scored")
+    images = sorted({image for image, _, _ in found})
+    rows = {image: row for row, image in enumerate(images)}
+    arrays = stacked([regions[image] for image in images], num_regions)
+    arrays["image_row"] = np.asarray([rows[image] for image, _, _ in found], np.int64)
+    tokens = [each for _, each, _ in found]
+    arrays |= _all_words(encode(tokens)) | _truth(tokens, [kept for _, _, kept in found])
+    save_arrays(folder, split, arrays)
+    return sum(len(kept) for _, _, kept in found)
+
+
+def _pieces(phrase: EntityPhrase, tokens: Tokens) -> list[int]:
+    words = tokens.word_pieces[phrase.first_word : phrase.first_word + phrase.num_words]
+    return [piece for word in words for piece in word]
+
+
+def _all_words(features) -> dict[str, np.ndarray]:
+    length = max(len(each) for each in features)
+    words = np.zeros((len(features), length, features[0].shape[1]), np.float32)
+    mask = np.zeros(words.shape[:2], np.float32)
+    for row, each in enumerate(features):
+        words[row, : len(each)] = each
+        mask[row, : len(each)] = 1.0
+    return {"words": words, "word_mask": mask}
+
+
+def _truth(tokens, phrases) -> dict[str, np.ndarray]:
+    """Which pieces each phrase is of, its boxes and its types, filled up to the most there are."""
+    number, most = len(tokens), max(map(len, phrases))
+    length = max(len(each.ids) for each in tokens)
+    boxes = max(len(boxes) for own in phrases for _, boxes in own)
+    words = np.zeros((number, most, length), np.float32)
+    truth = np.tile(np.float32([0, 0, -1, -1]), (number, most, boxes, 1))
+    kinds = np.zeros((number, most, len(PHRASE_KINDS)), np.uint8)
+    for row, own in enumerate(phrases):
+        for slot, (phrase, places) in enumerate(own):
+            words[row, slot, _pieces(phrase, tokens[row])] = 1.0
+            truth[row, slot, : len(places)] = places
+            kinds[row, slot] = [kind in phrase.kinds for kind in PHRASE_KINDS]
+    return {"phrase_words": words, "phrase_boxes": truth, "phrase_kinds": kinds}
 
 
 def _words(tokens, encode, tagger, num_words) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What the recipes in `configs` share; it loads nothing heavy."""
 
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
-from tfgen.recipes.grounding import grounding, grounding_scenes
+from tfgen.recipes.grounding import composed_scenes, grounding, grounding_scenes
 from tfgen.recipes.image_vaebm import (
     REPLAY,
     VAEBM_MODES,
@@ -58,6 +58,7 @@ __all__ = [
     "clipped_adam",
     "colour_ncp",
     "colour_nvae",
+    "composed_scenes",
     "evaluation",
     "face_nvae",
     "grey_vaebm",

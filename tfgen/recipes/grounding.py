@@ -83,8 +83,50 @@ def grounding_scenes(mode: str = "") -> config_dict.ConfigDict:
     return config
 
 
-# `tfgen.data.scenes.VOCABULARY`, which a recipe cannot import: it would load TensorFlow.
-_SCENE_WORDS = (
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "and", "beside", "."),
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+def composed_scenes(mode: str = "") -> config_dict.ConfigDict:
+    """Phrase grounding from pictures and token ids of `composed_scenes`, all of it learnt.
+
+    Args:
+        mode: string, "", or "runlocal" for every step of the programs in half a minute. Defaults to
+            `""`.
+
+    Returns:
+        The recipe, a `ConfigDict`.
+    """
+    config = grounding(
+        "composed_scenes",
+        mode,
+        dims=64,
+        num_words=11,
+        region_features={
+            "image_shape": (96, 96, 1),
+            "grids": (3,),
+            "overlap": 0.5,
+            "crop_size": 3,
+            "backbone": {"filters": (12, 24, 32)},
+            "train_backbone": True,
+        },
+        word_encoder={"vocabulary": _COMPOSED_WORDS, "dims": 32},
+    )
+    config.data.batch_size = 32
+    config.optimizer = adam(2e-3, final_learning_rate=4e-5)
+    config.training.epochs = 1 if mode else 8
+    config.evaluation.batch_size = 100
+    return config
+
+
+# The vocabularies of `tfgen.data.scenes` and `tfgen.data.composed_scenes`, which a recipe cannot
+# import: that would load TensorFlow.
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_NUMERALS = (
+    *("zero", "one", "two", "three", "four"),
+    *("five", "six", "seven", "eight", "nine"),
+)
+_SCENE_WORDS = (*_SPECIAL, "a", "and", "beside", ".", *_NUMERALS)
+_COMPOSED_WORDS = (
+    *_SPECIAL,
+    *("a", "the", "and", "beside", "near", "with", "."),
+    *_NUMERALS,
+    *("top", "trousers", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "boot"),
 )

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfgen.data.scenes import PHRASE_KINDS
 from tfgen.errors import DataError
 from tfgen.grounding.localisation import phrase_scores
 
-NEEDED = ("phrase_words", "phrase_boxes")
+NEEDED, KINDS = ("phrase_words", "phrase_boxes"), "phrase_kinds"
 
 
 class PhraseOfBatch(NamedTuple):
@@ -22,6 +23,7 @@ class PhraseOfBatch(NamedTuple):
         boxes: `[M, 4]` of all regions.
         region_mask: booleans `[M]`, which of them there are.
         truth: `[G, 4]` boxes where the phrase is; none where that is not known.
+        kinds: tuple of strings, its types, such as "people".
     """
 
     row: int
@@ -31,15 +33,21 @@ class PhraseOfBatch(NamedTuple):
     boxes: np.ndarray
     region_mask: np.ndarray
     truth: np.ndarray
+    kinds: tuple[str, ...]
 
 
 def check_arrays(arrays: Mapping[str, Any], split: str) -> None:
-    """Raises a DataError unless phrases and their boxes are among the arrays of a split."""
+    """Raises a DataError unless phrases and their boxes are rightly among the arrays of a split."""
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
         raise DataError(
             f"the {split!r} split has no {' and no '.join(missing)}, which phrases are scored by; "
             f"it has {', '.join(arrays)}"
+        )
+    if KINDS in arrays and arrays[KINDS].shape[2:] != (len(PHRASE_KINDS),):
+        raise DataError(
+            f"phrase_kinds of the {split!r} split has shape {arrays[KINDS].shape}; expected "
+            f"[N, P, {len(PHRASE_KINDS)}], 1 at each type of {', '.join(PHRASE_KINDS)}"
         )
 
 
@@ -60,6 +68,7 @@ def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[P
     boxes = data["boxes"].numpy() if "boxes" in data else model.region_features.boxes
     boxes = np.broadcast_to(boxes, (len(attention), *boxes.shape[-2:]))
     words, truths = batch["phrase_words"].numpy() > 0, batch["phrase_boxes"].numpy()
+    kinds = batch[KINDS].numpy() if KINDS in batch else np.zeros((*words.shape[:2], 0))
     for row, phrase in zip(*np.nonzero(words.any(-1))):
         chosen, truth = words[row, phrase], truths[row, phrase]
         yield PhraseOfBatch(
@@ -70,4 +79,5 @@ def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[P
             boxes[row],
             mask[row],
             truth[truth[:, 2] >= truth[:, 0]],
+            tuple(PHRASE_KINDS[kind] for kind in np.flatnonzero(kinds[row, phrase])),
         )

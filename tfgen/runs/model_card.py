@@ -152,6 +152,8 @@ def _use(model) -> str:
             f"scores = model.ood_score(images)  # [N] of [N, {shape}], larger is further away\n"
             "accepted = model.accepts(images)"
         )
+    if hasattr(model, "ground") and model.region_features is not None:
+        return 'phrases = model.ground("picture.png", "a caption of it")  # with boxes and scores'
     return "answers = model(inputs)"
 
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 from tfgen.errors import CheckpointError
 from tfgen.files.names import shown
 from tfgen.files.regular import regular_file
-from tfgen.grounding.words.bert import BertWords, inputs_of, keras_hub
+from tfgen.grounding.keras_hub import keras_hub
+from tfgen.grounding.words.bert import BertWords, inputs_of
 from tfgen.grounding.words.tokens import MASK
 
 PROBE = ("the capital of france is [MASK] .", "paris")

@@ -8,19 +8,19 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.grounding.words.encoder import WordEncoder
-from tfgen.grounding.words.tokens import MASK
+from tfgen.grounding.words.tokens import MASK, SPECIAL
 from tfgen.ops.checks import in_range
 from tfgen.ops.random_streams import hashed
 from tfgen.training import Model, StepOutput
 
-_SPECIAL = 5  # numbers below are no words, see `tfgen.grounding.words.tokens.SPECIAL`
+_SPECIAL = len(SPECIAL)  # numbers below are no words
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class MaskedLanguageModel(Model):
     """Says which word stands where one is masked (BERT's task, Devlin et al., 2019).
 
-    In training a share of the tokens is to be guessed: of these 80 % are masked, 10 % become
+    In training a share of a caption's words is to be guessed: of these 80 % are masked, 10 % become
     another word and 10 % stay, so that the model also judges words that it sees. A batch has
     `token_ids` `[B, L]`, 0 is padding.
 
@@ -30,7 +30,7 @@ class MaskedLanguageModel(Model):
         num_blocks: integer, blocks of self-attention. Defaults to `2`.
         num_heads: integer, heads of each. Defaults to `4`.
         max_length: integer, tokens of the longest caption. Defaults to `32`.
-        rate: float, share of the tokens that are guessed. Defaults to `0.15`.
+        rate: float, share of the words that are guessed, one at least. Defaults to `0.15`.
         seed: integer, seed of the initial weights and of what is masked. Defaults to `0`.
         name: string, the model's name. Defaults to `"masked_language_model"`.
 
@@ -98,7 +98,11 @@ class MaskedLanguageModel(Model):
 
     def call(self, token_ids):
         self.build()
-        x = self.norm(self.transform(self.encoder(token_ids)))
+        return self._words(self.encoder(token_ids))
+
+    def _words(self, features):
+        """Logits `[..., V]` of features `[..., dims]` of places."""
+        x = self.norm(self.transform(features))
         table = tf.cast(tf.identity(self.encoder.embedding.value), x.dtype)
         return tf.cast(tf.einsum("bld,vd->blv", x, table), tf.float32) + self.bias.value
 
@@ -126,24 +130,43 @@ class MaskedLanguageModel(Model):
         }
 
     def _guesses(self, token_ids, seed):
-        """Cross-entropy, hits and which places count, `[B, L]` each."""
+        """Cross-entropy, hits and which places count, `[B, K]` each, of the K places of a caption.
+
+        The logits of all places would be the most of the work, a vocabulary each.
+        """
+        self.build()
         ids = tf.cast(token_ids, tf.int32)
         seeds = tf.unstack(tf.random.split(seed, 3))
-        draws = [tf.random.stateless_uniform(tf.shape(ids), part) for part in seeds[:2]]
-        words = ids >= _SPECIAL
-        # At least one word of every caption that has any: the one of the lowest draw.
-        draw = tf.where(words, draws[0], 2.0)
-        lowest = tf.equal(draw, tf.reduce_min(draw, axis=1, keepdims=True))
-        chosen = words & ((draw < self.rate) | lowest)
+        places, chosen = self._places(ids, seeds[0])
+        asked = tf.gather(ids, places, batch_dims=1)
+        draws = tf.random.stateless_uniform(tf.shape(asked), seeds[1])
         size = len(self.vocabulary)
         others = tf.random.stateless_uniform(
-            tf.shape(ids), seeds[2], min(_SPECIAL, size - 1), size, tf.int32
+            tf.shape(asked), seeds[2], min(_SPECIAL, size - 1), size, tf.int32
         )
-        seen = tf.where(draws[1] < 0.8, self.mask_id, tf.where(draws[1] < 0.9, others, ids))
-        logits = self(tf.where(chosen, seen, ids))
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(ids, logits)
-        right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), ids)
-        return losses, tf.cast(right, tf.float32), tf.cast(chosen, tf.float32)
+        seen = tf.where(draws < 0.8, self.mask_id, tf.where(draws < 0.9, others, asked))
+        seen = tf.where(chosen > 0, seen, asked)
+        rows = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, None], tf.shape(places))
+        ids = tf.tensor_scatter_nd_update(ids, tf.stack([rows, places], -1), seen)
+        logits = self._words(tf.gather(self.encoder(ids), places, batch_dims=1))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(asked, logits)
+        right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), asked)
+        return losses, tf.cast(right, tf.float32), chosen
+
+    def _places(self, ids, seed):
+        """Which tokens of each caption are guessed, `[B, K]`, and which of these count.
+
+        The given share of its words, to the nearest number and one at least where it has any, so
+        that every caption takes part and K is known.
+        """
+        words = ids >= _SPECIAL
+        draws = tf.where(words, tf.random.stateless_uniform(tf.shape(ids), seed), -1.0)
+        number = tf.reduce_sum(tf.cast(words, tf.float32), axis=1, keepdims=True)
+        wanted = tf.minimum(tf.maximum(tf.round(self.rate * number), 1.0), number)
+        most = max(1, round(self.rate * ids.shape[1])) if ids.shape[1] else None
+        most = tf.cast(tf.reduce_max(wanted), tf.int32) if most is None else most
+        places = tf.math.top_k(draws, most).indices
+        return places, tf.cast(tf.cast(tf.range(most), tf.float32) < wanted, tf.float32)
 
     def describe(self):
         self.build()

@@ -1,5 +1,6 @@
 """Regions of images: their boxes, and features of what is within them."""
 
+from tfgen.grounding.regions.detectors import DetectorRegions
 from tfgen.grounding.regions.features import RegionFeatures
 from tfgen.grounding.regions.files import (
     MAFRegions,
@@ -13,6 +14,7 @@ from tfgen.grounding.regions.selective_search import selective_search
 from tfgen.grounding.regions.windows import windows
 
 __all__ = [
+    "DetectorRegions",
     "MAFRegions",
     "OfficialRegions",
     "RegionFeatures",

@@ -1,14 +1,12 @@
 """Features of windows of an image, by any Keras backbone or by its pixels."""
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
-from tfgen.grounding.regions.roi_align import feature_map, roi_align
+from tfgen.grounding.regions.backbones import backbone_of
+from tfgen.grounding.regions.roi_align import roi_align
 from tfgen.grounding.regions.windows import windows
 from tfgen.ops.checks import one_of, whole_number
 
@@ -27,12 +25,13 @@ class RegionFeatures(keras.Layer):
         pool: string, "flat" keeps where in the crop something is, "mean" does not. Defaults to
             `"flat"`.
         backbone: a functional `keras.Model` of images in [0, 1] to a feature map, or the dict of
-            one as Keras serialises it, or a dict of `name` (a class of `keras.applications`),
-            `weights` (None, "imagenet" or a path), `layer` (where to stop; None: at the end) and
-            `scale` (what images in [0, 1] are multiplied by, 255 for most); None: crops are of the
-            pixels themselves.
+            one as Keras serialises it; or a dict of `filters` and perhaps `strides`, a few
+            convolutions of ours (see `backbones.convolutions`); or a dict of `name` (a class of
+            `keras.applications`), `weights` (None, "imagenet" or a path), `layer` (where to stop;
+            None: at the end) and `scale` (what images in [0, 1] are multiplied by, 255 for most);
+            None: crops are of the pixels themselves.
         train_backbone: whether the backbone learns along. Defaults to `False`.
-        seed: integer, ignored but for being in the same place everywhere. Defaults to `0`.
+        seed: integer, seed of the initial weights of convolutions. Defaults to `0`.
         name: string, the layer's name. Defaults to `"region_features"`.
 
     Call arguments:
@@ -67,7 +66,7 @@ class RegionFeatures(keras.Layer):
         self.train_backbone, self.seed = bool(train_backbone), int(seed)
         self.boxes = windows(*self.image_shape[:2], self.grids, overlap)
         self._given = backbone
-        self.backbone, self.scale = _backbone(backbone, self.image_shape)
+        self.backbone, self.scale = backbone_of(backbone, self.image_shape, self.seed)
         channels = self.image_shape[-1]
         if self.backbone is not None:
             self.backbone.trainable = self.train_backbone
@@ -113,27 +112,3 @@ class RegionFeatures(keras.Layer):
             "train_backbone": self.train_backbone,
             "seed": self.seed,
         }
-
-
-def _backbone(given, image_shape):
-    """A model of images to a feature map, or None, and what images in [0, 1] are multiplied by."""
-    if given is None:
-        return None, 1.0
-    if isinstance(given, keras.Model):
-        return given, 1.0
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"backbone is {given!r}; expected a Keras model, a dict of one, or None")
-    if "class_name" in given:
-        return keras.saving.deserialize_keras_object(dict(given)), 1.0
-    options = {"weights": None, "layer": None, "scale": 255.0, **given}
-    kind = getattr(keras.applications, str(options.get("name")), None)
-    if not callable(kind):
-        raise ConfigError(
-            f"there is no backbone {options.get('name')!r}; expected a class of "
-            "keras.applications, such as 'MobileNetV2'"
-        )
-    model = kind(include_top=False, weights=options["weights"], input_shape=image_shape)
-    scale = float(options["scale"])
-    if not math.isfinite(scale):
-        raise ConfigError(f"backbone.scale is {scale}; expected a finite number")
-    return feature_map(model, options["layer"]), scale

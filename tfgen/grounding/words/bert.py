@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.grounding.keras_hub import from_preset
 from tfgen.grounding.words.tokens import Tokens, WordPieces, padded_ids
 
 _MULTIPLE = 8  # lengths are rounded up to it, so that few graphs are made
@@ -51,15 +52,8 @@ class BertWords:
         Raises:
             UserError: KerasHub is not installed, or the preset is not to be had.
         """
-        hub = keras_hub()
-        try:
-            backbone = hub.models.BertBackbone.from_preset(str(preset))
-            tokenizer = hub.models.BertTokenizer.from_preset(str(preset))
-        except Exception as error:  # of the network, of the folder, of its files
-            raise UserError(
-                f"the BERT preset {str(preset)!r} cannot be loaded ({_first_line(error)}); give "
-                "the path of a folder with its weights, or a name where there is a network"
-            ) from error
+        backbone = from_preset("BertBackbone", preset)
+        tokenizer = from_preset("BertTokenizer", preset)
         return cls(backbone, tokenizer.get_vocabulary(), getattr(tokenizer, "lowercase", True))
 
     @property
@@ -102,22 +96,6 @@ def inputs_of(token_ids) -> dict[str, tf.Tensor]:
     }
 
 
-def keras_hub():
-    """KerasHub, a module.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import keras_hub as hub
-    except ImportError as error:
-        raise UserError(
-            "BERT needs KerasHub; pip install 'tfgen[grounding]', or learn words along with "
-            "word_encoder="
-        ) from error
-    return hub
-
-
 def read_vocabulary(path: str | os.PathLike) -> list[str]:
     """The pieces of a `vocab.txt`, one a line.
 
@@ -128,7 +106,3 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
         return Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the vocabulary cannot be read ({error})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from tfgen.errors import DataError
 from tfgen.grounding.words.tagging import Tagger, words_of
 from tfgen.grounding.words.tokens import Tokens
 
@@ -76,6 +77,24 @@ def noun_phrases(caption: str, tagger: Tagger) -> list[Phrase]:
     return found
 
 
+def located(phrase: str, caption: str) -> Phrase:
+    """Where a phrase stands in a caption, word by word, whatever the case and the punctuation.
+
+    Args:
+        phrase: string, some words of the caption.
+        caption: string, a sentence.
+
+    Raises:
+        DataError: it does not occur there.
+    """
+    words, wanted = caption.split(), _plain(phrase)
+    plain = _plain(caption)
+    for first in range(len(words) - len(wanted) + 1):
+        if wanted and plain[first : first + len(wanted)] == wanted:
+            return Phrase(phrase, first, tuple(words[first : first + len(wanted)]))
+    raise DataError(f"the phrase {phrase!r} does not occur in the caption {caption!r}")
+
+
 def counted_positions(tokens: Tokens, words: list[int]) -> list[int]:
     """Positions in a caption's pieces of all pieces of some of its words, in order.
 
@@ -84,6 +103,12 @@ def counted_positions(tokens: Tokens, words: list[int]) -> list[int]:
         words: list of integers, numbers of words between spaces.
     """
     return [piece for word in words for piece in tokens.word_pieces[word]]
+
+
+def _plain(text: str) -> list[str]:
+    """Words without case, the punctuation around them, and the mark of the possessive."""
+    stripped = [word.lower().strip(".,;:!?\"'()") for word in text.split()]
+    return [word.removesuffix("'s") for word in stripped]
 
 
 def _phrase(written, start, end) -> Phrase:

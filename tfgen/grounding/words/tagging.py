@@ -122,6 +122,8 @@ def _tag(word: str, before: str) -> str:
         return "."
     if word in _KNOWN:
         known = _KNOWN[word]
+        if word == "one" and before == "DT":  # "a one beside a two" is a numeral, "one of them" not
+            return "CD"
         noun_place = before in ("DT", "JJ", "PRP$", "CD")
         if known in ("VBZ", "VBP") and noun_place:
             return "NNS" if known == "VBZ" else "NN"

@@ -27,6 +27,8 @@ class Grounding(Evaluator):
 
     Data need two arrays beside those of training: `phrase_words` `[N, P, T]`, 1 for the words (or
     tokens) of each phrase, and `phrase_boxes` `[N, P, G, 4]`, where x2 < x1 stands for no box.
+    With `phrase_kinds` `[N, P, 8]`, 1 at each type of Flickr30K Entities that a phrase is of, there
+    are numbers of each type as well.
 
     Attributes:
         protocol: string, "any_box", "merged_box" or "large_only". Defaults to `"any_box"`.
@@ -69,6 +71,7 @@ class Grounding(Evaluator):
             "protocol": result.protocol,
             "num_phrases": result.num_phrases,
             "num_images": done,
+            **({"kinds": result.kinds} if result.kinds else {}),
         }
 
     def _located(self, model, batch, first) -> Iterator[Located]:
@@ -82,6 +85,7 @@ class Grounding(Evaluator):
                 phrase.boxes[ranking.regions],
                 phrase.truth,
                 ids[phrase.row],
+                phrase.kinds,
                 image_size=size,
                 proposals=phrase.boxes[phrase.region_mask],
             )
@@ -95,6 +99,11 @@ class Grounding(Evaluator):
         recalls = ", ".join(f"R@{k} {found[f'recall_{k}']:.2%}" for k in (1, 5, 10))
         yield f"{recalls}; the proposals allow {found['upper_bound']:.2%}"
         yield f"protocol: {found['protocol']}"
+        for kind, one in found.get("kinds", {}).items():
+            yield (
+                f"  {kind}: pointing {one['pointing']:.2%}, R@1 {one['recall_1']:.2%} of "
+                f"{one['num_phrases']:,} phrases"
+            )
 
     @classmethod
     def table(cls, numbers):

@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -43,18 +45,29 @@ class GroundingGallery(Evaluator):
         drawn = []
         with subject.progress("drawing", len(shown)) as advance:
             for batch in subject.pipeline(shown).dataset():
-                for caption, picture in _pictures(subject.model, batch):
-                    drawn.append(_on_page(caption, picture))
+                for pair in pictures_of(subject.model, batch):
+                    drawn.append(pair)
                     advance(len(drawn))
-        path = subject.folder / "grounding.html"
-        title = html.escape(f"{subject.config['data']['name']}, {subject.split}")
-        with replace_file(path) as temporary:
-            page = _PAGE.format(title=title, pictures="\n".join(drawn))
-            temporary.write_text(page, encoding="utf-8")
+        path = Path(subject.folder) / "grounding.html"
+        write_page(path, f"{subject.config['data']['name']}, {subject.split}", drawn)
         return {"files": [str(path)]}
 
     def lines(self, found):
         yield "gallery: " + ", ".join(found["files"])
+
+
+def write_page(path: Path, title: str, pictures: Sequence[tuple[str, bytes]]) -> None:
+    """Writes pictures with captions as one page that loads nothing, whole or not at all.
+
+    Args:
+        path: of the file, `.html`.
+        title: string, any text.
+        pictures: sequence of pairs of a caption and the bytes of a PNG.
+    """
+    drawn = "\n".join(_on_page(caption, picture) for caption, picture in pictures)
+    with replace_file(path) as temporary:
+        page = _PAGE.format(title=html.escape(title), pictures=drawn)
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _on_page(caption, picture) -> str:
@@ -62,8 +75,13 @@ def _on_page(caption, picture) -> str:
     return _PICTURE.format(caption=html.escape(caption), data=data)
 
 
-def _pictures(model, batch):
-    """The caption and the picture, PNG bytes, of every example of a batch."""
+def pictures_of(model, batch) -> Iterator[tuple[str, bytes]]:
+    """The caption and the picture, PNG bytes, of every example of a batch.
+
+    Args:
+        model: a `tfgen.PhraseGrounding`.
+        batch: dict of arrays, `images`, `phrase_words` and `phrase_boxes` among them.
+    """
     from tfgen.grounding.drawing import picture_of
     from tfgen.grounding.inference import Grounded
 
