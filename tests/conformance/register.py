@@ -23,6 +23,7 @@ from tfgen.grounding.negatives import MaskedLanguageModel
 from tfgen.grounding.projection import Projection
 from tfgen.grounding.regions import RegionFeatures
 from tfgen.grounding.words import WordEncoder
+from tfgen.layers import convolutional
 from tfgen.layers.drop_path import DropPath
 from tfgen.ood import MultiTaskOOD, multi_task, transformations
 from tfgen.ood import scores as ood_scores
@@ -519,6 +520,9 @@ EXEMPT = {
     ShapedFeatures: "abstract; ReAct and ASH stand for it",
     TransformedScore: "abstract; DirichletNormality and TransformationDistance stand for it",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
+    convolutional.BatchNormalization: "has Keras's arguments: tests/layers",
+    convolutional.Conv2D: "has Keras's arguments: tests/layers",
+    convolutional.DepthwiseConv2D: "has Keras's arguments: tests/layers",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
     RegionFeatures: "has no weights without a backbone: tests/grounding",
