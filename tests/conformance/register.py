@@ -436,6 +436,8 @@ FUNCTIONS = {
 }
 
 OPTIMIZERS = {
+    "adam": _making(optimizers.Adam, 0.05, 0.8, epsilon=0.01),
+    "adamw": _making(optimizers.AdamW, 0.05, weight_decay=0.1),
     "sgd": _making(optimizers.SGD, 0.05, 0.8, weight_decay=0.1),
     "adamax": _making(optimizers.Adamax, 0.05, epsilon=0.01, weight_decay=0.02),
     "clipped adam": _making(

@@ -50,13 +50,11 @@ class Ours(Tfgen):
 
     def __init__(self, config: str, batch_size: int, threads: int) -> None:
         super().__init__(threads)
-        import keras
-
         import tfgen
 
         self.model = tfgen.PhraseGrounding(num_regions=NUM_REGIONS, **CONFIGS[config])
         self.model.build()
-        self.model.compile(keras.optimizers.Adam(LEARNING_RATE))
+        self.model.compile(tfgen.optimizers.Adam(LEARNING_RATE))
         self.batch = random_batch(CONFIGS[config], batch_size)
 
     def weights(self) -> dict[str, list]:

@@ -57,15 +57,13 @@ class Ours(Tfgen):
 
     def __init__(self, config: str, batch_size: int, threads: int) -> None:
         super().__init__(threads)
-        import keras
-
+        from tfgen.optimizers import Adam
         from tfgen.search.unas import UNAS
         from tfgen.training import JointOptimizer
 
         supernet = {"name": "cells", "image_shape": IMAGE_SHAPE, **supernet_options(config)}
         self.model = UNAS(supernet, **SEARCH, **PENALTIES)
-        adam = keras.optimizers.Adam
-        self.model.compile(JointOptimizer({part: adam(rate) for part, rate in RATES.items()}))
+        self.model.compile(JointOptimizer({part: Adam(rate) for part, rate in RATES.items()}))
         self.batch = random_batch(batch_size)
 
     def weights(self) -> dict[str, list]:
