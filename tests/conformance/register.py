@@ -23,6 +23,7 @@ from tfgen.grounding.negatives import MaskedLanguageModel
 from tfgen.grounding.projection import Projection
 from tfgen.grounding.regions import RegionFeatures
 from tfgen.grounding.words import WordEncoder
+from tfgen.layers import convolutional
 from tfgen.layers.drop_path import DropPath
 from tfgen.ood import MultiTaskOOD, multi_task, transformations
 from tfgen.ood import scores as ood_scores
@@ -444,6 +445,8 @@ FUNCTIONS = {
 }
 
 OPTIMIZERS = {
+    "adam": _making(optimizers.Adam, 0.05, 0.8, epsilon=0.01),
+    "adamw": _making(optimizers.AdamW, 0.05, weight_decay=0.1),
     "sgd": _making(optimizers.SGD, 0.05, 0.8, weight_decay=0.1),
     "adamax": _making(optimizers.Adamax, 0.05, epsilon=0.01, weight_decay=0.02),
     "clipped adam": _making(
@@ -529,6 +532,9 @@ EXEMPT = {
     ShapedFeatures: "abstract; ReAct and ASH stand for it",
     TransformedScore: "abstract; DirichletNormality and TransformationDistance stand for it",
     GradientEstimator: "abstract; those of tfgen.search.unas stand for it",
+    convolutional.BatchNormalization: "has Keras's arguments: tests/layers",
+    convolutional.Conv2D: "has Keras's arguments: tests/layers",
+    convolutional.DepthwiseConv2D: "has Keras's arguments: tests/layers",
     BlockSupernet: "takes an architecture beside its images: tests/search",
     CellSupernet: "takes an architecture beside its images: tests/search",
     RegionFeatures: "has no weights without a backbone: tests/grounding",

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfgen.ops import batch_norm
-from tfgen.ops.batch_norm import EPSILON, normalize, normalize_synchronized
+from tfgen.ops.batch_norm import EPSILON, normalize, normalize_rows, normalize_synchronized
 from tfgen.training import strategy_from_name
 
 ACTIVATIONS = ["swish", "elu", None]
@@ -161,3 +161,36 @@ class TestSynchronized:
         np.testing.assert_allclose(centre, np.mean(x, axis=(0, 1, 2)), rtol=1e-5)
         # Even without a shift it stays finite.
         assert all(np.all(np.isfinite(r)) for r in one(strategy.run(run, (tf.zeros(2),))))
+
+
+class TestNormalizeRows:
+    """Batch norm and ReLU of rows of which some enter the statistics."""
+
+    @pytest.fixture(params=[True, False], ids=["compiled", "plain"], autouse=True)
+    def compiled(self, request, monkeypatch):
+        monkeypatch.setattr(batch_norm, "pays", lambda x: request.param)
+
+    def composed(self, x, scale, offset, counts):
+        over = tf.maximum(tf.reduce_sum(counts), 1.0)
+        column = tf.expand_dims(counts, 1)
+        mean = tf.reduce_sum(x * column, 0) / over
+        variance = tf.reduce_sum(tf.square(x - mean) * column, 0) / over
+        y = (x - mean) / tf.sqrt(variance + EPSILON) * scale + offset
+        return tf.nn.relu(y), mean, variance
+
+    @pytest.mark.parametrize("counts", [[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0] * 5])
+    def test_values_and_gradients(self, counts):
+        x, scale, offset = inputs((5, 6))
+        dy = RNG.standard_normal(x.shape)
+        results = []
+        for function, dtype in ((self.composed, tf.float64), (normalize_rows, tf.float32)):
+            arguments = [tf.constant(a, dtype) for a in (x, scale, offset)]
+            with tf.GradientTape() as tape:
+                tape.watch(arguments)
+                y, mean, variance = function(*arguments, tf.constant(counts, dtype))
+            slopes = tape.gradient(y, arguments, output_gradients=tf.constant(dy, dtype))
+            results.append([y, mean, variance, *slopes])
+        # Where nothing counts, the deviation is that of epsilon, and all is some hundred times.
+        for wanted, actual in zip(*results, strict=True):
+            bound = 2e-6 * max(np.abs(wanted).max(), 1.0)
+            np.testing.assert_allclose(actual, wanted, rtol=2e-5, atol=10 * bound)

@@ -172,21 +172,6 @@ def test_stride_two_is_centred_on_even_rows():
         assert hit.tolist() == expected, row
 
 
-def test_kernel_gradient_by_product_is_the_librarys():
-    # From 32x32 pixels with few channels on, the gradient is one matrix product.
-    x, dy = (tf.random.stateless_normal((2, 32, 40, c), [1, c]) for c in (3, 5))
-    assert convolution._LARGE_IMAGE <= 32 * 40
-    product = convolution._kernel_gradient(x, dy, tf.TensorShape((3, 3, 3, 5)))
-    library = tf.raw_ops.Conv2DBackpropFilter(
-        input=x,
-        filter_sizes=[3, 3, 3, 5],
-        out_backprop=dy,
-        strides=[1, 1, 1, 1],
-        padding="SAME",
-    )
-    np.testing.assert_allclose(product, library, rtol=1e-4, atol=1e-3)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_dtype_is_kept(dtype):
     x, kernel = tf.ones((1, 4, 4, 2), dtype), tf.ones((3, 3, 2, 2), dtype)

@@ -60,9 +60,12 @@ def every_pair(queries, word_values, keys, region_values, region_mask=None) -> C
     Returns:
         A `Critic` of `[C, B, T]` and `[C, B, T, M]`.
     """
-    if region_mask is not None:
-        region_mask = tf.expand_dims(tf.expand_dims(region_mask, 1), 0)
-    return _compared("ctd,bmd->cbtm", queries, word_values, keys, region_values, region_mask)
+    mask = None if region_mask is None else tf.expand_dims(tf.expand_dims(region_mask, 0), 0)
+    found = _compared(_products_of_all, queries, word_values, keys, region_values, mask)
+    # Where the attention is not asked for, as in training, it is not turned round either.
+    return Critic(
+        tf.transpose(found.logits, [0, 2, 1]), tf.transpose(found.attention, [0, 2, 1, 3])
+    )
 
 
 def own_pair(queries, word_values, keys, region_values, region_mask=None) -> Critic:
@@ -78,9 +81,8 @@ def own_pair(queries, word_values, keys, region_values, region_mask=None) -> Cri
     Returns:
         A `Critic` of `[B, N]` and `[B, N, M]`.
     """
-    if region_mask is not None:
-        region_mask = tf.expand_dims(region_mask, 1)
-    return _compared("bnd,bmd->bnm", queries, word_values, keys, region_values, region_mask)
+    mask = None if region_mask is None else tf.expand_dims(region_mask, 1)
+    return _compared(_products, queries, word_values, keys, region_values, mask)
 
 
 def attended_values(attention: tf.Tensor, region_values: tf.Tensor) -> tf.Tensor:
@@ -89,9 +91,45 @@ def attended_values(attention: tf.Tensor, region_values: tf.Tensor) -> tf.Tensor
     return tf.einsum("bnm,bmd->bnd", attention, tf.cast(region_values, attention.dtype))
 
 
-def _compared(equation, queries, word_values, keys, region_values, mask):
-    scores = tf.einsum(equation, queries, keys)
-    attention = masked_softmax(scores / math.sqrt(queries.shape[-1]), mask)
-    products = tf.einsum(equation, word_values, region_values)
-    logits = tf.reduce_sum(attention * tf.cast(products, attention.dtype), axis=-1)
-    return Critic(logits, attention)
+def _compared(multiply, queries, word_values, keys, region_values, mask):
+    scores = _wide(multiply(queries / math.sqrt(queries.shape[-1]), keys))
+    products = _wide(multiply(word_values, region_values))
+    if mask is None:
+        return Critic(_mean_by_softmax(scores, products), tf.nn.softmax(scores))
+    mask = tf.cast(mask, scores.dtype)
+    # As `masked_softmax`, but for logits alone, which take no product with the mask.
+    far = tf.constant(0.25 * scores.dtype.min, scores.dtype)
+    scores += tf.where(mask > 0, tf.zeros_like(far), far)
+    logits = _mean_by_softmax(scores, products) * tf.reduce_max(mask, axis=-1)
+    return Critic(logits, tf.nn.softmax(scores) * mask)
+
+
+def _products(words, regions):
+    return tf.matmul(words, regions, transpose_b=True)
+
+
+def _products_of_all(words, regions):
+    """`[C, T, B, M]` of `[C, T, d]` and `[B, M, d]`."""
+    width, sizes = words.shape[-1], [*tf.unstack(tf.shape(words)[:2])]
+    sizes += tf.unstack(tf.shape(regions)[:2])
+    flat = (tf.reshape(tensor, [-1, width]) for tensor in (words, regions))
+    found = tf.reshape(tf.matmul(*flat, transpose_b=True), sizes)
+    return tf.ensure_shape(found, [*words.shape[:2], *regions.shape[:2]])
+
+
+def _wide(x):
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
+@tf.custom_gradient
+def _mean_by_softmax(scores, values):
+    """The mean of values by the softmax of scores, both `[..., M]`; its gradient takes half of the
+    passes over memory that those of softmax, product and sum take."""
+    weights = tf.nn.softmax(scores)
+    mean = tf.reduce_sum(weights * values, axis=-1)
+
+    def gradient(upstream):
+        shares = weights * tf.expand_dims(upstream, -1)
+        return shares * (values - tf.expand_dims(mean, -1)), shares
+
+    return mean, gradient

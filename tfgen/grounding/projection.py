@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from tfgen.ops.batch_norm import normalize_rows
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import hashed
 
@@ -119,9 +120,7 @@ class Projection(keras.Layer):
         before = [v.value for v in self.statistics()] if statistics is None else statistics
         after = []
         for index, (dense, norm) in enumerate(zip(self.hidden, self.norms)):
-            x = dense(x)
-            mean, variance, count = _moments(x, mask)
-            x = _normalised(x, mean, variance, norm)
+            x, mean, variance, count = _normalised_by_batch(dense(x), norm, mask)
             # What is kept for inference is the unbiased variance, as in the published model.
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             moved = [
@@ -149,17 +148,16 @@ class Projection(keras.Layer):
         }
 
 
-def _moments(x, mask):
-    """Mean and biased variance over all rows that count, float32 `[d]`, and how many those are."""
-    x = tf.reshape(tf.cast(x, tf.float32), [-1, x.shape[-1]])
-    if mask is None:
-        mask = tf.ones_like(x[:, :1])
-    mask = tf.reshape(tf.cast(mask, tf.float32), [-1, 1])
-    count = tf.reduce_sum(mask)
-    over = tf.maximum(count, 1.0)
-    mean = tf.reduce_sum(x * mask, axis=0) / over
-    variance = tf.reduce_sum(tf.square(x - mean) * mask, axis=0) / over
-    return mean, variance, count
+def _normalised_by_batch(x, norm, mask):
+    """ReLU of batch norm by all rows that count; their mean and biased variance, float32 `[d]`, and
+    how many they are."""
+    rows = tf.reshape(tf.cast(x, tf.float32), [-1, x.shape[-1]])
+    counts = tf.ones_like(rows[:, 0]) if mask is None else tf.reshape(mask, [-1])
+    counts = tf.cast(counts, tf.float32)
+    weights = (tf.convert_to_tensor(norm[name]) for name in ("gamma", "beta"))
+    y, mean, variance = normalize_rows(rows, *weights, counts, EPSILON)
+    y = tf.reshape(tf.cast(y, x.dtype), tf.shape(x))
+    return tf.ensure_shape(y, x.shape), mean, variance, tf.reduce_sum(counts)
 
 
 def _normalised(x, mean, variance, norm):

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from tfgen.errors import ConfigError
+from tfgen.layers import convolutional
 from tfgen.ops import random_streams
 from tfgen.ops.checks import one_of, whole_number
 
@@ -27,7 +28,7 @@ class _Parts:
 
     def conv(self, x, name: str, filters: int, size: int, strides: int = 1):
         word = random_streams.hashed("backbone", name, self._seed) % 2**31
-        return layers.Conv2D(
+        return convolutional.Conv2D(
             filters,
             size,
             strides,
@@ -40,7 +41,7 @@ class _Parts:
 
     def norm(self, x, name: str):
         options = dict(momentum=0.9, epsilon=1e-5, dtype=self._dtype, name=f"{name}_norm")
-        return layers.BatchNormalization(**options)(x)
+        return convolutional.BatchNormalization(**options)(x)
 
     def relu(self, x, name: str):
         return layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x)

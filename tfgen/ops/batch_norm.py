@@ -141,3 +141,70 @@ def _finish(x, inner, scale, mean, variance, doffset, dscale):
     standardized = (wide - mean) * inverse
     dx = scale * inverse * (inner - doffset / count - standardized * dscale / count)
     return tf.cast(dx, x.dtype)
+
+
+def normalize_rows(x, scale, offset, counts, epsilon: float = EPSILON):
+    """ReLU of rows that are normalised by the statistics of those that count.
+
+    Args:
+        x: float32 or float64 `[N, C]`.
+        scale: `[C]`.
+        offset: `[C]`.
+        counts: `[N]`, 1 for rows that enter the statistics and 0 for others, which are normalised
+            all the same.
+        epsilon: float, added to the variance. Defaults to `1e-5`.
+
+    Returns:
+        The output like `x`; mean and biased variance of the rows that count, `[C]` and without
+        gradient, 0 where none does.
+    """
+    key = (x.shape, x.dtype, epsilon)
+    compiled = x.shape.num_elements() is not None and pays(x) and x.dtype == tf.float32
+
+    def part(function):
+        return cluster(function, *key) if compiled else function
+
+    row = tf.expand_dims(counts, 0)
+    number = tf.maximum(tf.reduce_sum(counts), 1.0)
+
+    @tf.custom_gradient
+    def run(x, scale, offset):
+        mean = tf.squeeze(tf.matmul(row, x), 0) / number
+        squares = part(_squared_distances)(x, mean)
+        variance = tf.squeeze(tf.matmul(row, squares), 0) / number
+        inverse = tf.math.rsqrt(variance + epsilon)
+        y = part(_normalized_relu)(x, mean, inverse, scale, offset)
+
+        def gradient(dy, *_):
+            inner, products = part(_relu_slope)(x, y, dy, mean, inverse)
+            doffset, dscale = _column_sums_of_rows(inner), _column_sums_of_rows(products)
+            shares = tf.expand_dims(counts / number, 1)
+            dx = part(_finish_rows)(x, inner, shares, scale, mean, inverse, doffset, dscale)
+            return dx, dscale, doffset
+
+        return (y, tf.stop_gradient(mean), tf.stop_gradient(variance)), gradient
+
+    return run(x, scale, offset)
+
+
+def _squared_distances(x, mean):
+    return tf.square(x - mean)
+
+
+def _normalized_relu(x, mean, inverse, scale, offset):
+    return tf.nn.relu((x - mean) * (inverse * scale) + offset)
+
+
+def _relu_slope(x, y, dy, mean, inverse):
+    """Gradient before the ReLU, and its product with the standardised input."""
+    inner = tf.where(y > 0.0, dy, tf.zeros_like(dy))
+    return inner, inner * ((x - mean) * inverse)
+
+
+def _finish_rows(x, inner, shares, scale, mean, inverse, doffset, dscale):
+    standardized = (x - mean) * inverse
+    return scale * inverse * (inner - shares * (doffset + standardized * dscale))
+
+
+def _column_sums_of_rows(x):
+    return tf.squeeze(tf.matmul(tf.ones([1, tf.shape(x)[0]], x.dtype), x), 0)

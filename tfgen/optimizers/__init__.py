@@ -1,5 +1,6 @@
 """Optimizers that Keras lacks, and what an optimizer does to a network, measured."""
 
+from tfgen.optimizers.adam import Adam, AdamW
 from tfgen.optimizers.adamax import Adamax
 from tfgen.optimizers.clipped_adam import ClippedAdam
 from tfgen.optimizers.diagnostics import RelativeUpdates
@@ -9,6 +10,8 @@ from tfgen.optimizers.sgd import SGD
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "Adamax",
     "ClippedAdam",
     "Fromage",

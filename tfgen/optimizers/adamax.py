@@ -7,9 +7,7 @@ gradient; neither reproduces the published training.
 import keras
 import tensorflow as tf
 
-from tfgen.ops.clusters import on_cpu
-
-_COMPILED_FROM = 2**15  # elements: smaller tensors are not worth compiling for
+from tfgen.optimizers.compiled import CompiledUpdates
 
 
 def adamax_update(
@@ -39,7 +37,7 @@ def adamax_update(
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class Adamax(keras.optimizers.Optimizer):
+class Adamax(CompiledUpdates, keras.optimizers.Optimizer):
     """Adamax with epsilon inside the maximum and classic (coupled) L2 weight decay.
 
     On one CPU the updates of large tensors run as one XLA computation that goes over memory once,
@@ -99,25 +97,6 @@ class Adamax(keras.optimizers.Optimizer):
             self.epsilon,
             self.l2,
         )
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if not (on_cpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1):
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
-            return
-        pairs = list(zip(grads, trainable_variables))
-        large = [(g, v) for g, v in pairs if v.shape.num_elements() >= _COMPILED_FROM]
-        for gradient, variable in pairs:
-            if variable.shape.num_elements() < _COMPILED_FROM:
-                self.update_step(gradient, variable, learning_rate)
-
-        @tf.function(jit_compile=True, autograph=False)
-        def update_large(gradients, rate):
-            for gradient, (_, variable) in zip(gradients, large):
-                self.update_step(gradient, variable, rate)
-
-        if large:
-            gradients = [tf.convert_to_tensor(g) for g, _ in large]
-            update_large(gradients, tf.convert_to_tensor(learning_rate))
 
     def get_config(self):
         return {

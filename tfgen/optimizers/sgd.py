@@ -6,9 +6,11 @@ tenth of what it was, and decays biases and batch norms as well.
 
 import keras
 
+from tfgen.optimizers.compiled import CompiledUpdates
+
 
 @keras.saving.register_keras_serializable(package="tfgen")
-class SGD(keras.optimizers.SGD):
+class SGD(CompiledUpdates, keras.optimizers.SGD):
     """SGD with Nesterov momentum, and an L2 penalty in the gradients of kernels alone.
 
     Args:

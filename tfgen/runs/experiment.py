@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import data
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import one_of
-from tfgen.optimizers import SGD, Adamax, ClippedAdam, Fromage
+from tfgen.optimizers import SGD, Adam, Adamax, AdamW, ClippedAdam, Fromage
 from tfgen.runs.base_model import load_base, resolve
 from tfgen.runs.config import complete
 from tfgen.systems.presets import make_model
@@ -19,8 +19,8 @@ from tfgen.training import JointOptimizer, WarmupCosine, distribute, strategy_fr
 
 OPTIMIZERS = {
     "adamax": Adamax,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
+    "adam": Adam,
+    "adamw": AdamW,
     "clipped_adam": ClippedAdam,
     "fromage": Fromage,
     "sgd": SGD,

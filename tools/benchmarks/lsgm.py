@@ -74,7 +74,6 @@ class Ours:
     """
 
     def __init__(self, config: str, batch_size: int, workdir: str | None = None) -> None:
-        import keras
         import numpy as np
         import tensorflow as tf
 
@@ -95,7 +94,7 @@ class Ours:
         )
         network = ScoreUNet(**options)
         self.model = tfgen.LSGM(vae, network, train_vae=False, mixing_logit=MIXING_LOGIT)
-        self.model.compile(keras.optimizers.AdamW(**ADAMW))
+        self.model.compile(tfgen.optimizers.AdamW(**ADAMW))
         self.model.ensure_built()
         rng = np.random.default_rng(0)
         for variable in network.trainable_variables:

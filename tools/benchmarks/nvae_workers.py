@@ -14,6 +14,7 @@ from typing import Any
 
 from machine import KEEP_FREED_MEMORY, as_the_binaries_do
 from process import Process
+from timing import peak_gib
 
 HERE = Path(__file__).resolve().parent
 BATCH_SIZE = 16
@@ -43,13 +44,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "postprocess_cells": 2,
     },
 }
-
-
-def peak_gib() -> float:
-    """Peak resident memory of this process (VmHWM), in GiB."""
-    status = Path("/proc/self/status").read_text()
-    kib = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(kib.split()[1]) / 2**20
 
 
 def binary_images(layout: str) -> Any:

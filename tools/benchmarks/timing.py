@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 
 class Timed:
@@ -20,3 +21,10 @@ class Timed:
             seconds["cpu"].append(time.process_time() - cpu)
             seconds["wall"].append(time.perf_counter() - wall)
         return seconds
+
+
+def peak_gib() -> float:
+    """Peak resident memory of this process (VmHWM), in GiB."""
+    status = Path("/proc/self/status").read_text()
+    kib = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kib.split()[1]) / 2**20

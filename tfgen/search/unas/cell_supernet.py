@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
+from tfgen.layers.convolutional import trained_faster
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.search.unas.genotypes import CELL_OPERATIONS, NUM_NODES, CellGenotype
 from tfgen.search.unas.mixing import SKIP_BELOW, mixed, part
@@ -97,7 +98,8 @@ class CellSupernet(Supernet):
     def _declare(self):
         options = self._options
         images = keras.Input(self.image_shape)
-        before, x, halved = stem_of(images, options["num_channels"], options["stem"])
+        with trained_faster():
+            before, x, halved = stem_of(images, options["num_channels"], options["stem"])
         self.stem = keras.Model(images, [before, x], name="stem")
         self.inputs_of, self.operations, self.shapes = [], [], []
         shapes = [tuple(tensor.shape[1:]) for tensor in (before, x)]

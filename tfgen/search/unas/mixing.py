@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from tfgen.layers.convolutional import trained_faster
+
 SKIP_BELOW = 0.05  # UNAS's published searches leave operations of less weight out
 
 
@@ -19,7 +21,8 @@ def part(inputs, function: Callable, *arguments, name: str, **options) -> keras.
         **options: dict of what it is given by name.
     """
     x = keras.Input(tuple(inputs))
-    y = function(x, *arguments, name=name, **options)
+    with trained_faster():
+        y = function(x, *arguments, name=name, **options)
     return None if y is x else keras.Model(x, y, name=name)
 
 

@@ -10,6 +10,7 @@ import keras
 from keras import layers
 
 from tfgen.errors import ConfigError
+from tfgen.layers.convolutional import kinds
 from tfgen.layers.drop_path import DropPath
 from tfgen.ops.checks import in_range, one_of, whole_number
 from tfgen.search.unas.genotypes import BlockGenotype, Bottleneck, CellGenotype
@@ -100,7 +101,7 @@ def cell_network(
 
 def stem_of(images, channels, kind):
     """What the first cell sees: two tensors, and whether the second has half the first's grid."""
-    norm = layers.BatchNormalization
+    norm = kinds().BatchNormalization
     if kind == "small":
         x = conv(images, 3 * channels, 3, name="stem_conv")
         x = norm(**CELL_NORM, name="stem_norm")(x)

@@ -1,12 +1,14 @@
 """The operations of cells and blocks, made of plain Keras layers.
 
 Every function takes a tensor and puts layers behind it, so that a network of them is an ordinary
-functional model: it exports, converts and quantises like any other. Grids are halved as the
+functional model: it exports, converts and quantises like any other. (The supernets, which only
+train, are made of those of `tfgen.layers.convolutional`.) Grids are halved as the
 published networks do it, with equal padding on both sides.
 """
 
 from keras import layers
 
+from tfgen.layers.convolutional import kinds
 from tfgen.search.unas.genotypes import Bottleneck
 
 CELL_NORM = dict(momentum=0.9, epsilon=1e-5)
@@ -25,7 +27,7 @@ def conv(x, filters: int, kernel: int = 1, stride: int = 1, *, name: str):
     """
     x, padding = _padded(x, kernel, stride, name)
     options = dict(strides=stride, padding=padding, use_bias=False, name=name)
-    return layers.Conv2D(filters, kernel, **options)(x)
+    return kinds().Conv2D(filters, kernel, **options)(x)
 
 
 def depthwise(x, kernel: int, stride: int = 1, dilation: int = 1, *, name: str):
@@ -43,10 +45,10 @@ def depthwise(x, kernel: int, stride: int = 1, dilation: int = 1, *, name: str):
         x, dilation, stride = _every(x, stride, name), 1, 1
     if dilation > 1:
         options = dict(dilation_rate=dilation, padding="same", use_bias=False, name=name)
-        return layers.DepthwiseConv2D(kernel, **options)(x)
+        return kinds().DepthwiseConv2D(kernel, **options)(x)
     x, padding = _padded(x, kernel, stride, name)
     options = dict(strides=stride, padding=padding, use_bias=False, name=name)
-    return layers.DepthwiseConv2D(kernel, **options)(x)
+    return kinds().DepthwiseConv2D(kernel, **options)(x)
 
 
 def _padded(x, kernel, stride, name):
@@ -63,7 +65,8 @@ def _every(x, stride, name):
 
 def cell_norm(x, affine: bool, *, name: str):
     """Batch norm of cells; without scale and offset while a search goes on."""
-    return layers.BatchNormalization(**CELL_NORM, center=affine, scale=affine, name=name)(x)
+    options = dict(CELL_NORM, center=affine, scale=affine, name=name)
+    return kinds().BatchNormalization(**options)(x)
 
 
 def separable(x, channels: int, kernel: int, stride: int, affine: bool = True, *, name: str):
@@ -146,13 +149,13 @@ def bottleneck(x, block: Bottleneck, filters: int, stride: int, *, name: str):
     channels, y = x.shape[-1], x
     if block.expansion > 1:
         y = conv(y, channels * block.expansion, name=f"{name}_expand")
-        y = layers.BatchNormalization(**BLOCK_NORM, name=f"{name}_expand_norm")(y)
+        y = kinds().BatchNormalization(**BLOCK_NORM, name=f"{name}_expand_norm")(y)
         y = layers.ReLU(6.0, name=f"{name}_expand_relu")(y)
     y = depthwise(y, block.kernel, stride, name=f"{name}_depthwise")
-    y = layers.BatchNormalization(**BLOCK_NORM, name=f"{name}_depthwise_norm")(y)
+    y = kinds().BatchNormalization(**BLOCK_NORM, name=f"{name}_depthwise_norm")(y)
     y = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(y)
     y = conv(y, filters, name=f"{name}_project")
-    y = layers.BatchNormalization(**BLOCK_NORM, name=f"{name}_project_norm")(y)
+    y = kinds().BatchNormalization(**BLOCK_NORM, name=f"{name}_project_norm")(y)
     if stride == 1 and channels == filters:
         y = layers.Add(name=f"{name}_add")([x, y])
     return y

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfgen import stopping
 from tfgen.errors import ConfigError
 from tfgen.ops.checks import in_range, whole_number
+from tfgen.optimizers import Adam
 from tfgen.search.unas.searcher import UNAS
 from tfgen.training import CheckpointManager, JointOptimizer, StopOnSignal, WarmupCosine
 
@@ -62,12 +63,11 @@ class Phases:
 
     def optimizer(self, model: UNAS, searching: bool) -> keras.optimizers.Optimizer:
         """A new optimizer of a phase."""
-        adam = keras.optimizers.Adam
         if not searching:
-            return adam(self.weight_rates[0])
+            return Adam(self.weight_rates[0])
         rates = {"weights": self.weight_rates, "architecture": self.logit_rates}
         parts = {
-            part: adam(WarmupCosine(first, 0, self.steps_per_epoch, self.epochs, final=last))
+            part: Adam(WarmupCosine(first, 0, self.steps_per_epoch, self.epochs, final=last))
             for part, (first, last) in rates.items()
             if part in model.variable_groups()
         }
