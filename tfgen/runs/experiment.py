@@ -100,7 +100,7 @@ def build_experiment(
     # First of all: a cluster has to be joined before TensorFlow runs anything else.
     scope = strategy_from_name(strategy, precision)
     source = None if describe_only else load_source(config, data_dir)
-    source, held_out = _set_aside(source, config["data"]["held_out"])
+    source, held_out = set_aside(source, config["data"]["held_out"])
     steps_per_epoch = config["training"]["steps_per_epoch"]
     if steps_per_epoch is None:
         steps_per_epoch = _steps_per_epoch(config, source)
@@ -167,14 +167,15 @@ def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimize
     options = dict(section)
     name = options.pop("name")
     one_of("config.optimizer.name", name, sorted(OPTIMIZERS))
-    momentum = options.pop("ema_momentum")
+    momentum, per_step = options.pop("ema_momentum"), options.pop("per_step")
     schedule = WarmupCosine(
         peak=options.pop("learning_rate"),
         warmup_steps=round(options.pop("warmup_epochs") * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         final=options.pop("final_learning_rate"),
-        per_step=name == "sgd",  # as classifiers are published
+        # By themselves as classifiers are published: those of SGD.
+        per_step=name == "sgd" if per_step is None else per_step,
     )
     if name in _WITHOUT_EPSILON:
         del options["epsilon"]
@@ -232,8 +233,13 @@ def image_shape_of(config: Mapping[str, Any]) -> tuple[int, ...] | None:
     return None if shape is None else tuple(shape)
 
 
-def _set_aside(source, share: float):
-    """Images to train on and images held out, None where there are none."""
+def set_aside(source, share: float):
+    """Images to train on and images held out, None where there are none.
+
+    Args:
+        source: a `Source`, or None.
+        share: float, the part that is held out; 0 is none.
+    """
     if source is None or not share:
         return source, None
     return source.split_off(max(1, round(share * len(source))))

@@ -1,6 +1,7 @@
 """HANT: a trained network made fast by cheaper layers (Molchanov et al., arXiv:2107.10624)."""
 
 from tfgen.search.hant.batch_norm import reestimate
+from tfgen.search.hant.classifier import NetworkClassifier
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.front import Front, latency_front
@@ -11,6 +12,7 @@ from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby
 from tfgen.search.hant.pool import full_pool, small_pool
 from tfgen.search.hant.problem import Limit
 from tfgen.search.hant.scores import score_swaps
+from tfgen.search.hant.teachers import application, mobile_network
 
 __all__ = [
     "HANT",
@@ -19,12 +21,15 @@ __all__ = [
     "InfeasibleError",
     "Library",
     "Limit",
+    "NetworkClassifier",
     "Plan",
+    "application",
     "distil",
     "diverse_plans",
     "fine_tune",
     "full_pool",
     "latency_front",
+    "mobile_network",
     "nearby_plan",
     "reestimate",
     "score_swaps",
