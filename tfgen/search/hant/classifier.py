@@ -1,6 +1,7 @@
 """A classifier around any functional Keras network, as a system: trained, evaluated, exported and
 packed like the others. Networks that HANT makes faster, and those that it has made, are such."""
 
+import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -210,7 +211,7 @@ def made_network(config: Mapping, dtype: Any = "float32", seed: int = 0) -> kera
     random.seed(f"network {seed}")
     try:
         keras.config.set_dtype_policy(dtype)
-        network = keras.saving.deserialize_keras_object(dict(config))
+        network = keras.saving.deserialize_keras_object(copy.deepcopy(dict(config)))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(f"the network cannot be made: {reason_of(error)}") from error
     finally:
