@@ -6,6 +6,7 @@ from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.hant import HANT
+from tfgen.search.hant.int8 import Int8Model, quantize
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan, solve_plan
@@ -19,6 +20,7 @@ __all__ = [
     "CutNetwork",
     "Front",
     "InfeasibleError",
+    "Int8Model",
     "Library",
     "Limit",
     "NetworkClassifier",
@@ -31,6 +33,7 @@ __all__ = [
     "latency_front",
     "mobile_network",
     "nearby_plan",
+    "quantize",
     "reestimate",
     "score_swaps",
     "small_pool",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -40,15 +41,45 @@ def write_litert(
         batch_size: integer, examples in a batch.
         precision: string, "float32" or "int8".
     """
+    content = litert_content(
+        model,
+        batch_size,
+        precision,
+        calibration=lambda: _calibration(model, batch_size),
+        integer_ends=precision == "int8",
+    )
+    Path(path).write_bytes(content)
+
+
+def litert_content(
+    model: keras.Model,
+    batch_size: int,
+    precision: str,
+    *,
+    calibration: Callable | None = None,
+    integer_ends: bool = False,
+) -> bytes:
+    """What a LiteRT file holds.
+
+    Args:
+        model: a `keras.Model`.
+        batch_size: integer, examples in a batch.
+        precision: string, "float32" or "int8".
+        calibration: function to an iterable of batches, lists of arrays, from which int8 takes the
+            ranges of activations; None where the model says them by fake quantisation.
+        integer_ends: whether inputs and outputs are int8 as well. Default: `False`.
+    """
     function, holder = _traced(model, batch_size)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
     if precision == "int8":
-        ops = tf.lite.OpsSet
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _calibration(model, batch_size)
-        converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8, ops.TFLITE_BUILTINS]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    Path(path).write_bytes(converter.convert())
+        if calibration is not None:
+            ops = tf.lite.OpsSet
+            converter.representative_dataset = calibration
+            converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8, ops.TFLITE_BUILTINS]
+        if integer_ends:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
 
 
 def write_onnx(model: keras.Model, path: str | os.PathLike, batch_size: int) -> None:
