@@ -4,6 +4,7 @@ from tfgen.search.hant.batch_norm import reestimate
 from tfgen.search.hant.classifier import NetworkClassifier
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
+from tfgen.search.hant.folded_network import fold_batch_norm
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.hant import HANT
 from tfgen.search.hant.int8 import Int8Model, quantize
@@ -29,6 +30,7 @@ __all__ = [
     "distil",
     "diverse_plans",
     "fine_tune",
+    "fold_batch_norm",
     "full_pool",
     "latency_front",
     "mobile_network",

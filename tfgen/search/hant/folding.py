@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tfgen.errors import ConfigError
+from tfgen.search.hant import affine
 
 
 def folded(
@@ -17,12 +18,9 @@ def folded(
         bias: `[channels]`; None is zero.
         norm: the `BatchNormalization`, whose moving statistics are used.
     """
-    mean, variance = (np.asarray(v, np.float64) for v in (norm.moving_mean, norm.moving_variance))
-    scale = 1.0 / np.sqrt(variance + norm.epsilon)
-    if norm.scale:
-        scale = scale * np.asarray(norm.gamma, np.float64)
-    offset = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(mean)
-    offset = offset + scale * ((0.0 if bias is None else bias) - mean)
+    scale, offset = affine.of_batch_norm(norm)
+    if bias is not None:
+        offset = offset + scale * bias
     depthwise = kernel.shape[-1] == 1 and kernel.shape[-2] == len(scale) > 1
     column = scale[:, None] if depthwise else scale
     return np.asarray(kernel, np.float64) * column, offset

@@ -91,10 +91,11 @@ class Copies:
 
     Args:
         rename: function of a layer's name to its copy's; None leaves names as they are.
+        dtype: string, in which the copies compute; None is that of the layers.
     """
 
-    def __init__(self, rename: Callable[[str], str] | None = None):
-        self._rename, self._copies = rename, {}
+    def __init__(self, rename: Callable[[str], str] | None = None, dtype: str | None = None):
+        self._rename, self._dtype, self._copies = rename, dtype, {}
 
     def __call__(self, operation):
         """The copy of an operation; the same for each call. What has no weights needs none."""
@@ -104,6 +105,8 @@ class Copies:
             config = operation.get_config()
             if self._rename is not None:
                 config["name"] = self._rename(operation.name)
+            if self._dtype is not None:
+                config["dtype"] = self._dtype
             self._copies[id(operation)] = operation, type(operation).from_config(config)
         return self._copies[id(operation)][1]
 

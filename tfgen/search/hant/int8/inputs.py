@@ -27,8 +27,8 @@ def checked_model(model: keras.Model) -> keras.Model:
         value = np.asarray(variable)
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise ConfigError(
-                f"the weights {variable.path!r} of the network {model.name!r} hold NaN or infinity; "
-                "expected finite numbers: train it again, or load weights of an earlier epoch"
+                f"the weights {variable.path!r} of the network {model.name!r} hold NaN or "
+                "infinity; expected finite numbers: train it again, or load earlier weights"
             )
     return flat
 

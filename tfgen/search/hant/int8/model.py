@@ -23,7 +23,7 @@ class Comparison(NamedTuple):
         agreement: float, share of them to which both give the same class.
         relative_error: float, the mean difference of outputs in multiples of their mean size.
         accuracy: float, share of the labels that int8 finds; None without labels.
-        float_accuracy: float, the same of the network in float32.
+        float_accuracy: float, the same of the network in float32; None without labels.
     """
 
     num_images: int
