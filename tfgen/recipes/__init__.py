@@ -2,7 +2,7 @@
 
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
 from tfgen.recipes.grounding import grounding, grounding_scenes
-from tfgen.recipes.hant import HANT_MODES, hant
+from tfgen.recipes.hant import HANT_MODES, hant, shorten_hant
 from tfgen.recipes.image_vaebm import (
     REPLAY,
     VAEBM_MODES,
@@ -76,6 +76,7 @@ __all__ = [
     "searched",
     "sgd",
     "shorten",
+    "shorten_hant",
     "shrink_binary_nvae",
     "shrink_colour_nvae",
     "stages",

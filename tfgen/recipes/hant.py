@@ -53,6 +53,39 @@ def hant(
     return config
 
 
+def shorten_hant(
+    config: config_dict.ConfigDict,
+    *,
+    teacher: int,
+    distillation: int,
+    fine_tuning: int,
+    num_plans: int,
+) -> None:
+    """A pool of seven operations, and few steps in every phase, for a processor.
+
+    Args:
+        config: the recipe, changed in place.
+        teacher: integer, steps of the network's own training.
+        distillation: integer, steps of every candidate.
+        fine_tuning: integer, steps of the whole network.
+        num_plans: integer, plans that are tried.
+    """
+    config.pool.operations = [
+        {"family": "identity"},
+        {"family": "cb_res", "kernel": 1},
+        {"family": "cb_res", "kernel": 3},
+        {"family": "separable", "kernel": 3},
+        {"family": "cb_bottle", "kernel": 3, "width": 0.25},
+        {"family": "efn", "expansion": 1, "kernel": 3},
+        {"family": "efn", "expansion": 2, "kernel": 3},
+    ]
+    config.teacher.update(epochs=10, steps_per_epoch=teacher // 10)
+    config.distillation.update(epochs=1, steps_per_epoch=distillation, at_once=22)
+    config.fine_tuning.update(epochs=10, steps_per_epoch=fine_tuning // 10)
+    config.scores.num_images = 1024
+    config.plan.update(num_plans=num_plans, num_images=1024)
+
+
 def _shorten(config, small: dict[str, dict[str, Any]]) -> None:
     """Every phase in seconds."""
     steps = dict(epochs=1, steps_per_epoch=4)

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.data import Source
@@ -90,7 +89,13 @@ class Devices:
 
         section = self.config["quantization"]
         seed = self.config["training"]["seed"]
-        found = quantize(self.student.network, images, method=section["method"], seed=seed)
+        found = quantize(
+            self.student.network,
+            images,
+            method=section["method"],
+            num_images=len(images),
+            seed=seed,
+        )
         with replace_file(self.folder / "int8.tflite") as temporary:
             temporary.write_bytes(found.content)
 
@@ -159,7 +164,7 @@ class Devices:
     def _int8_run(self):
         from tfgen.search.hant import Int8Model
 
-        return Int8Model(self._int8).predict
+        return Int8Model(self._int8, self.config["quantization"]["method"]).predict
 
     def _right(self, source, run, advance) -> int:
         size, right = self.config["evaluation"]["batch_size"], 0
@@ -167,7 +172,7 @@ class Devices:
             stopping.check()
             rows = np.arange(start, min(start + size, len(source)))
             images = np.asarray(source.images[rows], np.float32) / np.float32(255)
-            found = np.asarray(run(tf.constant(images)))
+            found = np.asarray(run(images))
             right += int(np.sum(np.argmax(found, axis=-1) == source.labels[rows]))
             advance(int(rows[-1]) + 1)
         return right
