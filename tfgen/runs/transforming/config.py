@@ -59,6 +59,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
         num_runs=60,
         repeat=16,
+        table=None,  # of another device, where it was measured
     ),
     "plan": dict(
         name="student",  # the folder of what comes of it
@@ -81,6 +82,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "teacher": dict(steps_per_epoch=int | None),
     "pool": dict(operations=Sequence | None, boundaries=Sequence | None),
     "distillation": dict(steps_per_epoch=int | None),
+    "latency": dict(table=str | None),
     "plan": dict(budget=float | None, budget_ms=float | None, patience=float | None),
     "fine_tuning": dict(steps_per_epoch=int | None),
     "quantization": dict(method=str | None),

@@ -20,11 +20,11 @@ _PAGE = """\
 |---|---|---|---|
 {networks}
 
-Accuracies are of {images}. Latencies were measured end to end, in turns, with {backend}.
+Accuracies are of {images}. {backend}
 
 ## The plan
 
-{predicted}
+{predicted} The budget was {budget:.4g} ms.
 
 | Layer | Operation | Saves (ms) | Loses |
 |---|---|---|---|
@@ -97,7 +97,7 @@ def write(
     return found
 
 
-_MEASURED = ("backend", "threads", "batch_size", "precision")
+_MEASURED = ("backend", "threads", "batch_size", "precision", "table")
 
 
 def page(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -117,16 +117,29 @@ def page(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         sentence="  \n".join(lines(found)),
         networks="\n".join(map(_network_row, found["networks"].items())),
         images=found["images"],
-        backend=f"{section['backend']} on {section['threads']} thread(s), "
-        f"{section['batch_size']} image(s) at a time",
-        predicted=f"The table says {found['teacher_table_ms']:.4g} ms for the network as it came "
-        f"and {found['predicted_ms']:.4g} ms for the plan, "
-        f"{found['predicted_speed_up']:.2f}x; measured were "
-        f"{found['networks'][STUDENT]['speed_up']:.2f}x. The budget was "
-        f"{found['budget_ms']:.4g} ms.",
+        backend="Latencies are those of a table of another device."
+        if section["table"] is not None
+        else f"Latencies were measured end to end, in turns, with {section['backend']} on "
+        f"{_count(section['threads'], 'thread')}, {_count(section['batch_size'], 'image')} at a "
+        "time.",
+        predicted=_predicted(found),
+        budget=found["budget_ms"],
         rows="\n".join(rows),
         measure=_MEASURES[config["scores"]["measure"]],
     )
+
+
+def _count(number, noun) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _predicted(found) -> str:
+    text = (
+        f"The table says {found['teacher_table_ms']:.4g} ms for the network as it came and "
+        f"{found['predicted_ms']:.4g} ms for the plan, {found['predicted_speed_up']:.2f}x"
+    )
+    measured = found["networks"][STUDENT]["speed_up"]
+    return f"{text}." if measured is None else f"{text}; measured were {measured:.2f}x."
 
 
 def _network_row(item) -> str:

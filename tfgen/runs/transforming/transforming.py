@@ -30,8 +30,10 @@ from tfgen.runs.transforming import measured, networks, report
 from tfgen.runs.transforming.config import is_trained_here
 from tfgen.runs.transforming.records import Record, digest
 from tfgen.runs.workdir import Workdir
+from tfgen.search import latency
 from tfgen.search.hant import HANT, CutNetwork, Plan, full_pool, small_pool
-from tfgen.search.hant.pool import checked_pool, possible
+from tfgen.search.hant.pool import checked_pool, possible, with_teacher
+from tfgen.search.hant.timing import layer_blocks
 
 # What a student is of: its folder is of no other one.
 _OF_STUDENT = ("pool", "scores", "latency", "plan")
@@ -103,9 +105,8 @@ class Transforming:
 
     def _pool(self):
         section = self.config["pool"]
-        if section["operations"] is not None:
-            return list(section["operations"])
-        return _POOLS[section["name"]]()
+        given = section["operations"]
+        return with_teacher(_POOLS[section["name"]]() if given is None else given)
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -227,11 +228,13 @@ class Transforming:
         return images, np.asarray(part.labels, np.int64)
 
     def measure(self, hant: HANT) -> None:
-        """Milliseconds of every candidate and of the network, on this device."""
+        """Milliseconds of every candidate and of the network: on this device, or out of a table."""
         section = self.config["latency"]
+        if section["table"] is not None:
+            hant.measure(latency.ReplayedBackend(section["table"]), section["table"])
+            return
         name = "_".join(str(section[k]) for k in ("backend", "precision", "threads", "batch_size"))
-        blocks = sum(len(hant.library.choices(k)) for k in range(self.num_layers(hant)))
-        with self.progress("measuring latencies", blocks) as advance:
+        with self.progress("measuring latencies", len(layer_blocks(hant.library))) as advance:
             hant.measure(
                 measured.backend_of(section),
                 hant.library.folder / f"latency_{name}.json",
@@ -240,11 +243,6 @@ class Transforming:
                 seed=self.config["training"]["seed"],
                 report=lambda done, total: advance(done),
             )
-
-    @staticmethod
-    def num_layers(hant: HANT) -> int:
-        """How many layers can be replaced."""
-        return len(hant.library.network.segments)
 
     def budget_ms(self, hant: HANT) -> float:
         """Milliseconds that the whole network may take."""

@@ -17,7 +17,7 @@ from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans
-from tfgen.search.hant.pool import Operation, small_pool
+from tfgen.search.hant.pool import Operation, small_pool, with_teacher
 from tfgen.search.hant.refinement import refined
 from tfgen.search.hant.report import PlanRow, draw, table_of
 from tfgen.search.hant.scores import score_swaps
@@ -54,9 +54,7 @@ class HANT:
         boundaries: Sequence[str] | None = None,
         activation: str = "relu",
     ):
-        pool = list(small_pool() if pool is None else pool)
-        if not any(operation.get("family") == "teacher" for operation in pool):
-            pool.insert(0, {"family": "teacher"})
+        pool = with_teacher(small_pool() if pool is None else pool)
         self.library = Library(folder, CutNetwork(teacher, boundaries), pool, activation)
         self._scores: list[np.ndarray] | None = None
         self._table: LatencyTable | None = None
