@@ -5,13 +5,17 @@ python tests/goldens/generate.py [PRESET ...]
 Run it only for a new preset, or where outputs change on purpose; say so in the changelog. One npz
 per preset: `seeds` [4], `samples` and `cool_samples` (temperature 0.7) of these, `images` (fixed,
 uniform bits or grey levels), their `reconstructions`, `nelbo`, `kl` [4], `kl_per_group` [4, L] and
-the mean and standard deviation of every latent group (`latents` [L, 2]).
+the mean and standard deviation of every latent group (`latents` [L, 2]). Of a classifier: what it
+answers to `predict`, and the images.
 """
 
 import pathlib
 import sys
 
 import numpy as np
+import tensorflow as tf
+
+from tfgen.generative import Generator
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
@@ -19,6 +23,8 @@ SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
 
 def outputs(model) -> dict[str, np.ndarray]:
     """What a preset makes of fixed seeds and fixed images."""
+    if not isinstance(model, Generator):
+        return answers(model)
     rng = np.random.default_rng(20261129)
     binary = (
         model.image_shape[-1] == 1 and getattr(model, "vae", model).image_decoder.kind != "normal"
@@ -39,6 +45,14 @@ def outputs(model) -> dict[str, np.ndarray]:
         "kl_per_group": np.asarray(model.kl_per_group(images, SEEDS)),
         "latents": np.array([[np.mean(z), np.std(z)] for z in latents.values()], np.float32),
     }
+
+
+def answers(model) -> dict[str, np.ndarray]:
+    """What a preset that is served `predict` says of examples of its own."""
+    signature = model.signatures()["predict"]
+    example = signature.example(16, 20261129)
+    found = signature.function(**{k: tf.constant(v) for k, v in example.items()})
+    return example | {name: np.asarray(value) for name, value in found.items()}
 
 
 def main(names) -> None:

@@ -9,10 +9,12 @@ tools/make_saved_model runs/mnist nvae_mnist --overwrite --note="Trained in 148 
       checkpoints/    the weights, exactly as trained (moving averages where there are any)
       metrics.json    what tfgen-evaluate measured, and what the served form loses
       1/              SavedModel with all signatures, as TF Serving polls it
+      *.tflite        files for LiteRT, where tfgen-transform made some
 
 `tfgen.from_preset("nvae_mnist")` loads it.
 """
 
+import shutil
 from pathlib import Path
 
 from absl import flags
@@ -22,6 +24,7 @@ from tfgen.bin.replacing import OVERWRITE
 from tfgen.errors import UserError
 
 NAME, WORDS = "make_saved_model", ("WORKDIR", "PRESET")
+TRANSFORMED = "transformation.json"  # in the folder of what tfgen-transform made
 GRAPHS_MIB = 2.5  # what the graphs of all signatures take, about
 
 OUTPUT_DIR = flags.DEFINE_string(
@@ -65,6 +68,7 @@ def main(workdir: str, name: str) -> None:
         model = presets.from_preset(trained.path)
     with replace_dir(target) as temporary:
         presets.write_preset(model, temporary, config)
+        files = _copied(trained.path, temporary)
         _size_in_bounds(temporary, target)  # the weights alone may be too much
         report = _export(model, temporary, name, _served_weights(model))
         terminal.say(
@@ -76,7 +80,17 @@ def main(workdir: str, name: str) -> None:
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)
-        card = model_card.write(name, model, config, numbers, report, RECIPE.value, NOTE.value)
+        card = model_card.write(
+            name,
+            model,
+            config,
+            numbers,
+            report,
+            RECIPE.value,
+            [*_made_fast(trained.path), *NOTE.value],
+            files,
+            trained.path.name if (trained.path / TRANSFORMED).is_file() else None,
+        )
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = _size_in_bounds(temporary, target)
     for line in model_card.left_out(config, numbers):
@@ -104,6 +118,25 @@ def _export(model, folder: Path, name: str, storage: str) -> dict:
     (folder / name).rmdir()
     values = report.to_dict()
     return {"weights": storage, **{k: v for k, v in values.items() if k not in ("target", "path")}}
+
+
+def _copied(folder: Path, target: Path) -> list[str]:
+    """Copies files for devices; their names."""
+    found = sorted(path for path in folder.glob("*.tflite") if path.is_file())
+    for path in found:
+        shutil.copy(path, target / path.name)
+    return [path.name for path in found]
+
+
+def _made_fast(folder: Path) -> list[str]:
+    """What a transformation reports of its networks, a sentence each."""
+    from tfgen.files.json_file import read_json
+    from tfgen.runs.transforming.report import lines
+
+    report = folder / "report.json"
+    if not (folder / TRANSFORMED).is_file() or not report.is_file():
+        return []
+    return ["Measured by tfgen-transform: " + "; ".join(lines(read_json(report))) + "."]
 
 
 def _served_weights(model) -> str:
