@@ -31,7 +31,7 @@ from tfgen.runs.transforming.config import is_trained_here
 from tfgen.runs.transforming.records import Record, digest
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
-from tfgen.search.hant import HANT, CutNetwork, Plan, full_pool, small_pool
+from tfgen.search.hant import HANT, CutNetwork, NetworkClassifier, Plan, full_pool, small_pool
 from tfgen.search.hant.pool import checked_pool, possible, with_teacher
 from tfgen.search.hant.timing import layer_blocks
 
@@ -120,22 +120,22 @@ class Transforming:
         """
         with self.workdir.claimed():
             self._begin()
-            teacher = self.teacher()
-            source, held_out = self.images(teacher)
-            hant = HANT(
-                teacher,
-                self.workdir.path / "library",
-                self._pool(),
-                self.config["pool"]["boundaries"],
-                self.config["pool"]["activation"],
-            )
-            self.distil(hant, source)
-            self.score(hant, source)
-            self.measure(hant)
+            hant, source, held_out = self.prepared()
             compared = self.some(held_out, self.config["plan"]["num_images"])
             chosen = self.choose(hant, *compared)
             student = self.fine_tune(hant, chosen, compared[0])
             return self.finish(hant, chosen, student, source)
+
+    def prepared(self) -> tuple[HANT, Source, Source]:
+        """Candidates that are trained, scored and measured; images to learn from, and others."""
+        teacher, section = self.teacher(), self.config["pool"]
+        source, held_out = self.images(teacher)
+        folder = self.workdir.path / "library"
+        hant = HANT(teacher, folder, self._pool(), section["boundaries"], section["activation"])
+        self.distil(hant, source)
+        self.score(hant, source)
+        self.measure(hant)
+        return hant, source, held_out
 
     def _begin(self):
         """The folder says what it is of, before anything is found."""
@@ -171,8 +171,8 @@ class Transforming:
 
     def images(self, teacher: keras.Model) -> tuple[Source, Source]:
         """Images to learn from, and those of the training set by which plans are compared."""
-        self._training = networks.training_config(self.config, teacher, self.config["fine_tuning"])
-        source = load_source(self._training, self.data_dir)
+        self.training = networks.training_config(self.config, teacher, self.config["fine_tuning"])
+        source = load_source(self.training, self.data_dir)
         if source.labels is None:
             raise DataError(f"{source.name!r} has no labels, which classifiers are trained by")
         record = DataRecord(self.workdir.path)
@@ -194,8 +194,8 @@ class Transforming:
         self.say(f"{count} layers, {len(missing)} candidates to train")
         if not missing:
             return
-        data = {**self._training["data"], "batch_size": section["batch_size"]}
-        pipeline = training_pipeline({**self._training, "data": data}, source)
+        data = {**self.training["data"], "batch_size": section["batch_size"]}
+        pipeline = training_pipeline({**self.training, "data": data}, source)
         steps = (section["steps_per_epoch"] or pipeline.steps_per_epoch) * section["epochs"]
         batches = pipeline.dataset().map(lambda batch: batch["images"]).take(steps)
         with self.progress("training candidates", len(missing)) as advance:
@@ -296,22 +296,31 @@ class Transforming:
         record.write({**found, "chosen": _plain(chosen)})
         return chosen
 
-    def fine_tune(self, hant: HANT, chosen: Plan, images: np.ndarray) -> keras.Model:
+    def fine_tune(self, hant: HANT, chosen: Plan, images: np.ndarray) -> NetworkClassifier:
         """The network of a plan, trained as a whole on labels and on the teacher's answers."""
         start = self.student / "start.keras"
         if not start.is_file():
             # With moving statistics of its own: replaced layers shift what those behind them see.
             networks.save_network(hant.best([chosen], images)[1], start)
-        network, teacher = networks.read_network(start), hant.library.network.network
+        student = self.taught(hant, networks.read_network(start), self.student)
+        networks.save_network(student.network, self.student / "student.keras")
+        return student
+
+    def taught(self, hant: HANT, network: keras.Model, folder: Path) -> NetworkClassifier:
+        """A network once it has learnt from labels and from the teacher, kept in a folder.
+
+        Args:
+            hant: the `HANT`.
+            network: `keras.Model`, with the weights to begin with.
+            folder: path.
+        """
 
         def begin(model):
             model.network.set_weights(network.get_weights())
-            model.learn_from(teacher)
+            model.learn_from(hant.library.network.network)
 
         config = networks.training_config(self.config, network, self.config["fine_tuning"])
-        student = networks.trained(self.student, config, self.data_dir, begin)
-        networks.save_network(student.network, self.student / "student.keras")
-        return student
+        return networks.trained(folder, config, self.data_dir, begin)
 
     def finish(self, hant: HANT, chosen: Plan, student, source: Source) -> dict[str, Any]:
         """Files for devices, what they take and how often they are right, and the report.
@@ -327,7 +336,7 @@ class Transforming:
         devices.write(images, self.say)
         with self.progress("measuring latencies", devices.num_networks) as advance:
             times = devices.latencies(lambda done, total: advance(done))
-        test = load_source(self._training, self.data_dir, self.config["evaluation"]["split"])
+        test = load_source(self.training, self.data_dir, self.config["evaluation"]["split"])
         with self.progress("classifying", devices.num_networks * len(test)) as advance:
             right = devices.accuracies(test, advance)
         return report.write(
