@@ -9,6 +9,7 @@ trained again. Writes `student/`: the Keras model, files for LiteRT, a report wi
 is a workdir that tfgen-evaluate and tfgen-export take.
 """
 
+import os
 from collections.abc import Sequence
 
 from tfgen.bin import app, terminal
@@ -20,6 +21,9 @@ def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
     config = _required(CONFIG.value, "config", "for example --config=configs/hant/digits.py")
+    # oneDNN's kernel gradient of 1x1 convolutions that skip pixels, which shortcuts of candidates
+    # are, is wrong on some processors and damages memory on others.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
         from tfgen.files.json_file import to_json
         from tfgen.runs.transforming import Transforming, complete

@@ -34,12 +34,15 @@ def hant(
         mode: string, one of `modes`.
         model: dict of the network's `source` and its fields.
         data: dict of the section of that name.
-        modes: tuple of strings. Defaults to `HANT_MODES`.
+        modes: tuple of strings. Defaults to `('', 'runlocal')`.
         small: dict of what else differs in the mode "runlocal", by section; None: nothing does.
         **sections: dicts of fields that differ from the defaults, by section.
 
     Returns:
         The recipe, a `ConfigDict`.
+
+    Raises:
+        TypeError: there is no section of a name.
     """
     check_mode(mode, modes)
     config = config_dict.ConfigDict({"model": model, "data": data})
@@ -64,7 +67,7 @@ def shorten_hant(
     """A pool of seven operations, and few steps in every phase, for a processor.
 
     Args:
-        config: the recipe, changed in place.
+        config: `ConfigDict`, the recipe, which is changed in place.
         teacher: integer, steps of the network's own training.
         distillation: integer, steps of every candidate.
         fine_tuning: integer, steps of the whole network.

@@ -104,7 +104,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, dict]:
     """Checks a configuration of a transformation and fills in what it leaves out.
 
     Args:
-        config: mapping of sections, `model` and `data` among them.
+        config: mapping of names to the fields of sections, `model` and `data` among them.
+
+    Returns:
+        A plain dict of all sections with all their fields.
 
     Raises:
         ConfigError: a section or field that does not exist, is missing, of another type or out of

@@ -22,7 +22,7 @@ def backend_of(section: Mapping[str, Any]) -> latency.Backend:
     """The back-end of the section `latency` of a configuration.
 
     Args:
-        section: dict.
+        section: dict of that section's fields.
 
     Raises:
         UserError: it is not installed, or does not compute in the precision.

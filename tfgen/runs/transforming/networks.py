@@ -53,7 +53,7 @@ def network_of(model: keras.Model) -> keras.Model:
     """The functional network of images in [0, 1] within a classifier of the library.
 
     Args:
-        model: a system's model.
+        model: `keras.Model` of one of the library's systems.
 
     Raises:
         ConfigError: there is none.
@@ -73,7 +73,7 @@ def save_network(network: keras.Model, path: Path) -> None:
     """Writes a `.keras` file, whole or not at all.
 
     Args:
-        network: `keras.Model`.
+        network: the `keras.Model` to write.
         path: path of the file.
     """
     with replace_file(path) as temporary:
@@ -87,7 +87,7 @@ def training_config(
 
     Args:
         config: dict of the transformation, complete.
-        network: `keras.Model`.
+        network: the `keras.Model` to train.
         section: dict, how: the section `teacher` or `fine_tuning`.
     """
     of_model = ("label_smoothing", "temperature", "student_loss_weight")
@@ -129,7 +129,7 @@ def trained(
     """A classifier once it is trained, in a folder as `tfgen-train` keeps it; goes on where it was.
 
     Args:
-        folder: path.
+        folder: path of the run's folder.
         config: dict of a training, complete.
         data_dir: path of the folder looked at first for the data, or None.
         begin: function that is given the model before anything is restored.

@@ -60,8 +60,8 @@ def write(
         hant: the `HANT`.
         plan: the `Plan` that was chosen.
         budget_ms: float, the budget of the whole network.
-        times: mapping of milliseconds by network.
-        right: mapping of accuracies by network, with `images` and `num_images`.
+        times: mapping of a network's name to its milliseconds.
+        right: mapping of a network's name to its accuracy, with `images` and `num_images`.
         config: dict of the transformation, complete.
     """
     predicted = hant.predicted_ms(plan)

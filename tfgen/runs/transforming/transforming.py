@@ -312,7 +312,7 @@ class Transforming:
         Args:
             hant: the `HANT`.
             network: `keras.Model`, with the weights to begin with.
-            folder: path.
+            folder: path of the run's folder.
         """
 
         def begin(model):

@@ -199,7 +199,7 @@ def made_network(config: Mapping, dtype: Any = "float32", seed: int = 0) -> kera
     """The network of a `network_config`, its weights drawn from a seed.
 
     Args:
-        config: mapping.
+        config: mapping of plain values, what `network_config` makes.
         dtype: string or dtype policy, what its layers compute in. Defaults to `"float32"`.
         seed: integer, of the weights. Defaults to `0`.
 

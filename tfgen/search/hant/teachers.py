@@ -28,11 +28,13 @@ _PIXELS = {
     "ResNet152V2": (2.0, -1.0),
 }
 
+STAGES = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5))
+
 
 def mobile_network(
     image_shape: Sequence = (32, 32, 3),
     num_classes: int = 10,
-    stages: Sequence = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5)),
+    stages: Sequence = STAGES,
     stem: int = 16,
     stem_stride: int = 1,
     head: int = 128,
@@ -46,7 +48,8 @@ def mobile_network(
         image_shape: sequence `(H, W, C)`. Defaults to `(32, 32, 3)`.
         num_classes: integer, classes. Defaults to `10`.
         stages: sequence of `(expansion, channels, blocks, stride, kernel)`, the stride that of a
-            stage's first block. Three stages by default.
+            stage's first block. Defaults to
+            `((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5))`.
         stem: integer, channels of the first convolution. Defaults to `16`.
         stem_stride: integer, its stride. Defaults to `1`.
         head: integer, channels of the last convolution. Defaults to `128`.
