@@ -33,6 +33,7 @@ from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
 from tfgen.ood.scores.transformed import TransformedScore
 from tfgen.search.hant import NetworkClassifier, mobile_network
+from tfgen.search.hant.int8 import fake_quantization
 from tfgen.search.unas import (
     UNAS,
     ArchitectureDistribution,
@@ -398,6 +399,7 @@ LAYERS = {
     "unbiased estimator": _making(UnbiasedEstimator, 0.9, True, True, 0.9),
     "reinforce": _making(Reinforce, "average", 0.8),
     "running variance": _making(RunningVariance, 5, 0.9),
+    "fake quantization": _making(fake_quantization.FakeQuantize, 2, "learnt", 0.9),
     "parameter bank": _bank,
     "energy network": _making(EnergyNetwork, (8, 8, 3), **_TINY_ENERGY),
     "score network of grids": _making(
@@ -538,6 +540,9 @@ EXEMPT = {
     Criterion: "measures with whatever function it is given: tests/search",
     OnlineSurrogate: "keeps float64, as regression needs: tests/search",
     UNAS: "trains on pairs of images and serves nothing: tests/search",
+    fake_quantization.QuantizedConv2D: "needs the shape of its inputs: tests/search",
+    fake_quantization.QuantizedDense: "needs the shape of its inputs: tests/search",
+    fake_quantization.QuantizedDepthwiseConv2D: "needs the shape of its inputs: tests/search",
     GumbelSoftmax: "has neither options nor variables: tests/search",
     FrozenNCPVAE: "made by NCPVAE.frozen(), not by a configuration: tests/generative, tests/export",
     FrozenVAEBM: "made by VAEBM.frozen(), not by a configuration: tests/generative, tests/export",

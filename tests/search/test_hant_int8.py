@@ -52,9 +52,11 @@ def test_the_file_is_what_is_run(int8, tmp_path):
 def test_integer_ends_and_batches(int8, tmp_path):
     """The same numbers, but for the two conversions that the caller then makes."""
     model = small_networks.plain()
-    floats = quantize(model, IMAGES, num_images=8, batch_size=3)
+    floats = quantize(model, IMAGES, num_images=8, deployed_batch_size=3)
     path = tmp_path / "integers.tflite"
-    ends = quantize(model, IMAGES, num_images=8, batch_size=3, integer_ends=True, path=path)
+    ends = quantize(
+        model, IMAGES, num_images=8, deployed_batch_size=3, integer_ends=True, path=path
+    )
     assert path.read_bytes() == ends.content
     assert "conversion" not in ends.operators
     np.testing.assert_allclose(

@@ -7,7 +7,7 @@ from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.folded_network import fold_batch_norm
 from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.hant import HANT
-from tfgen.search.hant.int8 import Int8Model, quantize
+from tfgen.search.hant.int8 import Int8Model, quantize, quantize_aware
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby_plan, solve_plan
@@ -36,6 +36,7 @@ __all__ = [
     "mobile_network",
     "nearby_plan",
     "quantize",
+    "quantize_aware",
     "reestimate",
     "score_swaps",
     "small_pool",

@@ -44,7 +44,7 @@ def of_call(node: Any) -> Affine | None:
     """What a call of a functional network does to its last axis; None if it does anything else.
 
     Args:
-        node: the call, of `graph.nodes_of`.
+        node: the call, one of the list that `graph.nodes_of` makes.
     """
     operation = node.operation
     if len(node.input_tensors) != 1 or len(node.output_tensors) != 1:

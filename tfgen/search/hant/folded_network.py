@@ -61,8 +61,8 @@ def check_equal(
     """Raises a UserError if two networks put out different numbers.
 
     Args:
-        model: `keras.Model`.
-        other: `keras.Model` of the same inputs.
+        model: the one `keras.Model`.
+        other: the other `keras.Model`, of the same inputs.
         images: array `[N, ...]`; None draws normal numbers.
         tolerance: float, the largest difference in multiples of the largest output.
     """

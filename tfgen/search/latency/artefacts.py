@@ -62,7 +62,7 @@ def litert_content(
     """What a LiteRT file holds.
 
     Args:
-        model: a `keras.Model`.
+        model: a functional `keras.Model`, or one of `tf_keras` with one input.
         batch_size: integer, examples in a batch.
         precision: string, "float32" or "int8".
         calibration: function to an iterable of batches, lists of arrays, from which int8 takes the
@@ -129,7 +129,8 @@ def one_sentence(key: str):
 
 def _traced(model, batch_size):
     """The model in inference as a concrete function, and what holds its variables."""
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+    is_other = type(model).__module__.startswith("tf_keras.")
+    if (not isinstance(model, keras.Model) and not is_other) or not getattr(model, "inputs", None):
         raise BlockError(
             f"a {type(model).__name__} cannot be timed; expected a functional Keras model"
         )
@@ -144,12 +145,14 @@ def _traced(model, batch_size):
         specs.append(tf.TensorSpec(shape, x.dtype, name=f"input_{number}"))
 
     def run(*inputs):
-        values = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+        structure = inputs[0] if is_other else model._inputs_struct
+        values = keras.tree.pack_sequence_as(structure, inputs)
         outputs = keras.tree.flatten(model(values, training=False))
         return {f"output_{k}": tf.convert_to_tensor(y) for k, y in enumerate(outputs)}
 
     holder = tf.Module()
-    holder.variables_of_model = [variable.value for variable in model.variables]
+    values = (v if isinstance(v, tf.Variable) else v.value for v in model.variables)
+    holder.variables_of_model = list(values)
     return tf.function(run, autograph=False).get_concrete_function(*specs), holder
 
 

@@ -74,6 +74,11 @@ class Int8Model:
         """The smallest and largest pixel that is not clipped; None where nothing is."""
         return self._operators.input_range
 
+    @property
+    def output_step(self) -> float | None:
+        """The difference of two neighbouring outputs; None where the last is in float32."""
+        return self._operators.output_step
+
     @functools.cached_property
     def _interpreter(self):
         try:

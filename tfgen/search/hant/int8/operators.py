@@ -17,11 +17,14 @@ class Operators(NamedTuple):
         floats: dict of the names of those in float32 to how many there are.
         input_range: pair of floats, the smallest and the largest number that goes into the first
             operator in int8 unclipped; None where that is in float32.
+        output_step: float, the step between two neighbouring outputs; None where the last operator
+            is in float32.
     """
 
     counts: dict[str, int]
     floats: dict[str, int]
     input_range: tuple[float, float] | None
+    output_step: float | None
 
 
 def operators_of(content: bytes) -> Operators:
@@ -38,7 +41,8 @@ def operators_of(content: bytes) -> Operators:
         if not name.startswith("_")
     }
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    graph, counts, floats, input_range = model.subgraphs[0], Counter(), Counter(), None
+    graph, counts, floats = model.subgraphs[0], Counter(), Counter()
+    first, last = (graph.tensors[ends[0]] for ends in (graph.inputs, graph.outputs))
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
         # Files keep numbers up to 127 in an older field.
@@ -46,8 +50,10 @@ def operators_of(content: bytes) -> Operators:
         types = {graph.tensors[k].type for k in operator.outputs}
         if name in _CONVERSIONS:
             counts["conversion"] += 1
-            if name == "QUANTIZE" and operator.inputs[0] in graph.inputs:
-                input_range = _range(graph.tensors[operator.outputs[0]])
+            if operator.inputs[0] == graph.inputs[0]:
+                first = graph.tensors[operator.outputs[0]]
+            if operator.outputs[0] == graph.outputs[0]:
+                last = graph.tensors[operator.inputs[0]]
         elif types == {schema.TensorType.INT8}:
             counts["int8"] += 1
         elif schema.TensorType.FLOAT32 in types:
@@ -55,12 +61,15 @@ def operators_of(content: bytes) -> Operators:
             floats[name] += 1
         else:
             counts["other"] += 1
-    first = graph.tensors[graph.inputs[0]]
-    if first.type == schema.TensorType.INT8:
-        input_range = _range(first)
     counts.setdefault("int8", 0)
     counts.setdefault("float32", 0)
-    return Operators(dict(counts), dict(floats), input_range)
+    is_int8 = [tensor.type == schema.TensorType.INT8 for tensor in (first, last)]
+    return Operators(
+        dict(counts),
+        dict(floats),
+        _range(first) if is_int8[0] else None,
+        float(last.quantization.scale[0]) if is_int8[1] else None,
+    )
 
 
 def _range(tensor):

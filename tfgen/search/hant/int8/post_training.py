@@ -21,7 +21,7 @@ def quantize(
     method: str = "post_training",
     path: str | os.PathLike | None = None,
     num_images: int = 256,
-    batch_size: int = 1,
+    deployed_batch_size: int = 1,
     integer_ends: bool = False,
     seed: int = 0,
 ) -> Int8Model:
@@ -37,7 +37,7 @@ def quantize(
         method: string, "post_training". Defaults to `"post_training"`.
         path: path of the `.tflite` file to write; None writes none.
         num_images: integer, images drawn from which ranges are taken. Defaults to `256`.
-        batch_size: integer, images in a batch of the file. Defaults to `1`.
+        deployed_batch_size: integer, images in a batch of the file. Defaults to `1`.
         integer_ends: whether images and outputs are int8 as well, instead of float32. Defaults to
             `False`.
         seed: integer that draws the images. Defaults to `0`.
@@ -54,12 +54,12 @@ def quantize(
     """
     one_of("method", method, METHODS)
     whole_number("num_images", num_images, 1)
-    whole_number("batch_size", batch_size, 1)
+    whole_number("deployed_batch_size", deployed_batch_size, 1)
     flat = checked_model(model)
     images = checked_images(flat, images)
     chosen = representative(images, num_images, seed)
     found = Int8Model(
-        converted(flat, chosen, batch_size, integer_ends, seed),
+        converted(flat, chosen, deployed_batch_size, integer_ends, seed),
         method,
         f"{len(chosen)} of {len(images)} images, seed {seed}",
     )
