@@ -45,6 +45,10 @@ SECTIONS = {
     "default": {"model", "data", "optimizer", "training", "evaluation"},
     "gradinversion": {"model", "data", "threat_model", "attacks", "defences", "audit"},
     "unas": {"model", "criteria", "data", "training"},
+    "hant": {
+        *("model", "data", "teacher", "pool", "distillation", "scores", "latency", "plan"),
+        *("fine_tuning", "quantization", "evaluation", "training"),
+    },
 }
 
 # Folders and addresses of whoever wrote a file mean nothing to whoever reads it.

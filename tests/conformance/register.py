@@ -33,6 +33,7 @@ from tfgen.ood.multi_task.scores import EnsembleKLToUniform
 from tfgen.ood.scores.logits import LogitScore
 from tfgen.ood.scores.shaping import ShapedFeatures
 from tfgen.ood.scores.transformed import TransformedScore
+from tfgen.search.hant import NetworkClassifier, mobile_network
 from tfgen.search.hant.int8 import fake_quantization
 from tfgen.search.unas import (
     UNAS,
@@ -298,6 +299,18 @@ SYSTEMS = {
         labelled_batch,
     ),
 }
+
+
+def _network_classifier(**kwargs):
+    """Around a network that is made when it is needed."""
+    options = dict(stages=[(2, 4, 2, 2, 3)], stem=4, head=6)
+    network = mobile_network((8, 8, 3), 4, **options)
+    return NetworkClassifier(network, label_smoothing=0.1, temperature=3.0, **kwargs)
+
+
+SYSTEMS["network classifier"] = System(
+    _network_classifier, ("trainable", "servable"), labelled_batch
+)
 
 _DETECTOR = ("trainable", "servable"), labelled_batch
 SYSTEMS |= {

@@ -7,13 +7,17 @@ per preset, all with `images` (fixed, uniform bits or grey levels). Of generator
 `samples` and `cool_samples` (temperature 0.7) of these, of the images `reconstructions`, `nelbo`,
 `kl` [4], `kl_per_group` [4, L] and the mean and standard deviation of every latent group (`latents`
 [L, 2]). Of detectors: `probabilities` [4, C], `score_NAME` [4] of every score, `threshold`. Of a
-model of phrase grounding: `token_ids`, and of these `attention` [4, T, M] and `scores` [4, T].
+model of phrase grounding: `token_ids`, and of these `attention` [4, T, M] and `scores` [4, T]. Of a
+classifier: 16 images and what it answers to `predict`.
 """
 
 import pathlib
 import sys
 
 import numpy as np
+import tensorflow as tf
+
+from tfgen.generative import Generator
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 SEEDS = np.array([0, 1, 2**20, 2**31 - 1], np.int32)
@@ -23,7 +27,9 @@ def outputs(model) -> dict[str, np.ndarray]:
     """What a preset makes of fixed seeds and fixed images."""
     if hasattr(model, "ground"):
         return of_grounding(model)
-    return of_detector(model) if hasattr(model, "accepts") else of_generator(model)
+    if hasattr(model, "accepts"):
+        return of_detector(model)
+    return of_generator(model) if isinstance(model, Generator) else answers(model)
 
 
 def of_grounding(model) -> dict[str, np.ndarray]:
@@ -66,6 +72,14 @@ def of_generator(model) -> dict[str, np.ndarray]:
         "kl_per_group": np.asarray(model.kl_per_group(images, SEEDS)),
         "latents": np.array([[np.mean(z), np.std(z)] for z in latents.values()], np.float32),
     }
+
+
+def answers(model) -> dict[str, np.ndarray]:
+    """What a preset that is served `predict` says of examples of its own."""
+    signature = model.signatures()["predict"]
+    example = signature.example(16, 20261129)
+    found = signature.function(**{k: tf.constant(v) for k, v in example.items()})
+    return example | {name: np.asarray(value) for name, value in found.items()}
 
 
 def main(names) -> None:

@@ -73,7 +73,7 @@ def test_killed_and_continued_is_bit_equal(root, tiny, tmp_path):
 
 
 PROGRAMS = ["train", "evaluate", "sample", "export", "audit", "detect", "ground", "convert", "pack"]
-PROGRAMS.append("search")
+PROGRAMS += ["search", "transform"]
 
 
 def console_script(root, name, *argv):

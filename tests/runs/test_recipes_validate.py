@@ -5,11 +5,15 @@ import pathlib
 
 import pytest
 
-from tfgen.runs import auditing, config, searching
+from tfgen.runs import auditing, config, searching, transforming
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Recipes of studies, which are no system's: tools/optimizer_study reads those.
-PROGRAMS = {"gradinversion": auditing.complete, "unas": searching.complete}
+PROGRAMS = {
+    "gradinversion": auditing.complete,
+    "hant": transforming.complete,
+    "unas": searching.complete,
+}
 OTHER = ("fromage",)
 
 

@@ -10,10 +10,12 @@ tools/make_saved_model runs/mnist nvae_mnist --overwrite --note="Trained in 148 
                       or, with --half, rounded to float16
       metrics.json    what tfgen-evaluate measured, and what the served form loses
       1/              SavedModel with all signatures, as TF Serving polls it
+      *.tflite        files for LiteRT, where tfgen-transform made some
 
 `tfgen.from_preset("nvae_mnist")` loads it.
 """
 
+import shutil
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +25,7 @@ from tfgen.bin.replacing import OVERWRITE
 from tfgen.errors import UserError
 
 NAME, WORDS = "make_saved_model", ("WORKDIR", "PRESET")
+TRANSFORMED = "transformation.json"  # in the folder of what tfgen-transform made
 GRAPHS_MIB = 2.5  # what the graphs of all signatures take, about
 
 OUTPUT_DIR = flags.DEFINE_string(
@@ -72,6 +75,7 @@ def main(workdir: str, name: str) -> None:
         presets.write_preset(model, temporary, config, half=HALF.value)
         if HALF.value:  # what is served and measured below is what the preset holds
             load_weights_only(model, temporary / presets.CHECKPOINTS)
+        files = _copied(trained.path, temporary)
         _size_in_bounds(temporary, target)  # the weights alone may be too much
         report = _export(model, temporary, name, _served_weights(model))
         terminal.say(
@@ -83,7 +87,17 @@ def main(workdir: str, name: str) -> None:
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)
-        card = model_card.write(name, model, config, numbers, report, RECIPE.value, _notes())
+        card = model_card.write(
+            name,
+            model,
+            config,
+            numbers,
+            report,
+            RECIPE.value,
+            [*_made_fast(trained.path), *_notes()],
+            files,
+            trained.path.name if (trained.path / TRANSFORMED).is_file() else None,
+        )
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = _size_in_bounds(temporary, target)
     for line in model_card.left_out(config, numbers):
@@ -116,6 +130,25 @@ def _export(model, folder: Path, name: str, storage: str) -> dict:
     (folder / name).rmdir()
     values = report.to_dict()
     return {"weights": storage, **{k: v for k, v in values.items() if k not in ("target", "path")}}
+
+
+def _copied(folder: Path, target: Path) -> list[str]:
+    """Copies files for devices; their names."""
+    found = sorted(path for path in folder.glob("*.tflite") if path.is_file())
+    for path in found:
+        shutil.copy(path, target / path.name)
+    return [path.name for path in found]
+
+
+def _made_fast(folder: Path) -> list[str]:
+    """What a transformation reports of its networks, a sentence each."""
+    from tfgen.files.json_file import read_json
+    from tfgen.runs.transforming.report import lines
+
+    report = folder / "report.json"
+    if not (folder / TRANSFORMED).is_file() or not report.is_file():
+        return []
+    return ["Measured by tfgen-transform: " + "; ".join(lines(read_json(report))) + "."]
 
 
 def _served_weights(model) -> str:

@@ -2,6 +2,7 @@
 
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
 from tfgen.recipes.grounding import composed_scenes, grounding, grounding_scenes
+from tfgen.recipes.hant import HANT_MODES, hant, shorten_hant
 from tfgen.recipes.image_vaebm import (
     REPLAY,
     VAEBM_MODES,
@@ -41,6 +42,7 @@ from tfgen.recipes.unas import (
 __all__ = [
     "CIFAR_PIXELS",
     "GREY_MODES",
+    "HANT_MODES",
     "IMAGENET_PIXELS",
     "LSGM_MODES",
     "OOD_MODES",
@@ -64,6 +66,7 @@ __all__ = [
     "grey_vaebm",
     "grounding",
     "grounding_scenes",
+    "hant",
     "image_energy",
     "image_vaebm",
     "lsgm",
@@ -74,6 +77,7 @@ __all__ = [
     "searched",
     "sgd",
     "shorten",
+    "shorten_hant",
     "shrink_binary_nvae",
     "shrink_colour_nvae",
     "stages",

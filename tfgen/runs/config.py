@@ -31,6 +31,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         weight_decay=3e-4,
         epsilon=1e-3,
         ema_momentum=None,
+        per_step=None,  # whether the cosine moves with every step; None: that of SGD does
         base=None,  # fields that differ for the model underneath, where it learns along
     ),
     "training": dict(
@@ -56,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
         classes=Sequence | None,
         crop_padding=int | None,
     ),
-    "optimizer": dict(ema_momentum=float | None, base=Mapping | None),
+    "optimizer": dict(ema_momentum=float | None, per_step=bool | None, base=Mapping | None),
     "training": dict(steps_per_epoch=int | None, max_minutes=float | None),
     "evaluation": dict(num_images=int | None),
 }

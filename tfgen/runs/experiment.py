@@ -167,14 +167,15 @@ def _one_optimizer(section, steps_per_epoch: int, epochs: int) -> keras.optimize
     options = dict(section)
     name = options.pop("name")
     one_of("config.optimizer.name", name, sorted(OPTIMIZERS))
-    momentum = options.pop("ema_momentum")
+    momentum, per_step = options.pop("ema_momentum"), options.pop("per_step")
     schedule = WarmupCosine(
         peak=options.pop("learning_rate"),
         warmup_steps=round(options.pop("warmup_epochs") * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         final=options.pop("final_learning_rate"),
-        per_step=name == "sgd",  # as classifiers are published
+        # By themselves as classifiers are published: those of SGD.
+        per_step=name == "sgd" if per_step is None else per_step,
     )
     if name in _WITHOUT_EPSILON:
         del options["epsilon"]

@@ -16,6 +16,8 @@ _BINARIZE = {
     "threshold": "binarised at one half",
 }
 
+_LONGEST = 1000  # characters of an option's value
+
 _CARD = """\
 # {name}
 
@@ -44,7 +46,7 @@ serve = tf.saved_model.load("saved_models/{name}/1").signatures["{signature}"]
 Its signatures are {signatures}. It keeps its
 weights in {storage} and computes in float32; on {num_images} examples no output differed by more
 than {max_difference:.1e} from the Keras model. `tfgen-export --preset={name} --workdir=FOLDER`
-writes the other formats.
+writes the other formats.{files}
 
 ## Numbers
 
@@ -87,6 +89,8 @@ def write(
     served: Mapping[str, Any],
     recipe: str | None = None,
     notes: Sequence[str] = (),
+    files: Sequence[str] = (),
+    student: str | None = None,
 ) -> str:
     """The text of a model card.
 
@@ -98,6 +102,9 @@ def write(
         served: dict of `weights`, `num_examples` and `max_difference` of the SavedModel.
         recipe: path of the config file it was trained with, or None.
         notes: sequence of sentences to add to how it was made.
+        files: sequence of names of files that lie beside it.
+        student: string, name of its folder in that of tfgen-transform, which made it; None is of
+            tfgen-train.
     """
     section, data = config["model"], config["data"]
     info = CATALOGUE.get(data["name"])
@@ -121,7 +128,8 @@ def write(
         split=data["split"],
         binarize=_BINARIZE.get(data["binarize"], data["binarize"]),
         options=_options(config),
-        making=_making(name, model, config, recipe, notes),
+        making=_making(name, model, config, recipe, notes, student),
+        files=_files(files),
         licence=f"{data['name']} is under {info.licence}"
         if info is not None
         else f"see the terms of {data['name']}",
@@ -213,8 +221,18 @@ def _table(evaluator, numbers):
     return evaluator.table(shown) if shown else ()
 
 
+def _files(names) -> str:
+    return (
+        f"\n\nFor LiteRT there {'are' if names[1:] else 'is'} {_listing(names)}." if names else ""
+    )
+
+
 def _options(config):
-    shown = [(key, value) for key, value in config["model"].items() if key != "name"]
+    shown = [
+        (key, value)
+        for key, value in config["model"].items()
+        if key != "name" and len(str(value)) <= _LONGEST  # a whole network, layer by layer
+    ]
     shown += [
         (f"{section}.{key}", config[section][key])
         for section, keys in (
@@ -228,7 +246,7 @@ def _options(config):
     return "\n".join(f"| `{key}` | {value} |" for key, value in shown)
 
 
-def _making(name, model, config, recipe, notes):
+def _making(name, model, config, recipe, notes, student=None):
     steps = int(model.train_steps.numpy())
     batch = config["data"]["batch_size"]
     text = f"{steps:,} training steps of {batch} images, {steps * batch:,} in all."
@@ -236,10 +254,12 @@ def _making(name, model, config, recipe, notes):
         text += f" {note}"
     row = find_system(config["model"]["name"]).base
     base = "" if row is None else f" --config.{row.argument}={row.argument.upper()}"
+    program = "tfgen-train" if student is None else "tfgen-transform"
+    folder = f"runs/{name}" if student is None else f"runs/{name}/{student}"
     commands = [
-        f"tfgen-train --config={recipe or 'RECIPE'}{base} --workdir=runs/{name}",
-        f"tfgen-evaluate --workdir=runs/{name}",
-        f"tools/make_saved_model runs/{name} {name}",
+        f"{program} --config={recipe or 'RECIPE'}{base} --workdir=runs/{name}",
+        f"tfgen-evaluate --workdir={folder}",
+        f"tools/make_saved_model {folder} {name}",
     ]
     if recipe is None:
         text += "\n`RECIPE` stands for a config file with the values of `config.json`."

@@ -28,8 +28,12 @@ _FIXED = {
     "training": ("model", "data"),
     "search": ("model", "criteria", "data"),
     "audit": ("model", "data", "threat_model", "attacks", "defences", "audit"),
+    "transformation": ("model", "data", "teacher", "distillation", "training"),
 }
-_FREE = ("optimizer", "training", "evaluation")
+_FREE = {
+    "transformation": ("pool", "scores", "latency", "plan", "fine_tuning", "quantization"),
+}
+_FREE_BY_DEFAULT = ("optimizer", "training", "evaluation")
 # Depends on the length of the run, which may be extended; it shapes no weight.
 _DERIVED = ("total_steps",)
 
@@ -133,7 +137,8 @@ class Workdir:
                 "choose another --workdir, or the configuration it was made with"
             )
         # What is left open in a new configuration was resolved in the old one.
-        return [d for d in differences(old, config, _FREE) if not d.endswith(" -> None")]
+        free = _FREE.get(kind, _FREE_BY_DEFAULT)
+        return [d for d in differences(old, config, free) if not d.endswith(" -> None")]
 
     def _refuse_remains(self):
         """Results that an audit would replace, though nothing says that they are its own."""
@@ -218,6 +223,8 @@ def _kind(config: Mapping) -> str:
     """What a configuration is of."""
     if "criteria" in config:
         return "search"
+    if "distillation" in config:
+        return "transformation"
     return "audit" if "threat_model" in config else "training"
 
 

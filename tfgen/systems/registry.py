@@ -95,6 +95,12 @@ SYSTEMS: dict[str, System] = {
         paper="[Vahdat et al., 2020](https://arxiv.org/abs/1912.07651)",
         evaluators=("classification",),
     ),
+    "hant": System(
+        "tfgen.search.hant:NetworkClassifier",
+        title="A classifier around any Keras network, such as one that was made fast by HANT",
+        paper="[Molchanov et al., 2021](https://arxiv.org/abs/2107.10624)",
+        evaluators=("classification",),
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """HANT: a trained network made fast by cheaper layers (Molchanov et al., arXiv:2107.10624)."""
 
 from tfgen.search.hant.batch_norm import reestimate
+from tfgen.search.hant.classifier import NetworkClassifier
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.folded_network import fold_batch_norm
@@ -13,6 +14,7 @@ from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby
 from tfgen.search.hant.pool import full_pool, small_pool
 from tfgen.search.hant.problem import Limit
 from tfgen.search.hant.scores import score_swaps
+from tfgen.search.hant.teachers import application, mobile_network
 
 __all__ = [
     "HANT",
@@ -22,13 +24,16 @@ __all__ = [
     "Int8Model",
     "Library",
     "Limit",
+    "NetworkClassifier",
     "Plan",
+    "application",
     "distil",
     "diverse_plans",
     "fine_tune",
     "fold_batch_norm",
     "full_pool",
     "latency_front",
+    "mobile_network",
     "nearby_plan",
     "quantize",
     "quantize_aware",

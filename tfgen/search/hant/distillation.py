@@ -180,7 +180,9 @@ def _compiled(model):
 def _batches(images: Any, batch_size: int, seed: int) -> tuple[Callable[[int], Iterable], int]:
     """A function of an epoch to its batches, and how many there are."""
     if isinstance(images, tf.data.Dataset):
-        count = int(images.reduce(np.int64(0), lambda total, *_: total + 1))
+        count = int(images.cardinality())
+        if count < 0:  # unknown
+            count = int(images.reduce(np.int64(0), lambda total, *_: total + 1))
         return (lambda epoch: map(_images_of, images)), _some(count)
     images = np.asarray(images)
     _some(len(images))

@@ -17,7 +17,7 @@ from tfgen.search.hant.front import Front, latency_front
 from tfgen.search.hant.library import Library
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans
-from tfgen.search.hant.pool import Operation, small_pool
+from tfgen.search.hant.pool import Operation, small_pool, with_teacher
 from tfgen.search.hant.refinement import refined
 from tfgen.search.hant.report import PlanRow, draw, table_of
 from tfgen.search.hant.scores import score_swaps
@@ -54,9 +54,7 @@ class HANT:
         boundaries: Sequence[str] | None = None,
         activation: str = "relu",
     ):
-        pool = list(small_pool() if pool is None else pool)
-        if not any(operation.get("family") == "teacher" for operation in pool):
-            pool.insert(0, {"family": "teacher"})
+        pool = with_teacher(small_pool() if pool is None else pool)
         self.library = Library(folder, CutNetwork(teacher, boundaries), pool, activation)
         self._scores: list[np.ndarray] | None = None
         self._table: LatencyTable | None = None
@@ -113,7 +111,12 @@ class HANT:
             raise UserError("there are no latencies yet; call measure() first")
         return self._table
 
-    def _rows(self):
+    def tables(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Scores and milliseconds, each one array a layer of the operations in their order.
+
+        Raises:
+            UserError: nothing was scored or measured.
+        """
         if self._scores is None:
             raise UserError("there are no scores yet; call score() first")
         return self._scores, layer_latencies(self.library, self._measured())
@@ -130,7 +133,7 @@ class HANT:
             InfeasibleError: it cannot be met, with the smallest that could.
             UserError: nothing was scored or measured.
         """
-        scores, latencies = self._rows()
+        scores, latencies = self.tables()
         rest = network_latency(self.library, self._measured())[1]
         smallest = rest + sum(
             float(np.where(np.isfinite(s), b, np.inf).min()) for s, b in zip(scores, latencies)
@@ -181,7 +184,7 @@ class HANT:
                 f"the plan takes {self.predicted_ms(plan):.6g} ms, more than the budget of "
                 f"{budget_ms:.6g} ms; refine one of plans(budget_ms)"
             )
-        latencies, rest = self._rows()[1], network_latency(self.library, self._measured())[1]
+        latencies, rest = self.tables()[1], network_latency(self.library, self._measured())[1]
         found = refined(
             self.library,
             latencies,
@@ -197,7 +200,7 @@ class HANT:
         return self._plan(found)
 
     def _plan(self, choices) -> Plan:
-        scores, latencies = self._rows()
+        scores, latencies = self.tables()
         score, latency = (
             float(sum(row[place] for row, place in zip(rows, choices)))
             for rows in (scores, latencies)
@@ -211,7 +214,7 @@ class HANT:
             resolution_ms: float, to a multiple of which latencies are rounded up; None rounds
                 nothing.
         """
-        return latency_front(*self._rows(), resolution_ms)
+        return latency_front(*self.tables(), resolution_ms)
 
     def predicted_ms(self, plan: Plan) -> float:
         """What a plan's whole network should take.
@@ -291,7 +294,7 @@ class HANT:
         """
         teacher, found = self.operations.index(self.library.teacher_name), []
         for segment, place, score, latency in zip(
-            self.library.network.segments, plan.choices, *self._rows()
+            self.library.network.segments, plan.choices, *self.tables()
         ):
             saved = float(latency[teacher] - latency[place])
             operation = self.operations[place]

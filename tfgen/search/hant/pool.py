@@ -76,6 +76,16 @@ def full_pool() -> list[dict]:
     ]
 
 
+def with_teacher(pool: Iterable[Operation]) -> list[Operation]:
+    """A pool that the layer itself is among, first if it was not.
+
+    Args:
+        pool: iterable of mappings, the operations.
+    """
+    pool = list(pool)
+    return pool if any(o.get("family") == "teacher" for o in pool) else [TEACHER, *pool]
+
+
 def operation_name(operation: Operation) -> str:
     """An operation's name, such as `efn_e3_k5`, which no other one has.
 

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import os
 import platform
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -145,7 +146,7 @@ class KerasBackend(ProcessBackend):
 
 
 class LiteRTBackend(ProcessBackend):
-    """LiteRT's interpreter.
+    """LiteRT's interpreter; a block may also be the bytes of a file for it.
 
     Attributes:
         threads: integer, threads of the interpreter. Defaults to `1`.
@@ -162,7 +163,10 @@ class LiteRTBackend(ProcessBackend):
     precisions = ("float32", "int8")
 
     def write(self, model, path):
-        artefacts.write_litert(model, path, self.batch_size, self.precision)
+        if isinstance(model, bytes):
+            Path(path).write_bytes(model)
+        else:
+            artefacts.write_litert(model, path, self.batch_size, self.precision)
 
 
 class OnnxBackend(ProcessBackend):

@@ -1,0 +1,180 @@
+"""Teacher and student as files for devices: what they take, and how often they are right."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgen import stopping
+from tfgen.data import Source
+from tfgen.errors import UserError
+from tfgen.files.replacing import replace_file
+from tfgen.runs.transforming.records import Record, digest
+from tfgen.search import latency
+from tfgen.search.hant.chain import at_rest
+
+TEACHER, STUDENT, INT8 = "teacher", "student", "student int8"
+
+
+def backend_of(section: Mapping[str, Any]) -> latency.Backend:
+    """The back-end of the section `latency` of a configuration.
+
+    Args:
+        section: dict of that section's fields.
+
+    Raises:
+        UserError: it is not installed, or does not compute in the precision.
+    """
+    options = {key: section[key] for key in ("threads", "batch_size", "precision")}
+    found = latency.BACKENDS[section["backend"]](**options)
+    found.require()
+    return found
+
+
+class Devices:
+    """The networks as they are used.
+
+    Args:
+        config: dict of the transformation, complete.
+        folder: path of the student's folder.
+        teacher: `keras.Model` that was made fast.
+        student: the `NetworkClassifier` that came of it.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: Path, teacher: keras.Model, student):
+        self.config, self.folder = config, folder
+        self.teacher, self.student = teacher, student
+        weights = [*teacher.get_weights(), *student.network.get_weights()]
+        self._weights = digest(*weights)
+        self._int8: bytes | None = None
+
+    @property
+    def num_networks(self) -> int:
+        """How many there are."""
+        return 2 + (self._int8 is not None)
+
+    def write(self, images: np.ndarray, say: Callable[[str], None]) -> None:
+        """Writes `float32.tflite` and, if wanted, `int8.tflite`; nothing where LiteRT is missing.
+
+        Args:
+            images: array `[N, H, W, C]` in [0, 1] by which int8 finds its ranges.
+            say: function that is told a line.
+
+        Raises:
+            UserError: a network cannot be converted, or differs from the Keras model.
+        """
+        from tfgen.export import export_litert
+
+        try:
+            import ai_edge_litert  # noqa: F401
+        except ImportError:
+            say("files for LiteRT are left out: pip install 'tfgen[litert]'")
+            return
+        about = {"weights": self._weights, **self.config["quantization"]}
+        record = Record(self.folder / "litert.json", about)
+        if record.read() is None:
+            export_litert(self.student, str(self.folder / "float32.tflite"), overwrite=True)
+            found = {}
+            if self.config["quantization"]["method"] is not None:
+                self._quantize(images)
+                found["method"] = self.config["quantization"]["method"]
+            record.write(found)
+        if self.config["quantization"]["method"] is not None:
+            self._int8 = (self.folder / "int8.tflite").read_bytes()
+
+    def _quantize(self, images):
+        from tfgen.search.hant import quantize
+
+        section = self.config["quantization"]
+        seed = self.config["training"]["seed"]
+        found = quantize(
+            self.student.network,
+            images,
+            method=section["method"],
+            num_images=len(images),
+            seed=seed,
+        )
+        with replace_file(self.folder / "int8.tflite") as temporary:
+            temporary.write_bytes(found.content)
+
+    def latencies(self, report: Callable[[int, int], None]) -> dict[str, float]:
+        """Milliseconds of the whole networks by name, which took turns; none of another device.
+
+        Args:
+            report: function `(networks finished, networks)`.
+        """
+        section = self.config["latency"]
+        if section["table"] is not None:
+            return {}
+        blocks = [
+            latency.Block(TEACHER, self.teacher),
+            latency.Block(STUDENT, self.student.network),
+        ]
+        if self._int8 is not None and section["backend"] == "litert":
+            blocks.append(latency.Block(INT8, self._int8))
+        names = [block.key for block in blocks]
+        about = {**section, "weights": self._weights, "int8": digest(self._int8 or b"")}
+
+        def find():
+            table = latency.measure(
+                blocks,
+                backend_of(section),
+                num_runs=section["num_runs"],
+                repeat=0,
+                report=report,
+            )
+            return dict(zip(names, map(float, table.milliseconds(names))))
+
+        return Record(self.folder / "latencies.json", about).taken(find)
+
+    def accuracies(self, source: Source, advance: Callable[[int], None]) -> dict[str, Any]:
+        """The share of images on which each network is right, by name; and of which images.
+
+        Args:
+            source: `Source` of images that none was trained on.
+            advance: function of how many images are done.
+
+        Raises:
+            UserError: there are no labels.
+        """
+        if source.labels is None:
+            raise UserError(f"{source.name!r} has no labels, which accuracy is measured by")
+        about = {
+            "weights": self._weights,
+            "int8": digest(self._int8 or b""),
+            "images": source.fingerprint(),
+        }
+        runs = {
+            TEACHER: at_rest(self.teacher),
+            STUDENT: at_rest(self.student.network),
+        }
+        if self._int8 is not None:
+            runs[INT8] = self._int8_run()
+
+        def find():
+            found: dict[str, Any] = {"images": source.extent, "num_images": len(source)}
+            for number, (name, run) in enumerate(runs.items()):
+                first = number * len(source)
+                right = self._right(source, run, lambda done, first=first: advance(first + done))
+                found[name] = right / len(source)
+            return found
+
+        return Record(self.folder / "accuracies.json", about).taken(find)
+
+    def _int8_run(self):
+        from tfgen.search.hant import Int8Model
+
+        return Int8Model(self._int8, self.config["quantization"]["method"]).predict
+
+    def _right(self, source, run, advance) -> int:
+        size, right = self.config["evaluation"]["batch_size"], 0
+        for start in range(0, len(source), size):
+            stopping.check()
+            rows = np.arange(start, min(start + size, len(source)))
+            images = np.asarray(source.images[rows], np.float32) / np.float32(255)
+            found = np.asarray(run(images))
+            right += int(np.sum(np.argmax(found, axis=-1) == source.labels[rows]))
+            advance(int(rows[-1]) + 1)
+        return right

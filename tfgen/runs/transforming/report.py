@@ -1,0 +1,163 @@
+"""What a transformation has found, for people and for programs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfgen.files.json_file import write_json
+from tfgen.files.replacing import replace_file
+from tfgen.runs.transforming.measured import INT8, STUDENT, TEACHER
+from tfgen.search.hant import HANT, Plan
+
+_PAGE = """\
+# {name}, made fast
+
+{sentence}
+
+## What it takes and how often it is right
+
+| Network | Accuracy | Latency (ms) | Faster |
+|---|---|---|---|
+{networks}
+
+Accuracies are of {images}. {backend}
+
+## The plan
+
+{predicted} The budget was {budget:.4g} ms.
+
+| Layer | Operation | Saves (ms) | Loses |
+|---|---|---|---|
+{rows}
+
+"Loses" is {measure} where the operation alone replaces its layer; the sum says what the plan was
+expected to lose before the whole network was trained.
+
+![What every layer saves and loses](plan.png)
+
+![The least that is lost at every latency, and the budget](front.png)
+"""
+_MEASURES = {
+    "kl": "the divergence of the answers in nats",
+    "loss": "by how much the cross-entropy grows, in nats,",
+    "accuracy": "by how much the accuracy falls",
+}
+
+
+def write(
+    folder: Path,
+    hant: HANT,
+    plan: Plan,
+    budget_ms: float,
+    times: Mapping[str, float],
+    right: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes `report.json`, `report.md`, `plan.png` and `front.png`; returns what the first holds.
+
+    Args:
+        folder: path of the student's folder.
+        hant: the `HANT`.
+        plan: the `Plan` that was chosen.
+        budget_ms: float, the budget of the whole network.
+        times: mapping of a network's name to its milliseconds.
+        right: mapping of a network's name to its accuracy, with `images` and `num_images`.
+        config: dict of the transformation, complete.
+    """
+    predicted = hant.predicted_ms(plan)
+    found = {
+        "network": hant.library.network.network.name,
+        "networks": {
+            name: {
+                "accuracy": right[name],
+                "latency_ms": times.get(name),
+                "speed_up": times[TEACHER] / times[name] if name in times else None,
+            }
+            for name in (TEACHER, STUDENT, INT8)
+            if name in right
+        },
+        "images": right["images"],
+        "budget_ms": budget_ms,
+        "teacher_table_ms": hant.latency_ms,
+        "predicted_ms": predicted,
+        # Of one run to the other the machine may be busier: teacher and student are of one.
+        "predicted_speed_up": hant.latency_ms / predicted,
+        "latency": {key: config["latency"][key] for key in _MEASURED},
+        "plan": [row._asdict() for row in hant.rows(plan)],
+        "score": plan.score,
+    }
+    write_json(folder / "report.json", found)
+    hant.plot(plan, folder / "plan.png")
+    rest = predicted - plan.latency_ms
+    front = hant.front()
+    budget = max(budget_ms - rest, float(front.latencies_ms[0]))
+    front.plot(folder / "front.png", [budget])
+    with replace_file(folder / "report.md") as temporary:
+        temporary.write_text(page(found, config), encoding="utf-8")
+    return found
+
+
+_MEASURED = ("backend", "threads", "batch_size", "precision", "table")
+
+
+def page(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The report as Markdown.
+
+    Args:
+        found: dict, see `write`.
+        config: dict of the transformation, complete.
+    """
+    section = found["latency"]
+    rows = [
+        f"| {r['layer']} | {r['operation']} | {r['saved_ms']:.4f} | {r['score']:.4g} |"
+        for r in found["plan"]
+    ]
+    return _PAGE.format(
+        name=found["network"],
+        sentence="  \n".join(lines(found)),
+        networks="\n".join(map(_network_row, found["networks"].items())),
+        images=found["images"],
+        backend="Latencies are those of a table of another device."
+        if section["table"] is not None
+        else f"Latencies were measured end to end, in turns, with {section['backend']} on "
+        f"{_count(section['threads'], 'thread')}, {_count(section['batch_size'], 'image')} at a "
+        "time.",
+        predicted=_predicted(found),
+        budget=found["budget_ms"],
+        rows="\n".join(rows),
+        measure=_MEASURES[config["scores"]["measure"]],
+    )
+
+
+def _count(number, noun) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _predicted(found) -> str:
+    text = (
+        f"The table says {found['teacher_table_ms']:.4g} ms for the network as it came and "
+        f"{found['predicted_ms']:.4g} ms for the plan, {found['predicted_speed_up']:.2f}x"
+    )
+    measured = found["networks"][STUDENT]["speed_up"]
+    return f"{text}." if measured is None else f"{text}; measured were {measured:.2f}x."
+
+
+def _network_row(item) -> str:
+    name, row = item
+    ms = "not measured" if row["latency_ms"] is None else f"{row['latency_ms']:.4f}"
+    faster = "" if row["speed_up"] is None else f"{row['speed_up']:.2f}x"
+    return f"| {name} | {row['accuracy']:.2%} | {ms} | {faster} |"
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """What came of it, a line for each network.
+
+    Args:
+        found: dict, see `write`.
+    """
+    said = []
+    for name, row in found["networks"].items():
+        took = "" if row["latency_ms"] is None else f", {row['latency_ms']:.4g} ms"
+        faster = "" if row["speed_up"] is None or name == TEACHER else f" ({row['speed_up']:.2f}x)"
+        said.append(f"{name}: accuracy {row['accuracy']:.2%}{took}{faster}")
+    return said

@@ -1,0 +1,199 @@
+"""What else would one do than HANT? The same network made as fast in other ways.
+
+    python tools/studies/hant.py --config=configs/hant/fashion_mnist.py:cpu --workdir=runs/fast
+
+The folder is one in which tfgen-transform has ended with the same recipe. Beside its student there
+are the best of as many plans by the linear surrogate alone (the first plan), a random plan within
+the same budget, the best that leaves layers out (single shot), and for networks that were trained
+here a uniformly narrower one, as wide as the student's latency allows. All learn from labels and
+from the teacher as the student did, and as long; all latencies are measured in turns in the end.
+Writes `controls.json` and prints a table. What was found is kept: the same command again goes on.
+"""
+
+import argparse
+import importlib.util
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgen.files.json_file import read_json, write_json
+from tfgen.runs.experiment import load_source
+from tfgen.runs.transforming import Transforming, complete, networks
+from tfgen.runs.transforming.measured import backend_of
+from tfgen.runs.workdir import Workdir
+from tfgen.search import latency
+from tfgen.search.hant import HANT, InfeasibleError, Plan, mobile_network, solve_plan
+from tfgen.search.hant.chain import at_rest
+from tfgen.search.hant.teachers import read_network
+
+WIDTHS = tuple(round(0.05 * k, 2) for k in range(2, 20))
+
+
+def random_plan(hant: HANT, budget_ms: float, seed: int = 0) -> Plan:
+    """The first plan drawn evenly that takes between nine tenths of a budget and all of it.
+
+    Args:
+        hant: the `HANT`, scored and measured.
+        budget_ms: float, milliseconds of the whole network.
+        seed: integer.
+    """
+    rng, (scores, latencies) = np.random.default_rng(seed), hant.tables()
+    usable = [np.flatnonzero(np.isfinite(a) & np.isfinite(b)) for a, b in zip(scores, latencies)]
+    nearest = None
+    for _ in range(20_000):
+        choices = tuple(int(rng.choice(places)) for places in usable)
+        plan = plan_of(hant, choices)
+        took = hant.predicted_ms(plan)
+        if took <= budget_ms and (nearest is None or took > hant.predicted_ms(nearest)):
+            nearest = plan
+            if took >= 0.9 * budget_ms:
+                break
+    if nearest is None:
+        raise InfeasibleError(f"no random plan takes {budget_ms:.4g} ms or less")
+    return nearest
+
+
+def skipping_plan(hant: HANT, budget_ms: float) -> Plan:
+    """The plan of a budget that leaves layers out and replaces none.
+
+    Args:
+        hant: the `HANT`, scored and measured.
+        budget_ms: float, milliseconds of the whole network.
+
+    Raises:
+        InfeasibleError: leaving out all that can be is not enough.
+    """
+    scores, latencies = hant.tables()
+    families = [hant.library.operations[name]["family"] for name in hant.operations]
+    kept = np.isin(families, ("teacher", "identity"))
+    rest = hant.latency_ms - sum(row[families.index("teacher")] for row in latencies)
+    scores = [np.where(kept, row, np.inf) for row in scores]
+    return plan_of(hant, tuple(solve_plan(scores, latencies, budget_ms - rest)))
+
+
+def plan_of(hant: HANT, choices: tuple[int, ...]) -> Plan:
+    """A plan of some choices, with what they lose and take."""
+    score, took = (
+        float(sum(row[place] for row, place in zip(rows, choices))) for rows in hant.tables()
+    )
+    return Plan(choices, score, {"latency": took}, optimal=False)
+
+
+def narrower(config: Mapping[str, Any], most_ms: float, measure: Callable) -> keras.Model:
+    """The widest network like the teacher, but narrower, that takes no more than some time.
+
+    Args:
+        config: dict of the transformation, complete; its network is of `mobile_network`.
+        most_ms: float, milliseconds.
+        measure: function of a dict of models to milliseconds by name.
+    """
+    options = {k: v for k, v in config["model"].items() if k not in ("source", "width")}
+    models = {width: mobile_network(**options, width=width) for width in WIDTHS}
+    times = measure({str(width): model for width, model in models.items()})
+    fitting = [width for width in WIDTHS if times[str(width)] <= most_ms]
+    return models[max(fitting) if fitting else WIDTHS[0]]
+
+
+def study(config, workdir, data_dir=None) -> dict[str, Any]:
+    """Trains the others, measures all, writes `controls.json` into the folder and returns it.
+
+    Args:
+        config: dict of the transformation, complete.
+        workdir: `Workdir` of one that has ended.
+        data_dir: path of the folder with data sets, or None.
+    """
+    transforming = Transforming(config, workdir, data_dir, say=print)
+    hant, _, held_out = transforming.prepared()
+    images, _ = transforming.some(held_out, config["plan"]["num_images"])
+    budget, folder = transforming.budget_ms(hant), workdir.path / "controls"
+    plans = read_json(transforming.student / "plans.json")["found"]
+    teacher = hant.library.network.network
+    found = {"teacher": teacher, "HANT": read_network(transforming.student / "student.keras")}
+
+    def measure(models):
+        blocks = [latency.Block(name, model) for name, model in models.items()]
+        runs = dict(num_runs=config["latency"]["num_runs"], repeat=0, at_once=len(blocks))
+        table = latency.measure(blocks, backend_of(config["latency"]), **runs)
+        return dict(zip(models, map(float, table.milliseconds(models))))
+
+    def begun(make):
+        """The first weights of a control: a plan's network, with statistics of its own."""
+        made = make()
+        return hant.best([made], images)[1] if isinstance(made, Plan) else made
+
+    controls = {
+        "random plan": lambda: random_plan(hant, budget, config["training"]["seed"]),
+        "layers left out": lambda: skipping_plan(hant, budget),
+    }
+    first = plan_of(hant, tuple(plans["plans"][0]["choices"]))
+    if list(first.choices) != plans["chosen"]["choices"]:
+        controls["first plan (K = 1)"] = lambda: first
+    if config["model"]["source"] == "mobile":
+        took = measure({"HANT": found["HANT"]})["HANT"]
+        controls = {"narrower": lambda: narrower(config, took, measure), **controls}
+    for name, make in controls.items():
+        own = folder / "".join(c if c.isalnum() else "_" for c in name)
+        if not (own / "start.keras").is_file():
+            try:
+                networks.save_network(begun(make), own / "start.keras")
+            except InfeasibleError as error:
+                print(f"{name}: {error}", flush=True)
+                continue
+        found[name] = transforming.taught(hant, read_network(own / "start.keras"), own).network
+    times = measure(found)
+    test = load_source(transforming.training, data_dir, config["evaluation"]["split"])
+    rows = {
+        name: {
+            "parameters": network.count_params(),
+            "latency_ms": times[name],
+            "speed_up": times["teacher"] / times[name],
+            "accuracy": accuracy(network, test),
+        }
+        for name, network in found.items()
+    }
+    result = {"images": test.extent, "budget_ms": budget, "rows": rows, "plans": plans["losses"]}
+    write_json(workdir.path / "controls.json", result)
+    print("\n".join(table(result)), flush=True)
+    return result
+
+
+def accuracy(network: keras.Model, source) -> float:
+    """The share of all images on which a network is right."""
+    run, right = at_rest(network), 0
+    for start in range(0, len(source), 100):
+        rows = np.arange(start, min(start + 100, len(source)))
+        found = run(np.asarray(source.images[rows], np.float32) / np.float32(255))
+        right += int(np.sum(np.argmax(found, axis=1) == source.labels[rows]))
+    return right / len(source)
+
+
+def table(result: Mapping[str, Any]) -> list[str]:
+    """The rows as Markdown."""
+    lines = ["| Network | Parameters | Latency (ms) | Faster | Accuracy |", "|---|---|---|---|---|"]
+    for name, row in result["rows"].items():
+        lines.append(
+            f"| {name} | {row['parameters']:,} | {row['latency_ms']:.4f} | "
+            f"{row['speed_up']:.2f}x | {row['accuracy']:.2%} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True, help="FILE or FILE:MODE, as of tfgen-transform")
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--data_dir")
+    arguments = parser.parse_args()
+    path, _, mode = arguments.config.partition(":")
+    spec = importlib.util.spec_from_file_location("recipe", pathlib.Path(path))
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    study(complete(recipe.get_config(mode)), Workdir(arguments.workdir), arguments.data_dir)
+
+
+if __name__ == "__main__":
+    main()
