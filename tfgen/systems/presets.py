@@ -80,7 +80,7 @@ def write_preset(
     """Writes configuration and weights into a folder that exists; see `save_preset`.
 
     Args:
-        model: a built model.
+        model: a built `Model` of a class in the registry.
         folder: path of the folder.
         config: dict, the full configuration.
         half: whether its weights are rounded to float16. Defaults to `False`.
