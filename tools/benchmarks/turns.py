@@ -59,8 +59,9 @@ class Tfgen(Timed):
 
         if self._batches is None:
             data = tf.data.Dataset.from_tensors(dict(self.batch)).repeat()
-            self.model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
+            fitted = self.model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
             self._batches = iter(data)
+            return float(fitted.history["loss"][0])
         return float(self.model.train_function(self._batches)["loss"])
 
     def parameters(self) -> int:

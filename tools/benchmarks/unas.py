@@ -92,6 +92,18 @@ class Ours(Tfgen):
         put_back(statistics)
         return float(tf.reduce_mean(losses))
 
+    def estimate(self) -> dict[str, Any]:
+        """UNAS's gradient of the logits for `uniforms`, by group."""
+        distribution = self.model.distribution
+        sample = distribution.sample
+        distribution.sample = lambda *_, **__: distribution.draw(self.uniforms())
+        try:
+            _, gradients = self.model.compute_gradients(self.model.batch_of(dict(self.batch)))
+        finally:
+            distribution.sample = sample
+        found = {id(v): g for v, g in zip(self.model.trainable_variables, gradients)}
+        return {key: found[id(v)].numpy() for key, v in distribution.logits.items()}
+
 
 def _has_own_weights(layer) -> bool:
     import keras

@@ -118,9 +118,15 @@ class Supernet(nn.Module):
     """Logits of images `[B, C, H, W]` under architectures `{group: [B, 2, choices]}`."""
 
     def __init__(
-        self, num_channels: int, num_cells: int, num_classes: int, skip_below: float
+        self,
+        num_channels: int,
+        num_cells: int,
+        num_classes: int,
+        skip_below: float,
+        num_operations: int = len(OPERATIONS),
     ) -> None:
         super().__init__()
+        self.operations = OPERATIONS[:num_operations]
         self.cells, self.skip_below = num_cells, skip_below
         self.reductions = (num_cells // 3, 2 * num_cells // 3)
         self.stem = nn.Sequential()
@@ -136,7 +142,7 @@ class Supernet(nn.Module):
             for node in range(NODES):
                 for source in range(node + 2):
                     stride = 2 if reduces and source < 2 else 1
-                    for name in OPERATIONS:
+                    for name in self.operations:
                         made = operation(name, width, stride)
                         self.add_module(f"cell{cell}_node{node}_input{source}_{name}", made)
             widths, halved = [widths[1], NODES * width], reduces
@@ -164,7 +170,7 @@ class Supernet(nn.Module):
 
     def mixed(self, start: str, x: Tensor, weights: Tensor) -> Tensor:
         total = None
-        for number, name in enumerate(OPERATIONS):
+        for number, name in enumerate(self.operations):
             if self.skip_below and weights[:, number].max() < self.skip_below:
                 continue
             column = weights[:, number, None, None, None]
@@ -261,8 +267,8 @@ class Peer(TorchSide):
         with torch.no_grad(), self.unmoved(self.net):
             return PASSES * self.counted(lambda: self.losses("", self.draw(self.noise)[0]))
 
-    def step(self) -> Tensor:
-        noise = {key: torch.rand_like(value) for key, value in self.noise.items()}
+    def gradients(self, noise: Mapping[str, Tensor]) -> tuple[Tensor, Sequence, Sequence]:
+        """The mean cross-entropy, and the gradients of weights and logits, without penalties."""
         relaxed, discrete, log_prob = self.draw(noise)
         train, validation = (self.losses(kind, relaxed) for kind in ("", "validation_"))
         with torch.no_grad():
@@ -270,17 +276,26 @@ class Peer(TorchSide):
             measured = self.objective(*losses, discrete)
         surrogate = self.objective(train, validation, relaxed)
         estimated = ((measured - surrogate.detach()) * log_prob + surrogate).mean()
-        mean = train.mean()
-        weights, alphas = self.weights, list(self.alphas.values())
-        for alpha, gradient in zip(
-            alphas, torch.autograd.grad(estimated, alphas, retain_graph=True)
-        ):
+        mean, alphas = train.mean(), list(self.alphas.values())
+        of_alphas = torch.autograd.grad(estimated, alphas, retain_graph=True)
+        return mean.detach(), torch.autograd.grad(mean, self.weights), of_alphas
+
+    def estimate(self) -> dict[str, np.ndarray]:
+        """UNAS's gradient of the logits for the noise, by group."""
+        with self.unmoved(self.net):
+            *_, found = self.gradients(self.noise)
+        return {key: gradient.numpy() for key, gradient in zip(self.alphas, found)}
+
+    def step(self) -> Tensor:
+        noise = {key: torch.rand_like(value) for key, value in self.noise.items()}
+        mean, of_weights, of_alphas = self.gradients(noise)
+        for alpha, gradient in zip(self.alphas.values(), of_alphas):
             alpha.grad = gradient + self.search["logit_penalty"] * alpha.detach()
-        for weight, gradient in zip(weights, torch.autograd.grad(mean, weights)):
+        for weight, gradient in zip(self.weights, of_weights):
             weight.grad = gradient
-        nn.utils.clip_grad_norm_(weights, self.search["clip_norm"], foreach=True)
-        gradients, values = [w.grad for w in weights], [w.detach() for w in weights]
+        nn.utils.clip_grad_norm_(self.weights, self.search["clip_norm"], foreach=True)
+        gradients, values = zip(*((w.grad, w.detach()) for w in self.weights))
         torch._foreach_add_(gradients, values, alpha=self.search["weight_penalty"])
         for optimizer in self.optimizers:
             optimizer.step()
-        return mean.detach()
+        return mean
