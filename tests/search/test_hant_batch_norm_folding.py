@@ -30,7 +30,8 @@ def everything(x):
         x = layers.ReLU()(layers.BatchNormalization()(make()(x)))
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.BatchNormalization(scale=False)(layers.Dense(6)(x))
-    return layers.Dense(3, name="logits")(layers.BatchNormalization(center=False)(x))
+    x = layers.ReLU()(layers.BatchNormalization(center=False)(x))
+    return layers.Dense(3, name="logits")(x)
 
 
 def test_every_kind():
@@ -47,6 +48,7 @@ def test_every_kind():
     again.set_weights(found.get_weights())
     np.testing.assert_array_equal(again(images), found(images))
     split = folded_network(model, everything=True)
+    assert not batch_norms(split)
     np.testing.assert_allclose(split(images), model(images), rtol=1e-5, atol=1e-5)
     assert not any(isinstance(n, layers.SeparableConv2D) for n in split.layers)
 
@@ -57,7 +59,9 @@ def test_nested_models_with_padding():
     assert not batch_norms(fold_batch_norm(model, small_networks.images()))
 
 
-@pytest.mark.parametrize("between", ["padding", "activation", "branch", "first", "training"])
+@pytest.mark.parametrize(
+    "between", ["padding", "activation", "branch", "vectors", "first", "training"]
+)
 def test_what_cannot_go_stays(between):
     x = y = keras.Input((8, 8, 3))
     if between != "first":
@@ -68,6 +72,9 @@ def test_what_cannot_go_stays(between):
     y = layers.BatchNormalization()(y, **options)
     if between == "branch":
         y = layers.Add()([y, z])
+    if between == "vectors":
+        y = layers.BatchNormalization()(layers.ReLU()(layers.GlobalMaxPooling2D()(z)))
+        y = layers.Reshape((1, 1, 4))(y)
     model = small_networks.randomized(keras.Model(x, layers.GlobalAveragePooling2D()(y)))
     assert len(batch_norms(fold_batch_norm(model))) == 1
     if between not in ("training", "first"):

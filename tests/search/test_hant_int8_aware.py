@@ -219,12 +219,27 @@ def test_one_sentence():
         ConfigError, match=r"'own' \(LayerNormalization\) cannot be trained in int8"
     ):
         quantize_aware(model, model, IMAGES)
+
+    class Add(layers.Layer):
+        """Which does not add."""
+
+        def call(self, x):
+            return 2.0 * x
+
+    renamed = keras.Model(x, head(Add(name="other")(x)))
+    with pytest.raises(ConfigError, match=r"'other' \(Add\) cannot be trained in int8"):
+        quantize_aware(renamed, renamed, IMAGES)
     gate = layers.Activation("sigmoid")(layers.Conv2D(4, 3)(x))
     both = keras.Model(x, head(layers.Concatenate()([gate, layers.Conv2D(4, 3)(x)])))
     with pytest.raises(ConfigError, match=r"puts out 0 to 0\.996 in int8 and is concatenated"):
         quantize_aware(both, both, IMAGES)
-    with pytest.raises(DataError, match="there are 2 labels of 64 images"):
+    with pytest.raises(DataError, match=r"labels of shape \(2,\).*expected 64 integers"):
         quantize_aware(model, model, IMAGES, [0, 1])
+    with pytest.raises(DataError, match=r"labels range from 0 to 9; the network .* has 5 classes"):
+        quantize_aware(model, model, IMAGES, np.arange(64) % 10)
+    other = keras.Model(x, layers.Dense(4)(layers.Flatten()(x)))
+    with pytest.raises(ConfigError, match=r"the teacher turns .* into \(4,\) and the student"):
+        quantize_aware(other, model, IMAGES)
     with pytest.raises(DataError, match="there are no images"):
         quantize_aware(model, model, IMAGES[:0])
     with pytest.raises(ConfigError, match="method is 'both'"):

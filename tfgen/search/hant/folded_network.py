@@ -122,7 +122,7 @@ class _Folding:
             return True
         kinds = (*_DENSE, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE)
         return (
-            isinstance(layer, kinds)
+            type(layer) in kinds  # those of somebody's own may do anything
             and getattr(layer, "data_format", "channels_last") == "channels_last"
             and layer.activation in (None, keras.activations.linear)
         )
@@ -132,7 +132,7 @@ class _Folding:
         is_sum = not isinstance(node.operation, layers.Layer) and "Div" not in str(
             type(node.operation).__name__
         )
-        return self.everything and len(node.input_tensors[0].shape) == 4 and not is_sum
+        return self.everything and len(node.input_tensors[0].shape) in (2, 4) and not is_sum
 
     def network(self) -> keras.Model:
         """The network anew."""
@@ -166,7 +166,10 @@ class _Folding:
         layer, each = node.operation, self.affines.get(id(node))
         if self.roots.get(id(node)) is node:
             kernel = each.scale[None, None, :, None]
-            return [self._new(layers.DepthwiseConv2D, [kernel, each.offset], layer.name)]
+            made = [self._new(layers.DepthwiseConv2D, [kernel, each.offset], layer.name)]
+            if len(node.input_tensors[0].shape) == 2:  # vectors are images of one pixel
+                made = [layers.Reshape((1, 1, -1)), *made, layers.Flatten()]
+            return made
         if self.everything and isinstance(layer, layers.SeparableConv2D):
             return self._two(layer, each)
         if each is None:

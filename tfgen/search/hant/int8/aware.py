@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import DataError, UserError
+from tfgen.data.labels import as_labels
+from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.int8.fake_quantization import RANGES
@@ -51,7 +52,7 @@ def quantize_aware(
         student: functional `keras.Model` with outputs of the same kind, trained before; it is not
             changed.
         images: array `[N, H, W, C]`.
-        labels: `[N]` integers; None learns from the teacher alone.
+        labels: `[N]` integers, or one-hot rows; None learns from the teacher alone.
         method: string: "fake_quant" trains with layers of Keras, "tfmot" with those of TensorFlow
             Model Optimization, which know fewer layers. Defaults to `"fake_quant"`.
         epochs: integer, passes over the images. Defaults to `3`.
@@ -87,11 +88,12 @@ def quantize_aware(
     for name, value in (("num_images", num_images), ("deployed_batch_size", deployed_batch_size)):
         whole_number(name, value, 1)
     flat = checked_model(student)
+    _check_teacher(checked_model(teacher), flat)
     images = checked_images(flat, images)
     chosen = representative(images, num_images, seed)
     if labels is None:
         labels, student_loss_weight = np.zeros(len(images), np.int32), 0.0
-    labels = _checked_labels(labels, images)
+    labels = _checked_labels(labels, flat, len(images))
     options = {
         "epochs": whole_number("epochs", epochs, 1),
         "learning_rate": learning_rate,
@@ -116,13 +118,30 @@ def quantize_aware(
     return found
 
 
-def _checked_labels(labels, images):
-    labels = np.asarray(labels).reshape(-1)
-    if len(labels) != len(images):
+def _checked_labels(labels, model, count):
+    """As integers of the network's classes."""
+    numbers, classes = (
+        as_labels(labels, count, "quantize_aware()").numbers,
+        model.outputs[0].shape[-1],
+    )
+    if numbers.min() < 0 or numbers.max() >= classes:
         raise DataError(
-            f"there are {len(labels)} labels of {len(images)} images; expected one each"
+            f"labels range from {numbers.min()} to {numbers.max()}; the network "
+            f"{model.name!r} has {classes} classes, from 0"
         )
-    return labels.astype(np.int32)
+    return numbers.astype(np.int32)
+
+
+def _check_teacher(teacher, student):
+    """Raises a ConfigError unless both take and put out the same shapes."""
+    pairs = [
+        tuple(x.shape[1:] for x in (*each.inputs, *each.outputs)) for each in (teacher, student)
+    ]
+    if pairs[0] != pairs[1]:
+        raise ConfigError(
+            f"the teacher turns {pairs[0][0]} into {pairs[0][-1]} and the student {pairs[1][0]} "
+            f"into {pairs[1][-1]}; expected networks of the same shapes"
+        )
 
 
 def _batches(images, labels, batch_size, seed) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfgen import stopping
+from tfgen.data.labels import as_labels
 from tfgen.errors import DataError, UserError
 from tfgen.files import replace_file
 from tfgen.search.hant.int8.inputs import checked_images
@@ -162,7 +163,7 @@ class Int8Model:
         Args:
             model: the `keras.Model`, a classifier.
             images: array `[N, H, W, C]`.
-            labels: `[N]` integers; None without.
+            labels: `[N]` integers, or one-hot rows; None without.
             batch_size: integer, images at a time in float32. Defaults to `64`.
 
         Returns:
@@ -176,11 +177,7 @@ class Int8Model:
         classes = [x.reshape(len(images), -1).argmax(1) for x in (ours, theirs)]
         accuracies = (None, None)
         if labels is not None:
-            labels = np.asarray(labels).reshape(-1)
-            if len(labels) != len(images):
-                raise DataError(
-                    f"there are {len(labels)} labels of {len(images)} images; expected one each"
-                )
+            labels = as_labels(labels, len(images), "compare()").numbers
             accuracies = tuple(float(np.mean(found == labels)) for found in classes)
         error = np.abs(ours - theirs).mean() / max(float(np.abs(theirs).mean()), 1e-12)
         agreement = float(np.mean(classes[0] == classes[1]))

@@ -1,6 +1,5 @@
 """What int8 does with each operation of a network: where numbers are rounded, and to what."""
 
-import inspect
 from typing import Any
 
 import keras
@@ -15,14 +14,19 @@ WEIGHTS, JOIN, CONCATENATE, PASS, AVERAGE, ELEMENTWISE = (
     "average",  # of numbers of a range, rounded to that range
     "elementwise",  # rounded behind
 )
-_WEIGHTS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
-_JOINS = {"Add", "Subtract", "Multiply"}
+_WEIGHTS = ("Conv2D", "DepthwiseConv2D", "Dense")
 _PASSES = {
     *("MaxPooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D"),
     *("Flatten", "Reshape", "Permute", "Squeeze", "ExpandDims", "Transpose", "Identity"),
     *("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "MaxPool"),
 }
-_POOLS = {"GlobalAveragePooling2D", "Mean"}
+_KINDS = {
+    **dict.fromkeys(_PASSES, PASS),
+    **dict.fromkeys(("Add", "Subtract", "Multiply"), JOIN),
+    **dict.fromkeys(("AveragePooling2D", "AveragePool"), AVERAGE),
+    **dict.fromkeys(("GlobalAveragePooling2D", "Clip"), ELEMENTWISE),
+    "Concatenate": CONCATENATE,
+}
 _ALIASES = {
     "swish": "silu",
     "hard_swish": "hard_silu",
@@ -35,11 +39,12 @@ _ALIASES = {
 CLIPS = ("relu", "relu6")  # LiteRT has them within the operation before
 # LiteRT's integer kernels of these put out nothing else.
 LIMITS = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
-_OTHERS = ("hard_silu", "silu", "hard_sigmoid", "leaky_relu", "elu", "gelu", "clip")
+_OTHERS = ("hard_silu", "silu", "hard_sigmoid", "leaky_relu", "elu", "gelu")
+ACTIVATIONS = (*CLIPS, *LIMITS, *_OTHERS)
 
 
 def activation_of(operation: Any) -> str | None:
-    """The name of an activation, one of `CLIPS`, `LIMITS` or some others; None if it is none.
+    """The name of an activation, one of `ACTIVATIONS` or "clip" to zero and a number; None if none.
 
     Args:
         operation: a layer, or an operation of `keras.ops`.
@@ -52,11 +57,11 @@ def activation_of(operation: Any) -> str | None:
         if operation.negative_slope:
             return "leaky_relu" if operation.max_value is None else None
         return {None: "relu", 6: "relu6"}.get(operation.max_value, "clip")
-    if isinstance(operation, layers.Softmax):
-        return "softmax" if operation.axis in (-1, len(operation.output.shape) - 1) else None
     kind = type(operation).__name__.lower()
     kind = _ALIASES.get(kind, kind)
-    return kind if kind in (*CLIPS, *LIMITS, *_OTHERS) else None
+    if kind == "softmax" and operation.axis not in (-1, len(operation.output.shape) - 1):
+        return None
+    return kind if kind in ACTIVATIONS else None
 
 
 def name_of(activation: Any) -> str | None:
@@ -65,15 +70,13 @@ def name_of(activation: Any) -> str | None:
     Args:
         activation: function, or None.
     """
-    name = "linear" if activation is None else getattr(activation, "__name__", None)
+    if activation is None:
+        return "linear"
+    name = getattr(activation, "__name__", None)
     name = _ALIASES.get(name, name)
     own = getattr(keras.activations, str(name), None)
     # A function of somebody's own may have any name.
-    return (
-        name
-        if own is not None and inspect.unwrap(own) is inspect.unwrap(activation or own)
-        else None
-    )
+    return name if own is not None and own is activation else None
 
 
 def kind_of(node: Any) -> str | None:
@@ -84,25 +87,19 @@ def kind_of(node: Any) -> str | None:
     """
     operation = node.operation
     kind, rank = type(operation).__name__, len(node.output_tensors[0].shape)
-    if isinstance(operation, _WEIGHTS):
+    if not type(operation).__module__.startswith("keras."):
+        return None  # a layer of somebody's own may have any name
+    if kind in _WEIGHTS:
         last = getattr(operation, "data_format", "channels_last") == "channels_last"
+        fits = rank == 2 if kind == "Dense" else last
         known = name_of(operation.activation)
-        fits = rank == 2 if isinstance(operation, layers.Dense) else last
-        return WEIGHTS if fits and (known == "linear" or known in _known()) else None
-    if isinstance(operation, layers.Activation) and name_of(operation.activation) == "linear":
+        return WEIGHTS if fits and known in ("linear", *ACTIVATIONS) else None
+    if kind == "Activation" and name_of(operation.activation) == "linear":
         return PASS
     if activation_of(operation) is not None:
         return ELEMENTWISE
     if kind == "UpSampling2D" and operation.interpolation != "nearest":
         return None
-    if kind in _JOINS:
-        return JOIN
     if kind == "Mean":  # over the pixels, as keras.ops writes it
         return ELEMENTWISE if len(node.input_tensors[0].shape) == 4 else None
-    kinds = {"Concatenate": CONCATENATE, "AveragePooling2D": AVERAGE}
-    kinds |= dict.fromkeys(_PASSES, PASS) | dict.fromkeys(_POOLS, ELEMENTWISE)
-    return kinds.get(kind)
-
-
-def _known():
-    return (*CLIPS, *LIMITS, *_OTHERS)
+    return _KINDS.get(kind)

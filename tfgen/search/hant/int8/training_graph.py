@@ -21,9 +21,9 @@ from tfgen.search.hant.int8.fake_quantization import (
 )
 
 _QUANTIZED = {
-    layers.Conv2D: QuantizedConv2D,
-    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
-    layers.Dense: QuantizedDense,
+    "Conv2D": QuantizedConv2D,
+    "DepthwiseConv2D": QuantizedDepthwiseConv2D,
+    "Dense": QuantizedDense,
 }
 
 
@@ -228,8 +228,7 @@ class _Builder:
             inside = rules.activation_of(clip.operation)
         config = layer.get_config() | {"activation": inside, "use_bias": True}
         config |= {"name": self._once(layer.name), "dtype": "float32"}
-        quantized = next(new for old, new in _QUANTIZED.items() if isinstance(layer, old))
-        made = quantized.from_config(config)
+        made = _QUANTIZED[type(layer).__name__].from_config(config)
         x = made(self.tensors[id(node.input_tensors[0])])
         bias = np.zeros(made.bias.shape, np.float32) if layer.bias is None else layer.bias
         self.values.append((made, [np.asarray(layer.kernel), np.asarray(bias)]))
