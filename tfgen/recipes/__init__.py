@@ -35,7 +35,9 @@ from tfgen.recipes.unas import (
     SEARCH_MODES,
     SEARCHED_MODES,
     searched,
+    searched_imagenet,
     unas,
+    unas_cifar,
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "ood",
     "over_vae",
     "searched",
+    "searched_imagenet",
     "sgd",
     "shorten",
     "shrink_binary_nvae",
@@ -78,4 +81,5 @@ __all__ = [
     "stages",
     "training",
     "unas",
+    "unas_cifar",
 ]
