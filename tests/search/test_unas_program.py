@@ -96,6 +96,23 @@ def test_mistakes_name_their_field(tmp_path, changes, message):
         complete(config(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet", "imagenet_blocks"])
+def test_recipes_are_complete(root, name):
+    """Of searches and of what they found, in every mode; the paper's numbers of the latter."""
+    for folder, completed in (("unas", complete), ("searched", training_config.complete)):
+        recipe = runpy.run_path(str(root / "configs" / folder / f"{name}.py"))
+        found = [completed(recipe["get_config"](mode)) for mode in recipe["MODES"]]
+    section, of_data = found[0]["model"], found[0]["data"]
+    if name.startswith("cifar"):
+        assert (section["cutout"], section["auxiliary_weight"]) == (16, 0.4)
+        assert (of_data["crop_padding"], of_data["resized_crop"]) == (4, None)
+    else:
+        assert (section["cutout"], section["label_smoothing"]) == (0, 0.1)
+        assert section.get("auxiliary_weight", 0.0) == (0.4 if name == "imagenet" else 0.0)
+        assert of_data["batch_size"] == (1024 if name == "imagenet" else 512)
+        assert tuple(of_data["colour_jitter"]) == (0.4, 0.4, 0.4, 0.2)
+
+
 def test_data_that_do_not_fit(tmp_path):
     small = {"supernet": {"name": "toy", "image_shape": [16, 16, 1], "num_classes": 3}}
     with pytest.raises(DataError, match="expected at least 10"):

@@ -102,5 +102,14 @@ def test_a_worker_that_asks_again_has_its_trial_back(tmp_path):
     taken_up = tuning.ArchitectureOracle(search, objective="val_loss", max_trials=3)
     taken_up._set_project_dir(tmp_path, "oracle")
     taken_up.reload()  # the chief was killed
-    again = {taken_up.create_trial(f"worker{k}").trial_id for k in range(2)}
-    assert again == {first.trial_id, second.trial_id}
+    again = [taken_up.create_trial(f"worker{k}") for k in range(2)]
+    assert {trial.trial_id for trial in again} == {first.trial_id, second.trial_id}
+
+    taken_up.update_trial(again[0].trial_id, {"val_loss": 0.5})
+    again[0].status = "COMPLETED"
+    taken_up.end_trial(again[0])
+    third = tuning.ArchitectureOracle(search, objective="val_loss", max_trials=3)
+    third._set_project_dir(tmp_path, "oracle")
+    third.reload()
+    assert third.create_trial("worker0").trial_id == again[1].trial_id  # the one not ended
+    assert third.create_trial("worker1").trial_id not in {trial.trial_id for trial in again}

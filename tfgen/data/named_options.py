@@ -1,11 +1,13 @@
 """What configurations say in words about images, as transforms: `num_bits`, `binarize`, `flip`,
-`crop_padding`."""
+`crop_padding`, `resized_crop`, `colour_jitter`."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data.augmentation import ColourJitter, ResizedCrop
 from tfgen.data.random_tables import bernoulli, stream_key
 from tfgen.data.source import Source
 from tfgen.data.transforms import Binarize, Crop, Flip, Quantize, Transform
@@ -18,6 +20,8 @@ def named_transforms(
     flip: bool = False,
     training: bool = True,
     crop_padding: int | None = None,
+    resized_crop: float | None = None,
+    colour_jitter: Sequence[float] | None = None,
 ) -> list[Transform]:
     """The transforms that the named options ask for.
 
@@ -35,13 +39,19 @@ def named_transforms(
         flip: whether to mirror each image with probability one half. Defaults to `False`.
         training: whether the transforms are for training. Defaults to `True`.
         crop_padding: integer, pixels by which training moves each image at most; None moves none.
+        resized_crop: float, in training the least share of an image's area that `ResizedCrop`
+            takes; None crops nothing.
+        colour_jitter: sequence of four floats, in training the strengths of `ColourJitter`; None
+            leaves colours.
 
     Raises:
         ConfigError: an argument is out of range.
     """
     quantize = Quantize(num_bits)
     transforms = [Crop(crop_padding)] if crop_padding is not None and training else []
+    transforms += [ResizedCrop(resized_crop)] if resized_crop is not None and training else []
     transforms += [Flip()] if flip else []
+    transforms += [ColourJitter(colour_jitter)] if colour_jitter is not None and training else []
     if binarize is None:
         return transforms if quantize.num_bits == 8 else [*transforms, quantize]
     binary = Binarize(binarize)

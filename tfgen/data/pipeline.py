@@ -41,6 +41,10 @@ class Pipeline:
         binarize: how pixels become 0 and 1, a string, see there; None, the default, leaves them.
         flip: whether training mirrors images, see there. Defaults to `False`.
         crop_padding: integer, pixels by which training moves images, see there; None moves none.
+        resized_crop: float, the least share of its area that training takes of an image, see
+            there; None crops nothing.
+        colour_jitter: sequence of four floats, strengths of random colours in training, see there;
+            None leaves colours.
         shard_index: integer, number of this worker. Defaults to `0`.
         num_shards: integer, number of workers. Defaults to `1`.
 
@@ -65,13 +69,23 @@ class Pipeline:
         binarize: str | None = None,
         flip: bool = False,
         crop_padding: int | None = None,
+        resized_crop: float | None = None,
+        colour_jitter: Sequence[float] | None = None,
         shard_index: int = 0,
         num_shards: int = 1,
     ):
         self.batch_size = _at_least("batch_size", batch_size, 1)
         self.seed = operator.index(seed)
         self.training = training
-        named = named_transforms(num_bits, binarize, flip and training, training, crop_padding)
+        named = named_transforms(
+            num_bits,
+            binarize,
+            flip and training,
+            training,
+            crop_padding,
+            resized_crop,
+            colour_jitter,
+        )
         self.transforms = (*transforms, *named)
         if training and binarize == "fixed":
             source = drawn_once(source, self.seed)

@@ -148,17 +148,10 @@ def normalize_rows(x, scale, offset, counts, epsilon: float = EPSILON):
 
     Args:
         x: float32 or float64 `[N, C]`.
-<<<<<<< HEAD
-        scale: tensor `[C]`.
-        offset: tensor `[C]`.
-        counts: `[N]`, 1 for rows that enter the statistics and 0 for others, which are normalised
-            all the same.
-=======
         scale: `[C]` floats.
         offset: `[C]` floats.
         counts: `[N]` floats, 1 for rows that enter the statistics and 0 for others, which are
             normalised all the same.
->>>>>>> b
         epsilon: float, added to the variance. Defaults to `1e-5`.
 
     Returns:

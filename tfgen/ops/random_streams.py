@@ -74,7 +74,16 @@ STEP_NAMES = (
     *("architectures", "measured architectures"),
     "cutout",
 )
-DATA_NAMES = ("order", "quantize", "flip", "crop", "dynamic", "fixed")
+DATA_NAMES = (
+    "order",
+    "quantize",
+    "flip",
+    "crop",
+    "dynamic",
+    "fixed",
+    "resized_crop",
+    "colour_jitter",
+)
 
 
 def number(name: str, index=0):

@@ -36,7 +36,9 @@ from tfgen.recipes.unas import (
     SEARCH_MODES,
     SEARCHED_MODES,
     searched,
+    searched_imagenet,
     unas,
+    unas_cifar,
 )
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "ood",
     "over_vae",
     "searched",
+    "searched_imagenet",
     "sgd",
     "shorten",
     "shorten_hant",
@@ -83,4 +86,5 @@ __all__ = [
     "stages",
     "training",
     "unas",
+    "unas_cifar",
 ]

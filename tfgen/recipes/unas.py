@@ -64,6 +64,43 @@ def unas(
     return config
 
 
+def unas_cifar(mode: str, data: str, num_classes: int) -> config_dict.ConfigDict:
+    """The paper's search on CIFAR: 100 epochs of batches of 128, an architecture for every image.
+
+    Of so many hardly an operation has a small weight for all, so all are run, which spares a branch
+    each.
+
+    Args:
+        mode: string, one of `SEARCH_MODES`.
+        data: string, the data set's name.
+        num_classes: integer, classes.
+
+    Returns:
+        The recipe, a `ConfigDict`.
+    """
+    supernet = dict(
+        name="cells",
+        image_shape=(32, 32, 3),
+        num_classes=num_classes,
+        num_channels=16,
+        num_cells=8,
+        skip_below=0.0,
+    )
+    return unas(
+        mode,
+        data,
+        supernet,
+        batch_size=128,
+        epochs=(15, 85),
+        model=dict(CIFAR_PIXELS),
+        criteria={},
+        training=dict(weight_rates=(6e-4, 1e-4), logit_rates=(2e-3, 3e-4)),
+        small_supernet={"num_channels": 4, "num_cells": 3, "num_operations": 2},
+        flip=True,
+        crop_padding=4,
+    )
+
+
 def searched(
     mode: str,
     data: str,
@@ -142,6 +179,7 @@ def searched(
         small = {"num_channels": 16, "num_cells": 5} if cells else {"width": 0.25}
         config.model.network.update(small)
         config.model.update(drop_path=0.0, auxiliary_weight=0.0)
+        config.data.batch_size = min(batch_size, 128)
         config.training.epochs = 20
         config.optimizer.warmup_epochs = 1
     if mode == "runlocal":
@@ -152,3 +190,48 @@ def searched(
         config.training.update(epochs=2, steps_per_epoch=5, report_steps=5)
         config.evaluation.num_images = 100
     return config
+
+
+def searched_imagenet(
+    mode: str, genotype: str, *, kind: str, network: dict, epochs: int, batch_size: int, **rates
+) -> config_dict.ConfigDict:
+    """The training of a network that was found on ImageNet, with the recipe of the paper's.
+
+    Crops are taken of pictures that were brought to their size before.
+
+    Args:
+        mode: string, one of `SEARCHED_MODES`.
+        genotype: string, the name of a published one.
+        kind: string, "cells" or "blocks", which the genotype is of.
+        network: dict of the network's sizes.
+        epochs: integer, epochs in all, of which the learning rate rises in the first five.
+        batch_size: integer, images a step.
+        **rates: dict of `learning_rate`, its peak, and `weight_penalty`.
+
+    Returns:
+        The recipe, a `ConfigDict`.
+    """
+    model = {
+        "cutout": 0,
+        "label_smoothing": 0.1,
+        "weight_penalty": rates["weight_penalty"],
+        **IMAGENET_PIXELS,
+    }
+    if kind == "cells":
+        model |= {"drop_path": 0.0, "auxiliary_weight": 0.4}
+    return searched(
+        mode,
+        "tfds:imagenet2012",
+        genotype,
+        image_shape=(224, 224, 3),
+        num_classes=1000,
+        kind=kind,
+        network=network,
+        batch_size=batch_size,
+        epochs=(5, epochs),
+        learning_rate=rates["learning_rate"],
+        model=model,
+        crop_padding=None,
+        resized_crop=0.08,
+        colour_jitter=(0.4, 0.4, 0.4, 0.2),
+    )

@@ -21,6 +21,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         flip=False,
         classes=None,  # those to train on, of data with labels; None: all
         crop_padding=None,
+        resized_crop=None,  # least share of an image's area that training takes
+        colour_jitter=None,  # strengths: brightness, contrast, saturation, hue
         held_out=0.0,  # part of the training images set aside for early stopping
     ),
     "optimizer": dict(
@@ -56,6 +58,8 @@ KINDS: dict[str, dict[str, Any]] = {
         binarize=str | None,
         classes=Sequence | None,
         crop_padding=int | None,
+        resized_crop=float | None,
+        colour_jitter=Sequence | None,
     ),
     "optimizer": dict(ema_momentum=float | None, per_step=bool | None, base=Mapping | None),
     "training": dict(steps_per_epoch=int | None, max_minutes=float | None),

@@ -269,6 +269,8 @@ def training_pipeline(config: Mapping[str, Any], source, shard_index: int = 0, n
         binarize=section["binarize"],
         flip=section["flip"],
         crop_padding=section["crop_padding"],
+        resized_crop=section["resized_crop"],
+        colour_jitter=section["colour_jitter"],
         shard_index=shard_index,
         num_shards=num_shards,
     )

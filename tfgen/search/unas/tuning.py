@@ -95,7 +95,15 @@ class ArchitectureOracle(keras_tuner.Oracle):
 
     def get_state(self):
         """keras-tuner's state, and the distribution that trials come from."""
-        return {**super().get_state(), "logits": self._logits}
+        state = super().get_state()
+        # keras-tuner saves before it takes a trial that has ended out of these, and a restart would
+        # train it again.
+        ongoing = {
+            tuner: trial
+            for tuner, trial in state["ongoing_trials"].items()
+            if trial not in state["end_order"]
+        }
+        return {**state, "ongoing_trials": ongoing, "logits": self._logits}
 
     def set_state(self, state):
         """Takes up the state of `get_state`."""
