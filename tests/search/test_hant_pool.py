@@ -6,6 +6,7 @@ import pytest
 import small_networks
 
 from tfgen.errors import ConfigError
+from tfgen.search.hant.families import lambda_layer
 from tfgen.search.hant.folding import folded, merge_branches
 from tfgen.search.hant.network import CutNetwork
 from tfgen.search.hant.pool import (
@@ -30,6 +31,7 @@ EACH = [
     {"family": "repvgg", "kernel": 3},
     {"family": "vit", "depth": 1, "dim": 8, "heads": 4},
     {"family": "bot_trans", "expansion": 1.0},
+    {"family": "lambda", "expansion": 1.0, "heads": 2, "dim": 3, "scope": 3},
 ]
 
 
@@ -68,7 +70,7 @@ def test_in_the_network(mobile):
 class TestPools:
     def test_names_are_unique(self):
         assert len(checked_pool(small_pool())) == 22
-        assert len(checked_pool(full_pool())) == 188
+        assert len(checked_pool(full_pool())) == 194
         assert operation_name({"family": "efn", "expansion": 3, "kernel": 5}) == "efn_e3_k5"
         assert operation_name({"family": "cb_stack", "kernel": 3, "width": 0.125}) == (
             "cb_stack_k3_w0p125"
@@ -102,6 +104,30 @@ def test_a_last_activation_stays(residual, mobile):
     made = make_operation(EACH[4], residual.segments[0])
     assert isinstance(made.layers[-1], keras.layers.ReLU)
     assert not isinstance(make_operation(EACH[4], mobile.segments[0]).layers[-1], keras.layers.ReLU)
+
+
+def test_a_lambda_layer_is_the_sum_over_places():
+    """In float64, place by place: `(sum of softmax(K) V + sum of E V) q` of every query."""
+    rng, (side, heads, dim, values, scope) = np.random.default_rng(0), (4, 2, 3, 5, 3)
+    x = keras.Input((side, side, 4))
+    model = keras.Model(x, lambda_layer(x, heads * values, heads, dim, scope, name="l"))
+    small_networks.randomized(model)
+    names = ("l_heads", "l_flat_keys", "l_flat_values")
+    parts = keras.Model(x, [model.get_layer(name).output for name in names])
+    images = rng.standard_normal((2, side, side, 4)).astype(np.float32)
+    queries, keys, given = (np.float64(y) for y in parts(images, training=False))
+    keys = np.exp(keys) / np.exp(keys).sum(1, keepdims=True)
+    kernel = np.float64(model.get_layer("l_positions").kernel)[:, :, 0, 0]  # [scope, scope, dim]
+    expected = np.zeros((2, side, side, heads, values))
+    for row, column in np.ndindex(side, side):
+        function = np.einsum("bnk,bnv->bkv", keys, given)
+        for i, j in np.ndindex(scope, scope):
+            y, z = row + i - scope // 2, column + j - scope // 2
+            if 0 <= y < side and 0 <= z < side:
+                function += kernel[i, j][:, None] * given[:, y * side + z][:, None]
+        expected[:, row, column] = np.einsum("bhk,bkv->bhv", queries[:, row, column], function)
+    found = model(images, training=False)
+    np.testing.assert_allclose(found, expected.reshape(found.shape), rtol=1e-4, atol=1e-5)
 
 
 class TestFolding:

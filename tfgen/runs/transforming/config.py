@@ -22,7 +22,7 @@ SOURCES: dict[str, Callable | dict[str, Any]] = {
 }
 RUNTIMES = tuple(name for name in BACKENDS if name != "replayed")
 POOLS = ("small", "full", "skip")
-METHODS = ("post_training",)
+METHODS = ("post_training", "fake_quant", "tfmot")
 _TRAINING: dict[str, Any] = dict(
     epochs=10,
     steps_per_epoch=None,
@@ -73,7 +73,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         refinements=0,
     ),
     "fine_tuning": dict(_TRAINING, temperature=2.0, student_loss_weight=0.5),
-    "quantization": dict(method="post_training", num_images=256, epochs=1, learning_rate=1e-4),
+    "quantization": dict(
+        method="post_training",  # or, which train once more, "fake_quant" or "tfmot"
+        num_images=256,  # by which ranges are found
+        training_images=10_000,
+        epochs=1,
+        batch_size=64,
+        learning_rate=1e-4,
+    ),
     "evaluation": dict(split="test", batch_size=100),
     "training": dict(seed=0),
 }
@@ -95,7 +102,7 @@ _COUNTS = {
     "latency": ("threads", "batch_size", "num_runs"),
     "plan": ("num_plans", "num_images"),
     "fine_tuning": ("epochs", "steps_per_epoch"),
-    "quantization": ("num_images", "epochs"),
+    "quantization": ("num_images", "training_images", "epochs", "batch_size"),
     "evaluation": ("batch_size",),
 }
 

@@ -10,7 +10,6 @@ import numpy as np
 from tfgen import stopping
 from tfgen.data import Source
 from tfgen.errors import UserError
-from tfgen.files.replacing import replace_file
 from tfgen.runs.transforming.records import Record, digest
 from tfgen.search import latency
 from tfgen.search.hant.chain import at_rest
@@ -55,11 +54,12 @@ class Devices:
         """How many there are."""
         return 2 + (self._int8 is not None)
 
-    def write(self, images: np.ndarray, say: Callable[[str], None]) -> None:
+    def write(self, some: Callable[[int], tuple], say: Callable[[str], None]) -> None:
         """Writes `float32.tflite` and, if wanted, `int8.tflite`; nothing where LiteRT is missing.
 
         Args:
-            images: array `[N, H, W, C]` in [0, 1] by which int8 finds its ranges.
+            some: function of a number to so many images `[N, H, W, C]` in [0, 1] and their labels,
+                of which int8 learns.
             say: function that is told a line.
 
         Raises:
@@ -78,26 +78,31 @@ class Devices:
             export_litert(self.student, str(self.folder / "float32.tflite"), overwrite=True)
             found = {}
             if self.config["quantization"]["method"] is not None:
-                self._quantize(images)
+                say(self._quantize(some))
                 found["method"] = self.config["quantization"]["method"]
             record.write(found)
         if self.config["quantization"]["method"] is not None:
             self._int8 = (self.folder / "int8.tflite").read_bytes()
 
-    def _quantize(self, images):
-        from tfgen.search.hant import quantize
+    def _quantize(self, some) -> str:
+        """Writes the file; says what it holds."""
+        from tfgen.search import hant
 
         section = self.config["quantization"]
-        seed = self.config["training"]["seed"]
-        found = quantize(
-            self.student.network,
-            images,
-            method=section["method"],
-            num_images=len(images),
-            seed=seed,
-        )
-        with replace_file(self.folder / "int8.tflite") as temporary:
-            temporary.write_bytes(found.content)
+        network, tuning = self.student.network, self.config["fine_tuning"]
+        options = dict(method=section["method"], num_images=section["num_images"])
+        options["seed"] = self.config["training"]["seed"]
+        if section["method"] == "post_training":
+            found = hant.quantize(network, some(section["num_images"])[0], **options)
+        else:
+            for name in ("epochs", "batch_size", "learning_rate"):
+                options[name] = section[name]
+            for name in ("temperature", "student_loss_weight"):
+                options[name] = tuning[name]
+            images, labels = some(section["training_images"])
+            found = hant.quantize_aware(self.teacher, network, images, labels, verbose=0, **options)
+        found.save(self.folder / "int8.tflite")
+        return found.describe()
 
     def latencies(self, report: Callable[[int, int], None]) -> dict[str, float]:
         """Milliseconds of the whole networks by name, which took turns; none of another device.

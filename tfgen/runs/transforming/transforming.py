@@ -331,9 +331,8 @@ class Transforming:
             student: the `NetworkClassifier` that came of it.
             source: `Source` of the training images, some of which int8 is calibrated with.
         """
-        images, _ = self.some(source, self.config["quantization"]["num_images"])
         devices = measured.Devices(self.config, self.student, hant.library.network.network, student)
-        devices.write(images, self.say)
+        devices.write(lambda count: self.some(source, count), self.say)
         with self.progress("measuring latencies", devices.num_networks) as advance:
             times = devices.latencies(lambda done, total: advance(done))
         test = load_source(self.training, self.data_dir, self.config["evaluation"]["split"])

@@ -14,6 +14,7 @@ from tfgen.search.hant.plans import InfeasibleError, Plan, diverse_plans, nearby
 from tfgen.search.hant.pool import full_pool, small_pool
 from tfgen.search.hant.problem import Limit
 from tfgen.search.hant.scores import score_swaps
+from tfgen.search.hant.segments import solve_segments
 from tfgen.search.hant.teachers import application, mobile_network
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "score_swaps",
     "small_pool",
     "solve_plan",
+    "solve_segments",
 ]

