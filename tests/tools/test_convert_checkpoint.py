@@ -132,7 +132,7 @@ class TestMistakes:
             ("16 channels", "expects"),
             ("3 groups", "entries are missing"),
             ("unknown cell", "'res_mbconv9' is unknown"),
-            ("scales in words", "do not describe an NVAE"),
+            ("scales in words", "num_latent_scales is 'two'"),
             ("unknown data", "give image_shape"),
             ("an energy's weight", "1 are unknown (first: energy.weight"),
             ("a number", "'module.stem.bias' is of type int; expected"),
