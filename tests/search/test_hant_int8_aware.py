@@ -18,7 +18,7 @@ from tfgen.search.hant.int8 import FakeQuantize, rules
 from tfgen.search.hant.int8.fake_quantization import rounded_kernel
 from tfgen.search.hant.int8.model import Int8Model
 from tfgen.search.hant.int8.post_training import converted
-from tfgen.search.hant.int8.training_graph import fake_quantized, logits_of
+from tfgen.search.hant.int8.training_graph import deployed, fake_quantized, logits_of
 
 IMAGES = small_networks.images(64)
 
@@ -52,7 +52,7 @@ def network(build, name="network"):
 
 def steps_apart(model, images=IMAGES):
     """The training graph, what LiteRT makes of it, and their differences in steps of the output."""
-    trained = fake_quantized(model, images)
+    trained = deployed(fake_quantized(model, images))
     int8 = Int8Model(converted(trained, None, 16, False, 0), "fake_quant")
     outputs = trained(images, training=False).numpy()
     return trained, int8, np.abs(outputs - int8.predict(images)) / int8.output_step

@@ -37,8 +37,9 @@ def fake_quantized(
 ) -> keras.Model:
     """A network that computes what int8 will, with the ranges that activations have on images.
 
-    Batch norm is folded, kernels are rounded by channels, and activations wherever LiteRT's
-    integer kernels round them.
+    Kernels are rounded by channels, and activations wherever LiteRT's integer kernels round them.
+    Batch norm behind a convolution stays for training, which goes faster with it; what scales
+    channels of a rounded kernel leaves its integers as they are, see `deployed`.
 
     Args:
         model: functional `keras.Model` of one input and one output, which is not changed.
@@ -55,11 +56,20 @@ def fake_quantized(
         ConfigError: a layer has no counterpart in int8.
         UserError: batch norm cannot be folded.
     """
-    folded = folded_network(model, everything=True)
+    folded = folded_network(model, everything=True, keeps_norms=True)
     check_equal(model, folded, images[:8], 1e-4)
     network = _Builder(folded, {"ranges": ranges, "momentum": momentum}).network()
     calibrate(network, (images[k : k + batch_size] for k in range(0, len(images), batch_size)))
     return network
+
+
+def deployed(network: keras.Model) -> keras.Model:
+    """The same network with its batch norms folded, as it becomes a file.
+
+    Args:
+        network: the `keras.Model` of `fake_quantized`, which is not changed.
+    """
+    return folded_network(network, kinds=tuple(_QUANTIZED.values()))
 
 
 def calibrate(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
@@ -127,7 +137,8 @@ class _Builder:
         self.model, self.options = model, {**options, "dtype": "float32"}
         self.nodes, self.copies = graph.nodes_of(model), graph.Copies()
         self.kinds = {id(node): self._kind(node) for node in self.nodes}
-        self.clips = self._plan_clips()
+        self.followers = self._plan_followers()
+        self.absorbed = {id(n) for found in self.followers.values() for n in found}
         self.groups, self.members = _Groups(), {}
         self._plan_ranges()
         self.ranges: dict[int, FakeQuantize] = {}
@@ -135,44 +146,54 @@ class _Builder:
         self.names: set[str] = set()
         self.tensors: dict[int, Any] = {}
 
-    @staticmethod
-    def _kind(node):
+    def _kind(self, node):
         kind = rules.kind_of(node)
         if kind is None:
-            operation = node.operation
-            raise ConfigError(
-                f"the layer {operation.name!r} ({type(operation).__name__}) cannot be trained in "
-                "int8; expected convolutions, dense layers, sums, products, concatenations, "
-                "pooling and common activations: replace it, or quantise without training by "
-                "quantize(), which leaves in float32 what it has to"
-            )
+            raise self._refused(node.operation)
         return kind
 
-    def _plan_clips(self) -> dict[int, Any]:
-        """Activations that become part of the call before them, by that call."""
+    @staticmethod
+    def _refused(operation):
+        return ConfigError(
+            f"the layer {operation.name!r} ({type(operation).__name__}) cannot be trained in int8; "
+            "expected convolutions, dense layers, sums, products, concatenations, pooling and "
+            "common activations: replace it, or quantise without training by quantize(), which "
+            "leaves in float32 what it has to"
+        )
+
+    def _plan_followers(self) -> dict[int, list]:
+        """Batch norms and activations that become part of the call before them, by that call."""
         uses = graph.consumers(self.model)
         makers = {id(y): n for n in self.nodes for y in n.output_tensors}
-        found = {}
+        found: dict[int, list] = {}
+        roots = {}  # by a call, that which it becomes part of
         for node in self.nodes:
-            if rules.activation_of(node.operation) not in rules.CLIPS:
+            x, kind = node.input_tensors[0], self.kinds[id(node)]
+            clips = rules.activation_of(node.operation) in rules.CLIPS
+            if kind != rules.NORM and not clips:
                 continue
-            x = node.input_tensors[0]
             before = makers.get(id(x))
-            if before is None or uses[id(x)] > 1 or x is self.model.outputs[0]:
-                continue
-            is_linear = rules.name_of(getattr(before.operation, "activation", None)) == "linear"
-            kind = self.kinds[id(before)]
-            if kind == rules.JOIN or (kind == rules.WEIGHTS and is_linear):
-                found[id(before)] = node
+            root = roots.get(id(before), before)
+            if root is None or uses[id(x)] > 1 or x is self.model.outputs[0]:
+                takes = False
+            else:
+                own = rules.name_of(getattr(root.operation, "activation", None))
+                last = self.kinds[id(found.get(id(root), [root])[-1])]
+                takes = last == rules.WEIGHTS and own == "linear"
+                takes = takes or (clips and last in (rules.JOIN, rules.NORM))
+            if takes:
+                found.setdefault(id(root), []).append(node)
+                roots[id(node)] = root
+            elif kind == rules.NORM:
+                raise self._refused(node.operation)
         return found
 
     def _plan_ranges(self):
         """Which tensors are rounded, and which of them to the same range."""
-        clipped = {id(node) for node in self.clips.values()}
         events = [self.model.inputs[0]]
         for node in self.nodes:
             kind, y = self.kinds[id(node)], node.output_tensors[0]
-            if id(node) in clipped or kind in (rules.PASS, rules.AVERAGE):
+            if id(node) in self.absorbed or kind in (rules.PASS, rules.AVERAGE):
                 self.groups.join(node.input_tensors[0], y)
             elif kind == rules.CONCATENATE:
                 self.groups.join(*node.input_tensors, y)
@@ -186,10 +207,9 @@ class _Builder:
         images = self.model.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype="float32", name=images.name)
         self.tensors[id(images)] = self._rounded(inputs, images, images.name)
-        clipped = {id(node) for node in self.clips.values()}
         for node in self.nodes:
             y = node.output_tensors[0]
-            if id(node) in clipped:
+            if id(node) in self.absorbed:
                 self.tensors[id(y)] = self.tensors[id(node.input_tensors[0])]
             else:
                 self.tensors[id(y)] = self._made(node)
@@ -222,16 +242,18 @@ class _Builder:
 
     def _weights(self, node):
         layer, y = node.operation, node.output_tensors[0]
-        clip, own = self.clips.get(id(node)), rules.name_of(layer.activation)
+        followers, own = self.followers.get(id(node), []), rules.name_of(layer.activation)
         inside = own if own in rules.CLIPS else "linear"
-        if clip is not None:
-            inside = rules.activation_of(clip.operation)
+        if followers and self.kinds[id(followers[0])] != rules.NORM:
+            inside = rules.activation_of(followers.pop(0).operation)
         config = layer.get_config() | {"activation": inside, "use_bias": True}
         config |= {"name": self._once(layer.name), "dtype": "float32"}
         made = _QUANTIZED[type(layer).__name__].from_config(config)
         x = made(self.tensors[id(node.input_tensors[0])])
         bias = np.zeros(made.bias.shape, np.float32) if layer.bias is None else layer.bias
         self.values.append((made, [np.asarray(layer.kernel), np.asarray(bias)]))
+        for each in followers:
+            x = self.copies(each.operation)(x)
         if own in (*rules.CLIPS, "linear"):
             return self._rounded(x, y, made.name)
         x = self._fake(x, f"{made.name}_linear")
@@ -262,9 +284,8 @@ class _Builder:
             x = kind(name=self._once(name))([inputs[0], inputs[-1]])
         else:
             x = self._replayed(node)
-        clip = self.clips.get(id(node))
-        if clip is not None:
-            x = self.copies(clip.operation)(x)
+        for each in self.followers.get(id(node), []):
+            x = self.copies(each.operation)(x)
         return self._rounded(x, y, name)
 
     def _replayed(self, node):
