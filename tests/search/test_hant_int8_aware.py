@@ -301,6 +301,8 @@ class TestTensorFlowModelOptimization:
             "assert hasattr(_library(), 'quantize_model')\n"
             "assert dict(os.environ) == before\n"
             "assert tf.keras.Model.__module__.startswith('keras.')\n"
+            "assert tf.compat.v2.keras.Model.__module__.startswith('keras.')\n"
+            "import tensorflow_probability\n"
         )
         environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
         subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfgen.search.hant import affine
+
 # Kinds of calls.
 WEIGHTS, NORM, JOIN, CONCATENATE, PASS, AVERAGE, ELEMENTWISE = (
     "weights",  # a kernel, rounded as well
@@ -96,7 +98,7 @@ def kind_of(node: Any) -> str | None:
         known = name_of(operation.activation)
         return WEIGHTS if fits and known in ("linear", *ACTIVATIONS) else None
     if kind == "BatchNormalization":
-        return NORM if operation.axis in (-1, rank - 1) else None
+        return NORM if affine.of_call(node) is not None else None
     if kind == "Activation" and name_of(operation.activation) == "linear":
         return PASS
     if activation_of(operation) is not None:

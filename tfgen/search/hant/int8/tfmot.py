@@ -35,8 +35,9 @@ def _environment_kept():
 
 def _library():
     try:
-        # TensorFlow looks once which Keras it is with: before a variable says another.
-        getattr(tf.keras, "Model")  # noqa: B009
+        # Each of these looks once which Keras it is: before a variable says another.
+        for namespace in (tf, tf.compat.v1, tf.compat.v2):
+            getattr(namespace.keras, "Model")  # noqa: B009
         with _environment_kept():
             import tensorflow_model_optimization as library
     except ImportError as error:

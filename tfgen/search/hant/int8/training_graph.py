@@ -19,6 +19,7 @@ from tfgen.search.hant.int8.fake_quantization import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
 )
+from tfgen.search.hant.int8.rounding_plan import RoundingPlan
 
 _QUANTIZED = {
     "Conv2D": QuantizedConv2D,
@@ -112,104 +113,25 @@ def logits_of(network: keras.Model) -> keras.Model:
     return network
 
 
-class _Groups:
-    """Tensors by the range that they share."""
-
-    def __init__(self):
-        self._above: dict[int, int] = {}
-
-    def of(self, tensor) -> int:
-        key = id(tensor)
-        while (above := self._above.get(key, key)) != key:
-            key = above
-        return key
-
-    def join(self, *tensors):
-        first = self.of(tensors[0])
-        for other in tensors[1:]:
-            self._above[self.of(other)] = first
-
-
 class _Builder:
     """Makes the network of one that is folded."""
 
     def __init__(self, model, options):
         self.model, self.options = model, {**options, "dtype": "float32"}
-        self.nodes, self.copies = graph.nodes_of(model), graph.Copies()
-        self.kinds = {id(node): self._kind(node) for node in self.nodes}
-        self.followers = self._plan_followers()
-        self.absorbed = {id(n) for found in self.followers.values() for n in found}
-        self.groups, self.members = _Groups(), {}
-        self._plan_ranges()
+        self.plan, self.copies = RoundingPlan(model), graph.Copies()
         self.ranges: dict[int, FakeQuantize] = {}
         self.values: list[tuple] = []
         self.names: set[str] = set()
         self.tensors: dict[int, Any] = {}
-
-    def _kind(self, node):
-        kind = rules.kind_of(node)
-        if kind is None:
-            raise self._refused(node.operation)
-        return kind
-
-    @staticmethod
-    def _refused(operation):
-        return ConfigError(
-            f"the layer {operation.name!r} ({type(operation).__name__}) cannot be trained in int8; "
-            "expected convolutions, dense layers, sums, products, concatenations, pooling and "
-            "common activations: replace it, or quantise without training by quantize(), which "
-            "leaves in float32 what it has to"
-        )
-
-    def _plan_followers(self) -> dict[int, list]:
-        """Batch norms and activations that become part of the call before them, by that call."""
-        uses = graph.consumers(self.model)
-        makers = {id(y): n for n in self.nodes for y in n.output_tensors}
-        found: dict[int, list] = {}
-        roots = {}  # by a call, that which it becomes part of
-        for node in self.nodes:
-            x, kind = node.input_tensors[0], self.kinds[id(node)]
-            clips = rules.activation_of(node.operation) in rules.CLIPS
-            if kind != rules.NORM and not clips:
-                continue
-            before = makers.get(id(x))
-            root = roots.get(id(before), before)
-            if root is None or uses[id(x)] > 1 or x is self.model.outputs[0]:
-                takes = False
-            else:
-                own = rules.name_of(getattr(root.operation, "activation", None))
-                last = self.kinds[id(found.get(id(root), [root])[-1])]
-                takes = last == rules.WEIGHTS and own == "linear"
-                takes = takes or (clips and last in (rules.JOIN, rules.NORM))
-            if takes:
-                found.setdefault(id(root), []).append(node)
-                roots[id(node)] = root
-            elif kind == rules.NORM:
-                raise self._refused(node.operation)
-        return found
-
-    def _plan_ranges(self):
-        """Which tensors are rounded, and which of them to the same range."""
-        events = [self.model.inputs[0]]
-        for node in self.nodes:
-            kind, y = self.kinds[id(node)], node.output_tensors[0]
-            if id(node) in self.absorbed or kind in (rules.PASS, rules.AVERAGE):
-                self.groups.join(node.input_tensors[0], y)
-            elif kind == rules.CONCATENATE:
-                self.groups.join(*node.input_tensors, y)
-            else:
-                events.append(y)
-        for tensor in events:
-            self.members.setdefault(self.groups.of(tensor), []).append(id(tensor))
 
     def network(self) -> keras.Model:
         """The network, its ranges not yet taken."""
         images = self.model.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype="float32", name=images.name)
         self.tensors[id(images)] = self._rounded(inputs, images, images.name)
-        for node in self.nodes:
+        for node in self.plan.nodes:
             y = node.output_tensors[0]
-            if id(node) in self.absorbed:
+            if id(node) in self.plan.absorbed:
                 self.tensors[id(y)] = self.tensors[id(node.input_tensors[0])]
             else:
                 self.tensors[id(y)] = self._made(node)
@@ -220,13 +142,13 @@ class _Builder:
         return found
 
     def _made(self, node):
-        kind = self.kinds[id(node)]
+        kind = self.plan.kinds[id(node)]
         return getattr(self, f"_{kind}")(node)
 
     def _rounded(self, value, tensor, name, limits=None):
         """A tensor of the new network, rounded to the range of one of the old."""
-        group = self.groups.of(tensor)
-        members = self.members[group]
+        group = self.plan.groups.of(tensor)
+        members = self.plan.members[group]
         if limits is not None and len(members) > 1:
             raise ConfigError(
                 f"the layer {name!r} puts out {limits[0]:g} to {limits[1]:.3g} in int8 and is "
@@ -242,10 +164,10 @@ class _Builder:
 
     def _weights(self, node):
         layer, y = node.operation, node.output_tensors[0]
-        followers, own = self.followers.get(id(node), []), rules.name_of(layer.activation)
+        followers, own = self.plan.followers.get(id(node), []), rules.name_of(layer.activation)
         inside = own if own in rules.CLIPS else "linear"
-        if followers and self.kinds[id(followers[0])] != rules.NORM:
-            inside = rules.activation_of(followers.pop(0).operation)
+        if followers and self.plan.kinds[id(followers[0])] != rules.NORM:
+            inside, followers = rules.activation_of(followers[0].operation), followers[1:]
         config = layer.get_config() | {"activation": inside, "use_bias": True}
         config |= {"name": self._once(layer.name), "dtype": "float32"}
         made = _QUANTIZED[type(layer).__name__].from_config(config)
@@ -284,7 +206,7 @@ class _Builder:
             x = kind(name=self._once(name))([inputs[0], inputs[-1]])
         else:
             x = self._replayed(node)
-        for each in self.followers.get(id(node), []):
+        for each in self.plan.followers.get(id(node), []):
             x = self.copies(each.operation)(x)
         return self._rounded(x, y, name)
 
@@ -300,7 +222,7 @@ class _Builder:
 
     def _average(self, node):
         """Averages lie between the limits of their numbers."""
-        group = self.groups.of(node.output_tensors[0])
+        group = self.plan.groups.of(node.output_tensors[0])
         return self.ranges[group](self._replayed(node), slot=None)
 
     def _elementwise(self, node):
