@@ -76,6 +76,18 @@ def test_litert_computes_what_training_does(whole):
     assert 0 < error < 0.03 * np.abs(outputs).mean()
 
 
+def test_batch_norm_stays_for_training_and_is_folded_at_the_end(whole):
+    """Scaling the channels of a rounded kernel leaves its integers as they are."""
+    model, folded, int8, _ = whole
+    trained = fake_quantized(model, IMAGES)
+    names = [n.name for n in trained.layers if isinstance(n, layers.BatchNormalization)]
+    assert len(names) == 2  # the third follows a concatenation: a convolution of its own
+    assert not any(isinstance(n, layers.BatchNormalization) for n in folded.layers)
+    apart = np.abs(trained(IMAGES, training=False) - folded(IMAGES)) / int8.output_step
+    assert np.mean(apart > 0.01) < 0.1
+    assert apart.max() < 2.01
+
+
 def test_every_number_is_one_of_256(whole):
     """Kernels lie on steps of their channel, tensors on those of their range; zero is a step."""
     _, trained, int8, _ = whole

@@ -104,7 +104,8 @@ def speed(first: bytes, second: bytes, image, rounds: int = 60, runs: int = 20) 
     ]
     for interpreter in interpreters:
         interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        entry = interpreter.get_input_details()[0]
+        interpreter.set_tensor(entry["index"], np.asarray(image, entry["dtype"]))
     for _ in range(rounds):
         for interpreter in interpreters:
             start = time.perf_counter()
