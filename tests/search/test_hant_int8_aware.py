@@ -51,11 +51,13 @@ def network(build, name="network"):
 
 
 def steps_apart(model, images=IMAGES):
-    """The training graph, what LiteRT makes of it, and their differences in steps of the output."""
-    trained = deployed(fake_quantized(model, images))
+    """The training graph, folded, what LiteRT makes of it, and how far apart they are in steps."""
+    with_norms = fake_quantized(model, images)
+    trained = deployed(with_norms)
     int8 = Int8Model(converted(trained, None, 16, False, 0), "fake_quant")
     outputs = trained(images, training=False).numpy()
-    return trained, int8, np.abs(outputs - int8.predict(images)) / int8.output_step
+    steps = np.abs(outputs - int8.predict(images)) / int8.output_step
+    return with_norms, trained, int8, steps
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def whole():
 
 def test_litert_computes_what_training_does(whole):
     """But for ties, of which float32 decides some otherwise: they go on through what follows."""
-    model, trained, int8, steps = whole
+    model, _, trained, int8, steps = whole
     assert np.mean(steps > 1.01) < 0.01
     assert steps.max() < 2.01
     assert int8.operators["float32"] == 0
@@ -78,8 +80,7 @@ def test_litert_computes_what_training_does(whole):
 
 def test_batch_norm_stays_for_training_and_is_folded_at_the_end(whole):
     """Scaling the channels of a rounded kernel leaves its integers as they are."""
-    model, folded, int8, _ = whole
-    trained = fake_quantized(model, IMAGES)
+    _, trained, folded, int8, _ = whole
     names = [n.name for n in trained.layers if isinstance(n, layers.BatchNormalization)]
     assert len(names) == 2  # the third follows a concatenation: a convolution of its own
     assert not any(isinstance(n, layers.BatchNormalization) for n in folded.layers)
@@ -90,13 +91,13 @@ def test_batch_norm_stays_for_training_and_is_folded_at_the_end(whole):
 
 def test_every_number_is_one_of_256(whole):
     """Kernels lie on steps of their channel, tensors on those of their range; zero is a step."""
-    _, trained, int8, _ = whole
+    _, _, trained, int8, _ = whole
     outputs = trained(IMAGES, training=False).numpy() / int8.output_step
     np.testing.assert_allclose(outputs, np.round(outputs), atol=1e-3)
 
 
 def test_the_graph_is_a_plain_keras_model(whole, tmp_path):
-    _, trained, _, _ = whole
+    _, _, trained, _, _ = whole
     trained.save(tmp_path / "trained.keras")
     again = keras.models.load_model(tmp_path / "trained.keras")
     np.testing.assert_array_equal(again(IMAGES), trained(IMAGES))
@@ -104,7 +105,7 @@ def test_the_graph_is_a_plain_keras_model(whole, tmp_path):
 
 def test_ranges_of_a_concatenation_are_one(whole):
     """Of all that goes in, though pooling lies between."""
-    _, trained, _, _ = whole
+    _, _, trained, _, _ = whole
     shared = [n for n in trained.layers if isinstance(n, FakeQuantize) and n.num_tensors > 1]
     assert [n.num_tensors for n in shared] == [2]
     assert np.all(shared[0].maximum.numpy() > 0)
@@ -121,7 +122,7 @@ ROUGHER = {  # LiteRT rounds within these: one step each, which adds up over man
     "name", [n if n == "average" else pytest.param(n, marks=pytest.mark.slow) for n in ROUGHER]
 )
 def test_kernels_that_round_within(name):
-    _, int8, steps = steps_apart(network(ROUGHER[name]))
+    *_, int8, steps = steps_apart(network(ROUGHER[name]))
     assert np.mean(steps > 1.01) < 0.001  # where a tie comes before it
     assert int8.operators["float32"] == 0
 
@@ -137,7 +138,7 @@ def test_every_activation(activation):
     def build(x):
         return head(own(layers.Conv2D(6, 3)(own(layers.Conv2D(6, 3, activation=activation)(x)))))
 
-    _, int8, steps = steps_apart(network(build))
+    *_, int8, steps = steps_apart(network(build))
     assert np.mean(steps > 1.01) < 0.01
     assert int8.operators["float32"] == 0
 
@@ -146,7 +147,7 @@ def test_every_activation(activation):
 @pytest.mark.parametrize("name", ["mobile", "residual", "plain"])
 def test_small_networks(name):
     keras.utils.set_random_seed(0)
-    _, int8, steps = steps_apart(getattr(small_networks, name)())
+    *_, int8, steps = steps_apart(getattr(small_networks, name)())
     assert np.mean(steps > 1.01) < 0.01
     assert steps.max() < 2.01
     assert int8.operators["float32"] == 0
