@@ -18,7 +18,7 @@ from tfgen.search.hant.int8 import FakeQuantize, rules
 from tfgen.search.hant.int8.fake_quantization import rounded_kernel
 from tfgen.search.hant.int8.model import Int8Model
 from tfgen.search.hant.int8.post_training import converted
-from tfgen.search.hant.int8.training_graph import fake_quantized, logits_of
+from tfgen.search.hant.int8.training_graph import deployed, fake_quantized, logits_of
 
 IMAGES = small_networks.images(64)
 
@@ -51,11 +51,13 @@ def network(build, name="network"):
 
 
 def steps_apart(model, images=IMAGES):
-    """The training graph, what LiteRT makes of it, and their differences in steps of the output."""
-    trained = fake_quantized(model, images)
+    """The training graph, folded, what LiteRT makes of it, and how far apart they are in steps."""
+    with_norms = fake_quantized(model, images)
+    trained = deployed(with_norms)
     int8 = Int8Model(converted(trained, None, 16, False, 0), "fake_quant")
     outputs = trained(images, training=False).numpy()
-    return trained, int8, np.abs(outputs - int8.predict(images)) / int8.output_step
+    steps = np.abs(outputs - int8.predict(images)) / int8.output_step
+    return with_norms, trained, int8, steps
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def whole():
 
 def test_litert_computes_what_training_does(whole):
     """But for ties, of which float32 decides some otherwise: they go on through what follows."""
-    model, trained, int8, steps = whole
+    model, _, trained, int8, steps = whole
     assert np.mean(steps > 1.01) < 0.01
     assert steps.max() < 2.01
     assert int8.operators["float32"] == 0
@@ -76,15 +78,26 @@ def test_litert_computes_what_training_does(whole):
     assert 0 < error < 0.03 * np.abs(outputs).mean()
 
 
+def test_batch_norm_stays_for_training_and_is_folded_at_the_end(whole):
+    """Scaling the channels of a rounded kernel leaves its integers as they are."""
+    _, trained, folded, int8, _ = whole
+    names = [n.name for n in trained.layers if isinstance(n, layers.BatchNormalization)]
+    assert len(names) == 2  # the third follows a concatenation: a convolution of its own
+    assert not any(isinstance(n, layers.BatchNormalization) for n in folded.layers)
+    apart = np.abs(trained(IMAGES, training=False) - folded(IMAGES)) / int8.output_step
+    assert np.mean(apart > 0.01) < 0.1
+    assert apart.max() < 2.01
+
+
 def test_every_number_is_one_of_256(whole):
     """Kernels lie on steps of their channel, tensors on those of their range; zero is a step."""
-    _, trained, int8, _ = whole
+    _, _, trained, int8, _ = whole
     outputs = trained(IMAGES, training=False).numpy() / int8.output_step
     np.testing.assert_allclose(outputs, np.round(outputs), atol=1e-3)
 
 
 def test_the_graph_is_a_plain_keras_model(whole, tmp_path):
-    _, trained, _, _ = whole
+    _, _, trained, _, _ = whole
     trained.save(tmp_path / "trained.keras")
     again = keras.models.load_model(tmp_path / "trained.keras")
     np.testing.assert_array_equal(again(IMAGES), trained(IMAGES))
@@ -92,7 +105,7 @@ def test_the_graph_is_a_plain_keras_model(whole, tmp_path):
 
 def test_ranges_of_a_concatenation_are_one(whole):
     """Of all that goes in, though pooling lies between."""
-    _, trained, _, _ = whole
+    _, _, trained, _, _ = whole
     shared = [n for n in trained.layers if isinstance(n, FakeQuantize) and n.num_tensors > 1]
     assert [n.num_tensors for n in shared] == [2]
     assert np.all(shared[0].maximum.numpy() > 0)
@@ -109,7 +122,7 @@ ROUGHER = {  # LiteRT rounds within these: one step each, which adds up over man
     "name", [n if n == "average" else pytest.param(n, marks=pytest.mark.slow) for n in ROUGHER]
 )
 def test_kernels_that_round_within(name):
-    _, int8, steps = steps_apart(network(ROUGHER[name]))
+    *_, int8, steps = steps_apart(network(ROUGHER[name]))
     assert np.mean(steps > 1.01) < 0.001  # where a tie comes before it
     assert int8.operators["float32"] == 0
 
@@ -125,7 +138,7 @@ def test_every_activation(activation):
     def build(x):
         return head(own(layers.Conv2D(6, 3)(own(layers.Conv2D(6, 3, activation=activation)(x)))))
 
-    _, int8, steps = steps_apart(network(build))
+    *_, int8, steps = steps_apart(network(build))
     assert np.mean(steps > 1.01) < 0.01
     assert int8.operators["float32"] == 0
 
@@ -134,7 +147,7 @@ def test_every_activation(activation):
 @pytest.mark.parametrize("name", ["mobile", "residual", "plain"])
 def test_small_networks(name):
     keras.utils.set_random_seed(0)
-    _, int8, steps = steps_apart(getattr(small_networks, name)())
+    *_, int8, steps = steps_apart(getattr(small_networks, name)())
     assert np.mean(steps > 1.01) < 0.01
     assert steps.max() < 2.01
     assert int8.operators["float32"] == 0
@@ -301,6 +314,8 @@ class TestTensorFlowModelOptimization:
             "assert hasattr(_library(), 'quantize_model')\n"
             "assert dict(os.environ) == before\n"
             "assert tf.keras.Model.__module__.startswith('keras.')\n"
+            "assert tf.compat.v2.keras.Model.__module__.startswith('keras.')\n"
+            "import tensorflow_probability\n"
         )
         environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
         subprocess.run([sys.executable, "-c", code], check=True, env=environment)

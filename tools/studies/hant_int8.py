@@ -1,14 +1,15 @@
 """What int8 costs a trained network, and which way there costs least.
 
     python tools/studies/hant_int8.py --data=fashion_mnist.npz --out=int8.json [--num_seeds=3]
+    python tools/studies/hant_int8.py --data=digits --out=int8.json --epochs=10 --tuning_epochs=4
 
 Trains inverted bottlenecks without gates, which every method takes, on images of an `.npz` file as
-`keras.datasets` keeps it (`x_train`, `y_train`, `x_test`, `y_test`), at half their size. The
-network then becomes int8 without training, and by training that knows of int8: with fake
-quantisation in Keras and its three kinds of ranges, and with TensorFlow Model Optimization. The
-network trained on in float32 on the same loss and as long says how much of a gain is of longer
-training. Accuracies are of the `.tflite` files on the test images; last, LiteRT runs the files of
-both precisions in turn.
+`keras.datasets` keeps it (`x_train`, `y_train`, `x_test`, `y_test`), at half their size, or on
+scikit-learn's digits. The network then becomes int8 without training, and by training that knows of
+int8: with fake quantisation in Keras and its three kinds of ranges, and with TensorFlow Model
+Optimization. The network trained on in float32 on the same loss and as long says how much of a gain
+is of longer training. Accuracies are of the `.tflite` files on the test images; last, LiteRT runs
+the files of both precisions in turn.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 import keras
 import numpy as np
 from keras import layers
+from sklearn.datasets import load_digits
 
 from tfgen.search import hant
 from tfgen.search.latency.artefacts import litert_content
@@ -55,7 +57,15 @@ def trained(images, labels, epochs: int, seed: int) -> keras.Model:
     return model
 
 
-def study(train, test, epochs: int, tuning: int, seed: int) -> dict[str, float]:
+WAYS = {
+    "fake_quant, moving_average": {"method": "fake_quant", "ranges": "moving_average"},
+    "fake_quant, learnt": {"method": "fake_quant", "ranges": "learnt"},
+    "fake_quant, frozen": {"method": "fake_quant", "ranges": "frozen"},
+    "tfmot": {"method": "tfmot"},
+}
+
+
+def study(train, test, epochs: int, tuning: int, seed: int, ways) -> dict[str, float]:
     """Accuracy in percent of every way, by name, and the speed of int8 over float32."""
     start = time.monotonic()
     model, found = trained(*train, epochs, seed), {}
@@ -71,14 +81,9 @@ def study(train, test, epochs: int, tuning: int, seed: int) -> dict[str, float]:
     found["post_training of the one trained on"] = _accuracy(
         hant.quantize(longer, train[0], seed=seed).predict(test[0]), test[1]
     )
-    ways = [("fake_quant", ranges) for ranges in ("moving_average", "learnt", "frozen")]
-    for method, ranges in (*ways, ("tfmot", None)):
-        more = {} if ranges is None else {"ranges": ranges}
+    for name in ways:
         start = time.monotonic()
-        each = hant.quantize_aware(
-            model, model, *train, method=method, seed=seed, **more, **options
-        )
-        name = method if ranges is None else f"{method}, {ranges}"
+        each = hant.quantize_aware(model, model, *train, seed=seed, **WAYS[name], **options)
         found[name] = _accuracy(each.predict(test[0]), test[1])
         print(f"  {name}: {found[name]:.2f} %, {time.monotonic() - start:.0f} s", flush=True)
     found["speed"] = speed(litert_content(model, 1, "float32"), int8.content, test[0][:1])
@@ -99,7 +104,8 @@ def speed(first: bytes, second: bytes, image, rounds: int = 60, runs: int = 20) 
     ]
     for interpreter in interpreters:
         interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        entry = interpreter.get_input_details()[0]
+        interpreter.set_tensor(entry["index"], np.asarray(image, entry["dtype"]))
     for _ in range(rounds):
         for interpreter in interpreters:
             start = time.perf_counter()
@@ -119,20 +125,32 @@ def main() -> None:
     parser.add_argument("--num_test", type=int, default=9_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--tuning_epochs", type=int, default=1)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--num_seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     chosen = parser.parse_args()
-    with np.load(chosen.data) as data:
-        train, test = (
-            _prepared(data[f"x_{part}"][:count], data[f"y_{part}"][:count])
-            for part, count in (("train", chosen.num_images), ("test", chosen.num_test))
-        )
+    train, test = _data(chosen.data, chosen.num_images, chosen.num_test)
     rows = []
-    for seed in range(chosen.num_seeds):
-        rows.append(study(train, test, chosen.epochs, chosen.tuning_epochs, seed))
+    for seed in range(chosen.first_seed, chosen.first_seed + chosen.num_seeds):
+        rows.append(study(train, test, chosen.epochs, chosen.tuning_epochs, seed, chosen.ways))
         pathlib.Path(chosen.out).write_text(json.dumps(rows, indent=1))
         for name in rows[0]:
             values = [row[name] for row in rows]
             print(f"{name:40s}{np.mean(values):8.2f} +- {np.std(values):.2f}", flush=True)
+
+
+def _data(name, *counts):
+    """Pairs of images and labels to train on and to test on."""
+    if name == "digits":
+        digits = load_digits()
+        images = (digits.images[..., None] / 16.0).astype(np.float32)
+        labels = digits.target.astype(np.int32)
+        return (images[:1024], labels[:1024]), (images[1024:], labels[1024:])
+    with np.load(name) as data:
+        return tuple(
+            _prepared(data[f"x_{part}"][:count], data[f"y_{part}"][:count])
+            for part, count in zip(("train", "test"), counts)
+        )
 
 
 def _prepared(images, labels):

@@ -1,6 +1,6 @@
 """Whole networks whose batch norms have gone into the convolutions before them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -43,7 +43,13 @@ def fold_batch_norm(
     return found
 
 
-def folded_network(model: keras.Model, *, everything: bool = False) -> keras.Model:
+def folded_network(
+    model: keras.Model,
+    *,
+    everything: bool = False,
+    keeps_norms: bool = False,
+    kinds: Sequence[type] = (),
+) -> keras.Model:
     """As `fold_batch_norm`, unchecked.
 
     Args:
@@ -51,8 +57,10 @@ def folded_network(model: keras.Model, *, everything: bool = False) -> keras.Mod
         everything: whether whatever scales and shifts channels is folded, such as rescaling, and
             becomes a 1x1 depthwise convolution where there is nothing to fold it into; separable
             convolutions become two, and all is computed in float32. Default: `False`.
+        keeps_norms: whether batch norms right behind convolutions stay. Default: `False`.
+        kinds: sequence of types of layers that are folded like those of Keras that they are of.
     """
-    return _Folding(graph.flat(model), everything).network()
+    return _Folding(graph.flat(model), everything, keeps_norms, tuple(kinds)).network()
 
 
 def check_equal(
@@ -88,8 +96,9 @@ def check_equal(
 class _Folding:
     """One network."""
 
-    def __init__(self, model, everything):
-        self.model, self.everything = model, everything
+    def __init__(self, model, everything, keeps_norms, kinds):
+        self.model, self.everything, self.keeps_norms = model, everything, keeps_norms
+        self.kinds = (*_DENSE, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE, *kinds)
         self.nodes = graph.nodes_of(model)
         self.uses = dict(graph.consumers(model))
         for y in model.outputs:
@@ -109,6 +118,8 @@ class _Folding:
             before = makers.get(id(x))
             root = self.roots.get(id(before), before)
             if root is not None and self.uses[id(x)] == 1 and self._takes(root):
+                if self.keeps_norms and is_norm and root is before and _convolves(root):
+                    continue
                 self.roots[id(node)] = root
                 known = self.affines.get(id(root))
                 self.affines[id(root)] = each if known is None else known.then(each)
@@ -120,9 +131,8 @@ class _Folding:
         layer = node.operation
         if self.roots.get(id(node)) is node:
             return True
-        kinds = (*_DENSE, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE)
         return (
-            type(layer) in kinds  # those of somebody's own may do anything
+            type(layer) in self.kinds  # those of somebody's own may do anything
             and getattr(layer, "data_format", "channels_last") == "channels_last"
             and layer.activation in (None, keras.activations.linear)
         )
@@ -209,6 +219,11 @@ class _Folding:
         activation = keras.activations.serialize(layer.activation)
         point = {"filters": layer.filters, "activation": activation}
         return [first, self._new(layers.Conv2D, rest, layer.name, **point)]
+
+
+def _convolves(node) -> bool:
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+    return isinstance(node.operation, kinds)
 
 
 def _nothing(channels) -> Affine:

@@ -15,7 +15,7 @@ from tfgen.search.hant.int8.fake_quantization import RANGES
 from tfgen.search.hant.int8.inputs import checked_images, checked_model, representative
 from tfgen.search.hant.int8.model import Int8Model
 from tfgen.search.hant.int8.post_training import converted
-from tfgen.search.hant.int8.training_graph import fake_quantized, logits_of
+from tfgen.search.hant.int8.training_graph import deployed, fake_quantized, logits_of
 
 METHODS = ("fake_quant", "tfmot")
 _COMPARED = 64  # images on which the file is held against the network that was trained
@@ -74,7 +74,7 @@ def quantize_aware(
         **fit_options: further keyword arguments of `fit`, such as callbacks.
 
     Returns:
-        The `Int8Model`, whose `network` is what was trained.
+        The `Int8Model`, whose `network` is what was trained, with batch norm folded.
 
     Raises:
         ConfigError: a network is not functional or has weights that are not finite, a layer cannot
@@ -107,8 +107,9 @@ def quantize_aware(
 
         network = twin_trained(teacher, flat, data, **options)
     else:
-        network = fake_quantized(flat, chosen, ranges=ranges)
-        fine_tune(teacher, logits_of(network), data, **options)
+        trained = fake_quantized(flat, chosen, ranges=ranges)
+        fine_tune(teacher, logits_of(trained), data, **options)
+        network = deployed(trained)
     content = converted(network, None, deployed_batch_size, integer_ends, seed)
     calibration = f"training, at first {len(chosen)} of {len(images)} images, seed {seed}"
     found = Int8Model(content, method, calibration, network)

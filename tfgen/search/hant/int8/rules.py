@@ -5,9 +5,12 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfgen.search.hant import affine
+
 # Kinds of calls.
-WEIGHTS, JOIN, CONCATENATE, PASS, AVERAGE, ELEMENTWISE = (
+WEIGHTS, NORM, JOIN, CONCATENATE, PASS, AVERAGE, ELEMENTWISE = (
     "weights",  # a kernel, rounded as well
+    "norm",  # of a convolution, into which it goes in the end
     "join",  # sums and products: rounded behind, after an activation that only clips
     "concatenate",  # all tensors share one range
     "pass",  # moves numbers about: what was rounded stays so
@@ -94,6 +97,8 @@ def kind_of(node: Any) -> str | None:
         fits = rank == 2 if kind == "Dense" else last
         known = name_of(operation.activation)
         return WEIGHTS if fits and known in ("linear", *ACTIVATIONS) else None
+    if kind == "BatchNormalization":
+        return NORM if affine.of_call(node) is not None else None
     if kind == "Activation" and name_of(operation.activation) == "linear":
         return PASS
     if activation_of(operation) is not None:

@@ -4,6 +4,7 @@ The network is built again with `tf_keras`, its weights are copied, and the twin
 """
 
 import contextlib
+import importlib
 import inspect
 import os
 import re
@@ -35,8 +36,9 @@ def _environment_kept():
 
 def _library():
     try:
-        # TensorFlow looks once which Keras it is with: before a variable says another.
-        getattr(tf.keras, "Model")  # noqa: B009
+        # Each of these looks once which Keras it is: before a variable says another.
+        for name in ("tensorflow", "tensorflow.compat.v1", "tensorflow.compat.v2"):
+            getattr(importlib.import_module(name).keras, "Model")  # noqa: B009
         with _environment_kept():
             import tensorflow_model_optimization as library
     except ImportError as error:

@@ -19,6 +19,7 @@ from tfgen.search.hant.int8.fake_quantization import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
 )
+from tfgen.search.hant.int8.rounding_plan import RoundingPlan
 
 _QUANTIZED = {
     "Conv2D": QuantizedConv2D,
@@ -37,8 +38,9 @@ def fake_quantized(
 ) -> keras.Model:
     """A network that computes what int8 will, with the ranges that activations have on images.
 
-    Batch norm is folded, kernels are rounded by channels, and activations wherever LiteRT's
-    integer kernels round them.
+    Kernels are rounded by channels, and activations wherever LiteRT's integer kernels round them.
+    Batch norm behind a convolution stays for training, which goes faster with it; what scales
+    channels of a rounded kernel leaves its integers as they are, see `deployed`.
 
     Args:
         model: functional `keras.Model` of one input and one output, which is not changed.
@@ -55,11 +57,20 @@ def fake_quantized(
         ConfigError: a layer has no counterpart in int8.
         UserError: batch norm cannot be folded.
     """
-    folded = folded_network(model, everything=True)
+    folded = folded_network(model, everything=True, keeps_norms=True)
     check_equal(model, folded, images[:8], 1e-4)
     network = _Builder(folded, {"ranges": ranges, "momentum": momentum}).network()
     calibrate(network, (images[k : k + batch_size] for k in range(0, len(images), batch_size)))
     return network
+
+
+def deployed(network: keras.Model) -> keras.Model:
+    """The same network with its batch norms folded, as it becomes a file.
+
+    Args:
+        network: the `keras.Model` of `fake_quantized`, which is not changed.
+    """
+    return folded_network(network, kinds=tuple(_QUANTIZED.values()))
 
 
 def calibrate(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
@@ -102,94 +113,25 @@ def logits_of(network: keras.Model) -> keras.Model:
     return network
 
 
-class _Groups:
-    """Tensors by the range that they share."""
-
-    def __init__(self):
-        self._above: dict[int, int] = {}
-
-    def of(self, tensor) -> int:
-        key = id(tensor)
-        while (above := self._above.get(key, key)) != key:
-            key = above
-        return key
-
-    def join(self, *tensors):
-        first = self.of(tensors[0])
-        for other in tensors[1:]:
-            self._above[self.of(other)] = first
-
-
 class _Builder:
     """Makes the network of one that is folded."""
 
     def __init__(self, model, options):
         self.model, self.options = model, {**options, "dtype": "float32"}
-        self.nodes, self.copies = graph.nodes_of(model), graph.Copies()
-        self.kinds = {id(node): self._kind(node) for node in self.nodes}
-        self.clips = self._plan_clips()
-        self.groups, self.members = _Groups(), {}
-        self._plan_ranges()
+        self.plan, self.copies = RoundingPlan(model), graph.Copies()
         self.ranges: dict[int, FakeQuantize] = {}
         self.values: list[tuple] = []
         self.names: set[str] = set()
         self.tensors: dict[int, Any] = {}
-
-    @staticmethod
-    def _kind(node):
-        kind = rules.kind_of(node)
-        if kind is None:
-            operation = node.operation
-            raise ConfigError(
-                f"the layer {operation.name!r} ({type(operation).__name__}) cannot be trained in "
-                "int8; expected convolutions, dense layers, sums, products, concatenations, "
-                "pooling and common activations: replace it, or quantise without training by "
-                "quantize(), which leaves in float32 what it has to"
-            )
-        return kind
-
-    def _plan_clips(self) -> dict[int, Any]:
-        """Activations that become part of the call before them, by that call."""
-        uses = graph.consumers(self.model)
-        makers = {id(y): n for n in self.nodes for y in n.output_tensors}
-        found = {}
-        for node in self.nodes:
-            if rules.activation_of(node.operation) not in rules.CLIPS:
-                continue
-            x = node.input_tensors[0]
-            before = makers.get(id(x))
-            if before is None or uses[id(x)] > 1 or x is self.model.outputs[0]:
-                continue
-            is_linear = rules.name_of(getattr(before.operation, "activation", None)) == "linear"
-            kind = self.kinds[id(before)]
-            if kind == rules.JOIN or (kind == rules.WEIGHTS and is_linear):
-                found[id(before)] = node
-        return found
-
-    def _plan_ranges(self):
-        """Which tensors are rounded, and which of them to the same range."""
-        clipped = {id(node) for node in self.clips.values()}
-        events = [self.model.inputs[0]]
-        for node in self.nodes:
-            kind, y = self.kinds[id(node)], node.output_tensors[0]
-            if id(node) in clipped or kind in (rules.PASS, rules.AVERAGE):
-                self.groups.join(node.input_tensors[0], y)
-            elif kind == rules.CONCATENATE:
-                self.groups.join(*node.input_tensors, y)
-            else:
-                events.append(y)
-        for tensor in events:
-            self.members.setdefault(self.groups.of(tensor), []).append(id(tensor))
 
     def network(self) -> keras.Model:
         """The network, its ranges not yet taken."""
         images = self.model.inputs[0]
         inputs = keras.Input(images.shape[1:], dtype="float32", name=images.name)
         self.tensors[id(images)] = self._rounded(inputs, images, images.name)
-        clipped = {id(node) for node in self.clips.values()}
-        for node in self.nodes:
+        for node in self.plan.nodes:
             y = node.output_tensors[0]
-            if id(node) in clipped:
+            if id(node) in self.plan.absorbed:
                 self.tensors[id(y)] = self.tensors[id(node.input_tensors[0])]
             else:
                 self.tensors[id(y)] = self._made(node)
@@ -200,13 +142,13 @@ class _Builder:
         return found
 
     def _made(self, node):
-        kind = self.kinds[id(node)]
+        kind = self.plan.kinds[id(node)]
         return getattr(self, f"_{kind}")(node)
 
     def _rounded(self, value, tensor, name, limits=None):
         """A tensor of the new network, rounded to the range of one of the old."""
-        group = self.groups.of(tensor)
-        members = self.members[group]
+        group = self.plan.groups.of(tensor)
+        members = self.plan.members[group]
         if limits is not None and len(members) > 1:
             raise ConfigError(
                 f"the layer {name!r} puts out {limits[0]:g} to {limits[1]:.3g} in int8 and is "
@@ -222,16 +164,18 @@ class _Builder:
 
     def _weights(self, node):
         layer, y = node.operation, node.output_tensors[0]
-        clip, own = self.clips.get(id(node)), rules.name_of(layer.activation)
+        followers, own = self.plan.followers.get(id(node), []), rules.name_of(layer.activation)
         inside = own if own in rules.CLIPS else "linear"
-        if clip is not None:
-            inside = rules.activation_of(clip.operation)
+        if followers and self.plan.kinds[id(followers[0])] != rules.NORM:
+            inside, followers = rules.activation_of(followers[0].operation), followers[1:]
         config = layer.get_config() | {"activation": inside, "use_bias": True}
         config |= {"name": self._once(layer.name), "dtype": "float32"}
         made = _QUANTIZED[type(layer).__name__].from_config(config)
         x = made(self.tensors[id(node.input_tensors[0])])
         bias = np.zeros(made.bias.shape, np.float32) if layer.bias is None else layer.bias
         self.values.append((made, [np.asarray(layer.kernel), np.asarray(bias)]))
+        for each in followers:
+            x = self.copies(each.operation)(x)
         if own in (*rules.CLIPS, "linear"):
             return self._rounded(x, y, made.name)
         x = self._fake(x, f"{made.name}_linear")
@@ -262,9 +206,8 @@ class _Builder:
             x = kind(name=self._once(name))([inputs[0], inputs[-1]])
         else:
             x = self._replayed(node)
-        clip = self.clips.get(id(node))
-        if clip is not None:
-            x = self.copies(clip.operation)(x)
+        for each in self.plan.followers.get(id(node), []):
+            x = self.copies(each.operation)(x)
         return self._rounded(x, y, name)
 
     def _replayed(self, node):
@@ -279,7 +222,7 @@ class _Builder:
 
     def _average(self, node):
         """Averages lie between the limits of their numbers."""
-        group = self.groups.of(node.output_tensors[0])
+        group = self.plan.groups.of(node.output_tensors[0])
         return self.ranges[group](self._replayed(node), slot=None)
 
     def _elementwise(self, node):
