@@ -148,8 +148,8 @@ class UNAS(Answers, Model):
         self.num_architectures, self.clip_norm = num_architectures, clip_norm
         self.weight_penalty, self.logit_penalty = weight_penalty, logit_penalty
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        # Where no gradient is asked for. Those of functions are traced to a higher order under
-        # persistent tapes, which takes far longer than to trace every pass by itself.
+        # Functions, so that the graph of a large network is made once, not once a pass.
+        self._pass = tf.function(self._training_pass, autograph=False)
         self._compiled_objective = tf.function(self._network_objective, autograph=False)
         self.built = True
 
@@ -266,8 +266,11 @@ class UNAS(Answers, Model):
         if count != 1 and count != images.shape[0]:
             repeats = tf.shape(images)[0] // count
             weights = {key: tf.repeat(value, repeats, axis=0) for key, value in weights.items()}
-        logits = self.supernet(images, weights, training=True)
+        logits = self._pass(images, weights)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+    def _training_pass(self, images, weights):
+        return self.supernet(images, weights, training=True)
 
     def _weight_gradients(self, tape, loss):
         variables = self.supernet.trainable_variables
@@ -361,7 +364,7 @@ class UNAS(Answers, Model):
         sign of life, no more."""
         images, labels = self._half(data)
         before = values_of(running_statistics(self.supernet))
-        logits = tf.cast(self.supernet(images, self._best(), training=True), tf.float32)
+        logits = tf.cast(self._pass(images, self._best()), tf.float32)
         put_back(before)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
