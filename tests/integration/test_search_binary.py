@@ -93,7 +93,7 @@ def test_a_search_goes_on_and_its_network_trains_evaluates_and_exports(
     done = cli("export", f"--workdir={trained}", "--formats=saved_model,litert_float32,onnx")
     assert done.code == 0, done.err
     reports = json.loads((trained / "metrics.json").read_text())["export"]
-    assert set(reports) == {"saved_model", "litert_float32", "onnx"}
+    assert set(reports) == {"saved_model", "litert float32", "onnx"}
     for report in reports.values():  # the exporter compared them in their own runtimes
         assert report["max_difference"] <= 1e-4
 
