@@ -59,20 +59,21 @@ def _timeless(value):
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
-def contents(folder):
+def contents(folder, uncompared=_UNCOMPARED):
     return {
         str(path.relative_to(folder)): content(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(word in str(path) for word in _UNCOMPARED)
+        if path.is_file() and not any(word in str(path) for word in uncompared)
     }
 
 
-def same_after_kills(root, tmp_path, argv, seed, prepared=None):
+def same_after_kills(root, tmp_path, argv, seed, prepared=None, uncompared=()):
     """Runs `argv(folder)` undisturbed and again and again killed, and compares what is left.
 
     Args:
         argv: of a folder, the command that works in it.
         prepared: a folder to begin with a copy of.
+        uncompared: parts of names of files that may differ as well.
     """
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     for folder in (whole, killed):
@@ -83,8 +84,9 @@ def same_after_kills(root, tmp_path, argv, seed, prepared=None):
     for fraction in np.random.default_rng(seed).uniform(0.3, 1.0, KILLS):
         kill(root, argv(killed), fraction * took)
     finish(root, argv(killed))
-    expected, found = contents(whole.parent), contents(killed.parent)
-    assert found.keys() == expected.keys()
+    uncompared = (*_UNCOMPARED, *uncompared)
+    expected, found = (contents(folder.parent, uncompared) for folder in (whole, killed))
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
     for name, value in expected.items():
         assert _relative(found[name], "killed") == _relative(value, "whole"), name
 

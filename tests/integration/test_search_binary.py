@@ -1,11 +1,11 @@
 """`tfgen-search`: plans, runs killed at any moment, mistakes in one line."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from killing import command, finish
 
 import tfgen
 from tfgen.bin.search import summary
@@ -93,20 +93,14 @@ def test_a_search_goes_on_and_its_network_trains_evaluates_and_exports(
     done = cli("export", f"--workdir={trained}", "--formats=saved_model,litert_float32,onnx")
     assert done.code == 0, done.err
     reports = json.loads((trained / "metrics.json").read_text())["export"]
-    assert set(reports) == {"saved_model", "litert_float32", "onnx"}
+    assert set(reports) == {"saved_model", "litert float32", "onnx"}
     for report in reports.values():  # the exporter compared them in their own runtimes
         assert report["max_difference"] <= 1e-4
 
-    flags = [f"--output_dir={tmp_path / 'presets'}", "--recipe=recipe.py"]
-    packed = subprocess.run(
-        [str(root / "tools" / "make_saved_model"), str(trained), "found", *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert packed.returncode == 0, packed.stderr
+    presets = tmp_path / "presets"
+    finish(root, command("pack", trained, "found", f"--output_dir={presets}"))
     images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
-    model = tfgen.from_preset(str(tmp_path / "presets" / "found"))
-    served = tf.saved_model.load(str(tmp_path / "presets" / "found" / "1"))
+    model = tfgen.from_preset(str(presets / "found"))
+    served = tf.saved_model.load(str(presets / "found" / "1"))
     found_logits = served.signatures["predict"](images=tf.constant(images))["logits"]
     np.testing.assert_allclose(found_logits, model(images), atol=1e-5)

@@ -9,6 +9,7 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.search.unas import SearchedClassifier
 from tfgen.search.unas.classifier import cut_out, genotype_of
 from tfgen.search.unas.genotypes import GENOTYPES
+from tfgen.training import strategy_from_name
 
 NODE = [[["skip", 0], ["max_pool_3x3", 1]]]
 CELLS = {"normal": NODE, "reduction": NODE}
@@ -94,6 +95,47 @@ class TestLoss:
         model.fit(data, steps_per_epoch=60, verbose=0)
         logs = model.evaluate(**{"x": batch()["images"], "y": batch()["labels"]}, verbose=0)
         assert logs[1] == 1.0  # accuracy
+
+
+class TestReplicas:
+    """Batch norms see their own replica's images: of equal halves each has what the whole has."""
+
+    def trained(self, strategy, images, steps=3):
+        with strategy.scope():
+            sizes = {"num_channels": 2, "num_cells": 3}
+            model = SearchedClassifier(CELLS, (8, 8, 3), 4, sizes, clip_norm=1e9)
+            model.build()
+            model.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
+        data = {"images": images, "labels": np.arange(len(images)) % 4}
+        dataset = tf.data.Dataset.from_tensors(data).repeat()
+        losses = model.fit(dataset, steps_per_epoch=steps, verbose=0).history["loss"]
+        return losses, model.get_weights()
+
+    @pytest.mark.slow
+    def test_two_make_the_steps_of_one(self):
+        images = np.tile(batch(4)["images"], (2, 1, 1, 1))  # rebatching halves it in the middle
+        strategies = (tf.distribute.get_strategy(), strategy_from_name("mirrored"))
+        (loss, one), (mirrored_loss, two) = (self.trained(s, images) for s in strategies)
+        np.testing.assert_allclose(mirrored_loss, loss, rtol=1e-5)
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+class TestPrecision:
+    """Kernels and statistics stay in float32, logits too; a step goes down all the same."""
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    def test_mixed(self, policy):
+        sizes = {"num_channels": 2, "num_cells": 3}
+        model = SearchedClassifier(CELLS, (8, 8, 3), 4, sizes, dtype=policy)
+        optimizer = keras.optimizers.SGD(0.1)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
+        model.compile(optimizer, run_eagerly=True)
+        losses = [float(model.train_on_batch(batch(), return_dict=True)["loss"]) for _ in range(8)]
+        assert losses[-1] < losses[0]
+        assert {str(v.dtype) for v in model.network.weights} == {"float32"}
+        assert model(batch()["images"]).dtype == tf.float32
 
 
 class TestCutOut:

@@ -5,14 +5,17 @@ import runpy
 
 import numpy as np
 import pytest
+from timers import KnownBackend
 from toy_supernet import ToySupernet
 
 from tfgen.errors import ConfigError, DataError
 from tfgen.runs import config as training_config
 from tfgen.runs.searching import Searching, complete
 from tfgen.runs.workdir import Workdir
+from tfgen.search import latency
 from tfgen.search.unas import parts
 from tfgen.search.unas.genotypes import GENOTYPES
+from tfgen.search.unas.latency import CellSpace
 from tfgen.search.unas.pictures import draw_genotype
 
 
@@ -94,6 +97,29 @@ def test_batches_are_pairs_and_continue(tmp_path):
 def test_mistakes_name_their_field(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         complete(config(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("referred", [False, True])
+def test_a_latency_is_measured_part_by_part(tmp_path, monkeypatch, referred):
+    """Of a network that is larger than the supernet; every part takes as long as its name."""
+    backend = KnownBackend(lambda key, timer, run: float(len(key)))
+    monkeypatch.setitem(latency.BACKENDS, "keras", lambda threads, batch_size: backend)
+    sizes = dict(num_cells=3, num_operations=2, num_nodes=1)
+    supernet = dict(name="cells", image_shape=[16, 16, 1], num_channels=2, **sizes)
+    measured = dict(measure="latency", target=1e4, network={"num_channels": 4})
+    measured |= {"reference": True} if referred else {}
+    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
+    searching = Searching(complete(fields), Workdir(tmp_path / "run"), report=lambda line: None)
+    space = CellSpace((16, 16, 1), num_channels=4, **sizes)
+    choices = {
+        key: np.arange(count) % size
+        for key, (count, size) in searching.model.supernet.groups.items()
+    }
+    keys = space.keys(searching.model.supernet.genotype(choices))
+    expected = sum(len(key) for key in keys if key != "nothing")
+    assert searching.model.measured(choices)["latency"] == pytest.approx(expected)
+    assert (latency.REFERENCE.key in backend.timers[0].runs) == referred
+    assert (tmp_path / "run" / "latency.json").exists()
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet", "imagenet_blocks"])

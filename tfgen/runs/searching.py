@@ -20,6 +20,7 @@ from tfgen.runs.data_record import DataRecord
 from tfgen.runs.fields import REQUIRED, complete_section, parameter_types
 from tfgen.runs.workdir import Workdir
 from tfgen.search.unas import UNAS, Criterion
+from tfgen.search.unas.cell_supernet import CellSupernet
 from tfgen.search.unas.latency import BlockSpace, CellSpace
 from tfgen.search.unas.measures import COUNTS, count_of, latency_of, read_measure
 from tfgen.search.unas.parts import make_supernet
@@ -65,6 +66,7 @@ LATENCY = dict(
     backend="keras",
     threads=1,
     batch_size=1,
+    reference=False,  # whether one takes turns with the parts, on machines that are never quiet
     network=None,  # sizes that differ from the supernet's, such as those of the final network
 )
 
@@ -187,7 +189,7 @@ class Searching:
         """Milliseconds of a space's parts, measured on this machine where the table lacks them."""
         from tfgen.search import latency
 
-        kind = CellSpace if type(supernet).__name__ == "CellSupernet" else BlockSpace
+        kind = CellSpace if isinstance(supernet, CellSupernet) else BlockSpace
         known = inspect.signature(kind.__init__).parameters
         sizes = {k: v for k, v in supernet.get_config().items() if k in known and k != "name"}
         space = kind(**{**sizes, **(fields.get("network") or {})})
@@ -204,7 +206,8 @@ class Searching:
             threads=options["threads"], batch_size=options["batch_size"]
         )
         self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
-        return latency_of(space, latency.measure(space.blocks, backend, path))
+        reference = latency.REFERENCE if options["reference"] else None
+        return latency_of(space, latency.measure(space.blocks, backend, path, reference=reference))
 
     def _criterion(self, supernet, name):
         fields = self.config["criteria"][name]

@@ -15,13 +15,11 @@ again does what is missing; then the picture `pareto.png` is drawn and a summary
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from tfgen import stopping
 from tfgen.bin import app, terminal
 from tfgen.errors import UserError
 
@@ -48,13 +46,15 @@ def main(argv) -> None:
     if FOLDER.value is None:
         raise UserError("--folder is missing; for example --folder=study")
     with terminal.quiet_import(app.DEBUG.value):
-        rows = Rows(Path(FOLDER.value, "results.json"))
+        from unas_search_report import Rows, draw, summary
+
+    flags_of_it = (IMAGES, CHANNELS, WARMUP, STEPS, EPOCHS, SHARE)
+    settings = {flag.name: flag.value for flag in flags_of_it}
+    rows = Rows(Path(FOLDER.value, "results.json"), settings, terminal.say)
     if TIME_AGAIN.value:
         rows.put("timed again", time_again(rows))
     else:
         study(rows)
-    from unas_search_report import draw, summary
-
     draw(rows.all, Path(FOLDER.value, "pareto.png"))
     terminal.say(summary(rows.all))
 
@@ -74,44 +74,6 @@ def study(rows) -> None:
         "found for latency", lambda: trained(rows["search for latency"], SEARCHES.value, images)
     )
     rows.add("timed again", lambda: time_again(rows))
-
-
-class Rows:
-    """Results by name in a file that is whole at any moment."""
-
-    def __init__(self, path):
-        from tfgen.files.json_file import read_json
-
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        names = (IMAGES, CHANNELS, WARMUP, STEPS, EPOCHS, SHARE)
-        settings = {flag.name: flag.value for flag in names}
-        held = read_json(path) if path.is_file() else {"settings": settings, "rows": {}}
-        if held["settings"] != settings:
-            raise UserError(
-                f"{path} holds results of {held['settings']}, and {settings} are asked for; name "
-                "another --folder"
-            )
-        self.settings, self.all = settings, held["rows"]
-
-    def __getitem__(self, name):
-        return self.all[name]
-
-    def add(self, name, make) -> None:
-        """Makes a row that is not there."""
-        if name not in self.all:
-            stopping.check()
-            begun = time.monotonic()
-            self.put(name, make())
-            shown = {k: round(v, 4) for k, v in self[name].items() if isinstance(v, float)}
-            terminal.say(f"{name}: {shown}, {time.monotonic() - begun:.0f} s")
-
-    def put(self, name, row) -> None:
-        """Keeps a row in the file."""
-        from tfgen.files.json_file import write_json
-
-        self.all[name] = row
-        write_json(self.path, {"settings": self.settings, "rows": self.all})
 
 
 def read_images() -> dict:

@@ -1,14 +1,60 @@
-"""The figures and the picture of `unas_search.py`."""
+"""The rows of `unas_search.py`, their figures and their picture."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfgen import stopping
+from tfgen.errors import UserError
+from tfgen.files.json_file import read_json, write_json
 from tfgen.files.replacing import replace_file
+
+
+class Rows:
+    """Results by name in a file that is whole at any moment.
+
+    Args:
+        path: path of the file, JSON.
+        settings: dict of what the results depend on, plain values by name.
+        say: function that is told a line.
+
+    Raises:
+        UserError: the file holds results of other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping, say: Callable[[str], None]):
+        self.path, self.settings, self._say = path, dict(settings), say
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = read_json(path) if path.is_file() else {"settings": self.settings, "rows": {}}
+        if held["settings"] != self.settings:
+            raise UserError(
+                f"{path} holds results of {held['settings']}, and {self.settings} are asked for; "
+                "name another --folder"
+            )
+        self.all = held["rows"]
+
+    def __getitem__(self, name):
+        return self.all[name]
+
+    def add(self, name: str, make: Callable[[], dict]) -> None:
+        """Makes a row that is not there."""
+        if name not in self.all:
+            stopping.check()
+            begun = time.monotonic()
+            self.put(name, make())
+            shown = {k: round(v, 4) for k, v in self[name].items() if isinstance(v, float)}
+            self._say(f"{name}: {shown}, {time.monotonic() - begun:.0f} s")
+
+    def put(self, name: str, row: dict) -> None:
+        """Keeps a row in the file."""
+        self.all[name] = row
+        write_json(self.path, {"settings": self.settings, "rows": self.all})
 
 
 def accuracies(rows: Mapping[str, Mapping], kind: str) -> np.ndarray:
