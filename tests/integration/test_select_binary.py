@@ -68,7 +68,7 @@ def test_what_was_chosen_is_a_recipe():
 @pytest.mark.slow
 def test_a_choice_goes_on_and_its_detector_is_trained(cli, recipe, tmp_path):
     folder = tmp_path / "run"
-    flags = (f"--workdir={folder}", "--pool=rotation", "--num_images=200", "--epochs=2")
+    flags = (f"--workdir={folder}", "--pool=rotation", "--max_images=200", "--epochs=2")
     found = cli("selection", f"--config={recipe}", *flags)
     assert found.code == 0, found.err
     assert "budget: at most 9 trainings of" in found.out
