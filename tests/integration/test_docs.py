@@ -23,7 +23,7 @@ PROGRAMS = {
     f"tfgen-{n}": n
     for n in ("audit", "convert", "detect", "evaluate", "export", "ground", "sample", "search")
 }
-PROGRAMS |= {"tfgen-train": "train", "tfgen-transform": "transform"}
+PROGRAMS |= {"tfgen-train": "train", "tfgen-transform": "transform", "tfgen-select": "selection"}
 
 
 def python_blocks(text):

@@ -68,15 +68,15 @@ def test_what_was_chosen_is_a_recipe():
 @pytest.mark.slow
 def test_a_choice_goes_on_and_its_detector_is_trained(cli, recipe, tmp_path):
     folder = tmp_path / "run"
-    flags = (f"--workdir={folder}", "--pool=rotation", "--num_images=200", "--epochs=2")
-    found = cli("selection", f"--config={recipe}", *flags)
+    flags = (f"--workdir={folder}", "--pool=rotation", "--max_images=600", "--epochs=4")
+    found = cli("selection", f"--config={recipe}:unlabelled", *flags)
     assert found.code == 0, found.err
-    assert "budget: at most 9 trainings of" in found.out
+    assert "budget: at most 2 trainings of" in found.out
     assert "chosen: rotation" in found.out
     names = {path.name for path in folder.iterdir()}
     assert {"selection.json", "selection.md", "recipe.py", "weights.png"} <= names
     before = (folder / "selection.json").read_bytes()
-    again = cli("selection", f"--config={recipe}", *flags)  # nothing is trained twice
+    again = cli("selection", f"--config={recipe}:unlabelled", *flags)  # nothing is trained twice
     assert again.code == 0, again.err
     assert (folder / "selection.json").read_bytes() == before
 

@@ -129,6 +129,10 @@ def test_packed_run(run, workdir, model, tmp_path, monkeypatch):
     assert str(tmp_path) not in (preset / "README.md").read_text()
 
 
+def test_files_of_this_machine_stay_here():
+    assert pack._moved({"split": "test", "files": ["/there"], "a": 1}) == {"split": "test", "a": 1}
+
+
 def test_too_large(run, workdir, tmp_path):
     code, _, err = run(workdir, "big", "--max_mib=0.01")
     assert code == 2

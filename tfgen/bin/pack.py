@@ -83,7 +83,7 @@ def main(workdir: str, name: str) -> None:
             f"largest difference {report['max_difference']:.1e}",
         )
         metrics = with_nan(trained.read_metrics())
-        numbers = {key: value for key, value in metrics.items() if "split" in value}
+        numbers = {key: _moved(value) for key, value in metrics.items() if "split" in value}
         packed = Workdir(temporary)
         for key, value in {**numbers, "saved_model": report}.items():
             packed.write_metrics(key, value)
@@ -149,6 +149,11 @@ def _made_fast(folder: Path) -> list[str]:
     if not (folder / TRANSFORMED).is_file() or not report.is_file():
         return []
     return ["Measured by tfgen-transform: " + "; ".join(lines(read_json(report))) + "."]
+
+
+def _moved(measured: dict) -> dict:
+    """What was measured, without the files that lie where it was."""
+    return {key: value for key, value in measured.items() if key != "files"}
 
 
 def _served_weights(model) -> str:

@@ -2,7 +2,7 @@ r"""Chooses what a detector learns from, by in-distribution images alone; the sa
 
 tfgen-select --config=configs/ood/digits.py --workdir=runs/selection
 tfgen-select --config=configs/ood/fashion_mnist.py:cpu --workdir=runs/selection \
-    --num_images=6000 --epochs=5 --pool=rotation,translation,cutout,blur
+    --max_images=6000 --epochs=5 --pool=rotation,translation,cutout,blur
 tfgen-select --config=configs/ood/digits.py --dry_run
 
 The recipe says the data, the backbone, and whether there are classes. Writes `selection.json` and
@@ -24,8 +24,8 @@ POOL = flags.DEFINE_list(
     "Transformations to choose from.",
 )
 EPOCHS = flags.DEFINE_integer("epochs", 15, "Of each short training.", lower_bound=1)
-NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", None, "Training images looked at; default: all.", lower_bound=20
+MAX_IMAGES = flags.DEFINE_integer(
+    "max_images", None, "Training images looked at, drawn at random; default: all.", lower_bound=20
 )
 NUM_TRIALS = flags.DEFINE_integer(
     "num_trials", 30, "Sets tried where there are more than 64.", lower_bound=1
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
-    selecting = Selecting(CONFIG.value, POOL.value, NUM_IMAGES.value, app.DATA_DIR.value)
+    selecting = Selecting(CONFIG.value, POOL.value, MAX_IMAGES.value, app.DATA_DIR.value)
     options = dict(epochs=EPOCHS.value, num_trials=NUM_TRIALS.value, learn=LEARN_WEIGHTS.value)
     if DRY_RUN.value:
         print(to_json(selecting.plan(**options)))
