@@ -79,12 +79,12 @@ class TestGrounding:
 
 @pytest.mark.slow
 class TestSearch:
-    @pytest.fixture(scope="class", params=["two", "all"])
+    @pytest.fixture(scope="class", params=["few", "all"])
     def sides(self, request, in_torch, patch):
         import unas
 
-        count = {"two": 2, "all": 7}[request.param]
-        options = dict(num_channels=2, num_cells=3, num_operations=count)
+        few = {"num_operations": 2, "num_nodes": 1} if request.param == "few" else {}
+        options = dict(num_channels=2, num_cells=3, **few)
         patch.setattr(unas, "CONFIGS", {"tiny": options})
         patch.setattr(unas, "IMAGE_SHAPE", (8, 8, 3))
         ours = unas.Ours("tiny", 4)

@@ -18,7 +18,7 @@ from turns import LAYOUTS, Tfgen, compare, parser, run, tfgen_side, torch_sides
 HERE = Path(__file__).resolve().parent
 # Of `CellSupernet`; the last is the paper's.
 CONFIGS: dict[str, dict[str, Any]] = {
-    "small": dict(num_channels=8, num_cells=3),
+    "small": dict(num_channels=16, num_cells=3, num_nodes=2),
     "medium": dict(num_channels=16, num_cells=5),
     "cifar10": dict(num_channels=16, num_cells=8),
 }
