@@ -28,7 +28,7 @@ class TestDetection:
         patch.setattr(ood, "CONFIGS", {"tiny": spec})
         patch.setattr(ood, "IMAGE_SHAPE", (8, 8, 3))
         patch.setattr(ood, "SHIFT", 2)
-        ours = ood.Ours("tiny", 3, 1)
+        ours = ood.Ours("tiny", 3)
         pixels = ood.MEAN, ood.STD, ood.SHIFT
         arguments = spec, ours.weights(), ood.random_batch(3), pixels, ood.SGD
         return ours, in_torch("ood_torch.py", "Peer", "channels_last", 1, *arguments)
@@ -51,7 +51,7 @@ class TestGrounding:
         options = dict(region_dims=6, word_dims=5, dims=4, num_layers=2)
         patch.setattr(grounding, "CONFIGS", {"tiny": options})
         patch.setattr(grounding, "LEARNING_RATE", 0.01)
-        ours = grounding.Ours("tiny", 4, 1)
+        ours = grounding.Ours("tiny", 4)
         arguments = options, ours.weights(), grounding.random_batch(options, 4), 0.01
         return ours, in_torch("grounding_torch.py", "Peer", "rows", 1, *arguments)
 
@@ -79,15 +79,15 @@ class TestGrounding:
 
 @pytest.mark.slow
 class TestSearch:
-    @pytest.fixture(scope="class", params=["two", "all"])
+    @pytest.fixture(scope="class", params=["few", "all"])
     def sides(self, request, in_torch, patch):
         import unas
 
-        count = {"two": 2, "all": 7}[request.param]
-        options = dict(num_channels=2, num_cells=3, num_operations=count)
+        few = {"num_operations": 2, "num_nodes": 1} if request.param == "few" else {}
+        options = dict(num_channels=2, num_cells=3, **few)
         patch.setattr(unas, "CONFIGS", {"tiny": options})
         patch.setattr(unas, "IMAGE_SHAPE", (8, 8, 3))
-        ours = unas.Ours("tiny", 4, 1)
+        ours = unas.Ours("tiny", 4)
         arguments = (
             unas.supernet_options("tiny"),
             ours.weights(),

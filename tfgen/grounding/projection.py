@@ -116,11 +116,14 @@ class Projection(keras.Layer):
             `[..., dims]` and the list of running statistics after it, to be paired with
             `self.statistics()`.
         """
-        x = tf.cast(x, self.compute_dtype)
+        # As rows: a dense layer of those is one op with its bias.
+        rows = tf.reshape(tf.cast(x, self.compute_dtype), [-1, self.input_dims])
+        counts = tf.ones_like(rows[:, 0]) if mask is None else tf.reshape(mask, [-1])
+        counts = tf.cast(counts, tf.float32)
+        count, after = tf.reduce_sum(counts), []
         before = [v.value for v in self.statistics()] if statistics is None else statistics
-        after = []
         for index, (dense, norm) in enumerate(zip(self.hidden, self.norms)):
-            x, mean, variance, count = _normalised_by_batch(dense(x), norm, mask)
+            rows, mean, variance = _normalised_by_batch(dense(rows), norm, counts)
             # What is kept for inference is the unbiased variance, as in the published model.
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             moved = [
@@ -128,7 +131,8 @@ class Projection(keras.Layer):
                 for old, new in zip(before[2 * index : 2 * index + 2], (mean, unbiased))
             ]
             after += [tf.stop_gradient(value) for value in moved]
-        return self.last(x), after
+        y = tf.reshape(self.last(rows), [*tf.unstack(tf.shape(x)[:-1]), self.dims])
+        return tf.ensure_shape(y, self.compute_output_shape(x.shape)), after
 
     def statistics(self) -> list[keras.Variable]:
         """The variables of the running statistics, mean and variance of each hidden layer."""
@@ -148,16 +152,11 @@ class Projection(keras.Layer):
         }
 
 
-def _normalised_by_batch(x, norm, mask):
-    """ReLU of batch norm by all rows that count; their mean and biased variance, float32 `[d]`, and
-    how many they are."""
-    rows = tf.reshape(tf.cast(x, tf.float32), [-1, x.shape[-1]])
-    counts = tf.ones_like(rows[:, 0]) if mask is None else tf.reshape(mask, [-1])
-    counts = tf.cast(counts, tf.float32)
+def _normalised_by_batch(rows, norm, counts):
+    """ReLU of batch norm by all rows that count; their mean and biased variance, float32 `[d]`."""
     weights = (tf.convert_to_tensor(norm[name]) for name in ("gamma", "beta"))
-    y, mean, variance = normalize_rows(rows, *weights, counts, EPSILON)
-    y = tf.reshape(tf.cast(y, x.dtype), tf.shape(x))
-    return tf.ensure_shape(y, x.shape), mean, variance, tf.reduce_sum(counts)
+    y, mean, variance = normalize_rows(tf.cast(rows, tf.float32), *weights, counts, EPSILON)
+    return tf.cast(y, rows.dtype), mean, variance
 
 
 def _normalised(x, mean, variance, norm):

@@ -45,11 +45,9 @@ class Ours(Tfgen):
     Args:
         config: one of `CONFIGS`.
         batch_size: captions.
-        threads: of TensorFlow.
     """
 
-    def __init__(self, config: str, batch_size: int, threads: int) -> None:
-        super().__init__(threads)
+    def __init__(self, config: str, batch_size: int) -> None:
         import tfgen
 
         self.model = tfgen.PhraseGrounding(num_regions=NUM_REGIONS, **CONFIGS[config])
@@ -75,7 +73,7 @@ class Ours(Tfgen):
 def measure(config: str, arguments) -> dict[str, Any]:
     """The row of a configuration."""
     threads, size = arguments.threads, arguments.batch_size
-    with tfgen_side(__file__, config, size, threads=threads) as ours:
+    with tfgen_side(__file__, config, size) as ours:
         peers = torch_sides(
             HERE / "grounding_torch.py",
             ("rows",),

@@ -14,8 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_side import TorchSide, tensors_of
 
-PASSES = 3.0  # of a step that count as a forward one: the gradient in the inputs and in the kernels
-
 
 class Projection(nn.Module):
     """Dense layers, with batch norm and ReLU between them."""
@@ -103,12 +101,17 @@ class Peer(TorchSide):
             return float(self.net(**self.batch))
 
     def gflop(self) -> float:
-        with torch.no_grad(), self.unmoved(self.net):
-            return PASSES * self.counted(lambda: self.net(**self.batch))
+        with self.unmoved(self.net):
+            return self.counted(self.gradients)
 
-    def step(self) -> Tensor:
+    def gradients(self) -> Tensor:
+        """The loss, once it is differentiated."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.net(**self.batch)
         loss.backward()
+        return loss
+
+    def step(self) -> Tensor:
+        loss = self.gradients()
         self.optimizer.step()
         return loss.detach()

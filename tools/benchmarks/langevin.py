@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no_xla", action="store_true")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (minutes)")
+    parser.add_argument("--json", type=Path, help="where to write all measurements")
     options = parser.parse_args()
     require_torch("langevin.py")
     as_the_binaries_do()
@@ -159,7 +160,11 @@ def main() -> None:
         "as_written": min(written.values()) / ours,
         "kernels_fixed": min(peers.values()) / ours,
     }
-    print(json.dumps({"config": options.config, "seconds_per_step": medians, "ratios": ratios}))
+    result = {"config": options.config, "seconds_per_step": medians, "ratios": ratios}
+    result |= {"batch_size": options.batch_size, "threads": options.threads}
+    print(json.dumps(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

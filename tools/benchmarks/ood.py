@@ -43,11 +43,9 @@ class Ours(Tfgen):
     Args:
         config: one of `CONFIGS`.
         batch_size: images before they are transformed.
-        threads: of TensorFlow.
     """
 
-    def __init__(self, config: str, batch_size: int, threads: int) -> None:
-        super().__init__(threads)
+    def __init__(self, config: str, batch_size: int) -> None:
         import tfgen
 
         axes = {"name": "translation", "pairs": "axes", "joint": True, "shift": SHIFT}
@@ -76,7 +74,7 @@ class Ours(Tfgen):
 def measure(config: str, arguments) -> dict[str, Any]:
     """The row of a configuration."""
     threads, size = arguments.threads, arguments.batch_size
-    with tfgen_side(__file__, config, size, threads=threads) as ours:
+    with tfgen_side(__file__, config, size) as ours:
         peers = torch_sides(
             HERE / "ood_torch.py",
             LAYOUTS,

@@ -6,8 +6,7 @@ are named so that a path with underscores is the name of the Keras layer that th
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_side import TorchSide, tensors_of
-
-PASSES = 3.0  # of a step that count as a forward one: the gradient in the inputs and in the kernels
 
 
 class Conv(nn.Conv2d):
@@ -184,26 +181,26 @@ class Peer(TorchSide):
     def parameters(self) -> int:
         return sum(p.numel() for p in self.net.parameters())
 
-    @contextlib.contextmanager
-    def _as_keras(self) -> Iterator[None]:
+    def loss(self) -> float:
         Conv.as_keras = True
         try:
             with torch.no_grad(), self.unmoved(self.net):
-                yield
+                return float(self.net(**self.batch))
         finally:
             Conv.as_keras = False
 
-    def loss(self) -> float:
-        with self._as_keras():
-            return float(self.net(**self.batch))
-
     def gflop(self) -> float:
-        with self._as_keras():
-            return PASSES * self.counted(lambda: self.net(**self.batch))
+        with self.unmoved(self.net):
+            return self.counted(self.gradients)
 
-    def step(self) -> Tensor:
+    def gradients(self) -> Tensor:
+        """The loss, once it is differentiated."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.net(**self.batch)
         loss.backward()
+        return loss
+
+    def step(self) -> Tensor:
+        loss = self.gradients()
         self.optimizer.step()
         return loss.detach()

@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--num_cells", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--json", type=Path, help="where to write all measurements")
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
     require_torch("sir.py")
@@ -47,7 +48,10 @@ def main() -> None:
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()  # both sides gain
-    print(json.dumps(compare(arguments), indent=2))
+    result = json.dumps(compare(arguments), indent=2)
+    print(result)
+    if arguments.json:
+        arguments.json.write_text(result)
 
 
 def compare(arguments) -> dict:
@@ -66,7 +70,7 @@ def compare(arguments) -> dict:
     peer = min(medians[k] for k in medians if k.startswith("torch"))
     return {
         "batch_size": BATCH,
-        **{k: v for k, v in vars(arguments).items() if k != "skip"},
+        **{k: v for k, v in vars(arguments).items() if k not in ("skip", "json")},
         "seconds": medians,
         "images_per_second": {name: BATCH / value for name, value in medians.items()},
         "ratio_to_best_torch": {name: peer / value for name, value in medians.items()},

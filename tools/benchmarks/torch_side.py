@@ -74,7 +74,7 @@ class TorchSide(Timed):
 
     @staticmethod
     def counted(run: Callable[[], object]) -> float:
-        """1e9 operations of the matrix products and convolutions of a forward pass."""
+        """1e9 operations of the matrix products and convolutions of what is run."""
         with FlopCounterMode(display=False) as counter:
             run()
         return counter.get_total_flops() / 1e9

@@ -32,22 +32,13 @@ class Tfgen(Timed):
 
     A subclass sets `model` and `batch` in its constructor and has the loss of the peer's `loss`.
 
-    Args:
-        threads: of TensorFlow.
+    Threads are those of the environment, which `run` sets.
     """
 
     model: Any
     batch: Mapping[str, Any]
 
-    def __init__(self, threads: int) -> None:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-        from tfgen.training import keep_freed_memory
-
-        keep_freed_memory()
-        self._batches = None
+    _batches: Any = None
 
     def loss(self) -> float:
         """Before any step, of the batch."""
@@ -76,13 +67,10 @@ class Tfgen(Timed):
         return peak_gib()
 
 
-def tfgen_side(module: str, *arguments: Any, threads: int) -> Process:
+def tfgen_side(module: str, *arguments: Any) -> Process:
     """`Ours` of a file of this folder, in a process of its own."""
-    file = Path(module).resolve()
-    environment = {"OMP_NUM_THREADS": str(threads)}
-    return Process(
-        file, "Ours", *arguments, threads, python=sys.executable, environment=environment
-    )
+    file, options = Path(module).resolve(), dict(environment=KEEP_FREED_MEMORY)
+    return Process(file, "Ours", *arguments, python=sys.executable, **options)
 
 
 def torch_sides(

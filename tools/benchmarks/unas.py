@@ -18,7 +18,7 @@ from turns import LAYOUTS, Tfgen, compare, parser, run, tfgen_side, torch_sides
 HERE = Path(__file__).resolve().parent
 # Of `CellSupernet`; the last is the paper's.
 CONFIGS: dict[str, dict[str, Any]] = {
-    "small": dict(num_channels=8, num_cells=3),
+    "small": dict(num_channels=16, num_cells=3, num_nodes=2),
     "medium": dict(num_channels=16, num_cells=5),
     "cifar10": dict(num_channels=16, num_cells=8),
 }
@@ -52,11 +52,9 @@ class Ours(Tfgen):
     Args:
         config: one of `CONFIGS`.
         batch_size: images of each half.
-        threads: of TensorFlow.
     """
 
-    def __init__(self, config: str, batch_size: int, threads: int) -> None:
-        super().__init__(threads)
+    def __init__(self, config: str, batch_size: int) -> None:
         from tfgen.optimizers import Adam
         from tfgen.search.unas import UNAS
         from tfgen.training import JointOptimizer
@@ -114,7 +112,7 @@ def _has_own_weights(layer) -> bool:
 def measure(config: str, arguments) -> dict[str, Any]:
     """The row of a configuration."""
     threads, size = arguments.threads, arguments.batch_size
-    with tfgen_side(__file__, config, size, threads=threads) as ours:
+    with tfgen_side(__file__, config, size) as ours:
         peers = torch_sides(
             HERE / "unas_torch.py",
             LAYOUTS,

@@ -24,7 +24,6 @@ OPERATIONS = (
     "average_pool_3x3",
     "separable_7x7",
 )
-NODES = 4
 # Passes of a step that count as forward ones: training and validation images, relaxed and discrete,
 # 4; gradients of the weights, 2; of the logits through both relaxed passes, 2.
 PASSES = 8.0
@@ -124,9 +123,10 @@ class Supernet(nn.Module):
         num_classes: int,
         skip_below: float,
         num_operations: int = len(OPERATIONS),
+        num_nodes: int = 4,
     ) -> None:
         super().__init__()
-        self.operations = OPERATIONS[:num_operations]
+        self.operations, self.nodes = OPERATIONS[:num_operations], num_nodes
         self.cells, self.skip_below = num_cells, skip_below
         self.reductions = (num_cells // 3, 2 * num_cells // 3)
         self.stem = nn.Sequential()
@@ -139,13 +139,13 @@ class Supernet(nn.Module):
             fit = FactorizedReduction if halved else ReluConv
             for number, make in enumerate((fit, ReluConv)):
                 self.add_module(f"cell{cell}_input{number}", make(widths[number], width))
-            for node in range(NODES):
+            for node in range(self.nodes):
                 for source in range(node + 2):
                     stride = 2 if reduces and source < 2 else 1
                     for name in self.operations:
                         made = operation(name, width, stride)
                         self.add_module(f"cell{cell}_node{node}_input{source}_{name}", made)
-            widths, halved = [widths[1], NODES * width], reduces
+            widths, halved = [widths[1], self.nodes * width], reduces
         self.logits = nn.Linear(widths[1], num_classes)
 
     def forward(self, images: Tensor, architectures: Mapping[str, Tensor]) -> Tensor:
@@ -158,7 +158,7 @@ class Supernet(nn.Module):
         kind = "reduction" if cell in self.reductions else "normal"
         fit = [getattr(self, f"cell{cell}_input{number}") for number in range(2)]
         states = [fit[0](before), fit[1](last)]
-        for node in range(NODES):
+        for node in range(self.nodes):
             edges = (architectures[f"{kind}/{node}/{what}"] for what in ("input", "operation"))
             weights = torch.einsum("bei,beo->ibo", *edges)
             total = 0.0
