@@ -37,5 +37,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         ),
     )
     if mode == "cpu":
-        recipes.shorten_hant(config, teacher=1000, distillation=80, fine_tuning=600, num_plans=6)
+        recipes.shorten_hant(config, teacher=700, distillation=60, fine_tuning=400, num_plans=4)
     return config

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from timers import KnownBackend
 
 from tfgen.errors import ConfigError, UserError
-from tfgen.search.hant import InfeasibleError, Plan
+from tfgen.search.hant import Grouping, InfeasibleError, Plan, coarser
 from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.hant import HANT
 from tfgen.search.hant.scores import mean_loss
@@ -154,6 +154,49 @@ class TestPlanning:
         again.measure(timers, repeat=0)
         assert not timers.timers
         assert again.plans(11.0) == hant.plans(11.0)
+
+
+class TestRunsOfLayers:
+    @pytest.fixture(scope="class")
+    def runs(self, hant):
+        """The first two layers as one, and the third."""
+        made, (images, labels) = coarser(hant, 2), digits()
+        made.distil(images, batch_size=64, epochs=1, learning_rate=0.01, at_once=16)
+        made.score(images[:256], labels[:256], "loss")
+        made.measure(backend(made), repeat=0)
+        return made
+
+    def test_one_operation_for_two_layers(self, hant, runs):
+        layers = [segment.name for segment in runs.library.network.segments]
+        assert layers == ["b1_out", "b2_out"]
+        grouping = Grouping(hant, [runs])
+        (whole,) = hant.plans(15.0)
+        kept = grouping.plan(15.0)
+        assert [choice.operation for choice in kept] == ["teacher"] * len(kept)
+        assert sum(choice.score for choice in kept) == whole.score
+        # Three of stem and head, and one millisecond for each of two operations.
+        runs._scores[0][runs.operations.index("cb_res_k1")] = 0.0
+        plan = grouping.plan(8.0)
+        assert [(c.first, c.last) for c in plan] == [(0, 1), (2, 2)]
+        assert plan[0].operation == "cb_res_k1"
+        assert grouping.predicted_ms(plan) <= 8.0
+        images = digits()[0][:4]
+        last = hant.library.teacher_name, hant.library.network.layer(2)
+        candidate = runs.library.candidate(0, "cb_res_k1")
+        x = hant.library.network.features()(images, training=False)[0]
+        expected = hant.library.network.tail(2)(last[1](candidate(x, training=False)))
+        assert plan[1].operation == last[0]
+        found = grouping.network(plan)
+        np.testing.assert_allclose(found(images, training=False), expected, rtol=1e-4, atol=1e-4)
+        with pytest.raises(InfeasibleError, match="cannot be met"):
+            grouping.plan(2.5)
+
+    def test_mistakes(self, hant, tmp_path):
+        with pytest.raises(ConfigError, match="the layers of a run is 1; expected 2 to 3"):
+            coarser(hant, 1)
+        other = HANT(small_networks.residual(), tmp_path, POOL)
+        with pytest.raises(ConfigError, match="is no run of the layers"):
+            Grouping(hant, [other])
 
 
 def rank_correlation(hant, count):

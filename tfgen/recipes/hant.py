@@ -85,7 +85,7 @@ def shorten_hant(
     config.teacher.update(epochs=10, steps_per_epoch=teacher // 10)
     config.distillation.update(epochs=1, steps_per_epoch=distillation, at_once=22)
     config.fine_tuning.update(epochs=10, steps_per_epoch=fine_tuning // 10)
-    config.scores.num_images = 1024
+    config.scores.num_images = 512
     config.plan.update(num_plans=num_plans, num_images=1024)
 
 

@@ -1,5 +1,6 @@
 """What a transformation has found, for people and for programs."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,10 @@ def write(
     }
     write_json(folder / "report.json", found)
     hant.plot(plan, folder / "plan.png")
-    rest = predicted - plan.latency_ms
-    front = hant.front()
-    budget = max(budget_ms - rest, float(front.latencies_ms[0]))
-    front.plot(folder / "front.png", [budget])
+    # Of whole networks, as the budget is: with what stem and head take.
+    front, rest = hant.front(), predicted - plan.latency_ms
+    whole = dataclasses.replace(front, latencies_ms=front.latencies_ms + rest)
+    whole.plot(folder / "front.png", [budget_ms])
     with replace_file(folder / "report.md") as temporary:
         temporary.write_text(page(found, config), encoding="utf-8")
     return found

@@ -6,6 +6,7 @@ from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.fine_tuning import fine_tune
 from tfgen.search.hant.folded_network import fold_batch_norm
 from tfgen.search.hant.front import Front, latency_front
+from tfgen.search.hant.grouping import Choice, Grouping, coarser
 from tfgen.search.hant.hant import HANT
 from tfgen.search.hant.int8 import Int8Model, quantize, quantize_aware
 from tfgen.search.hant.library import Library
@@ -19,8 +20,10 @@ from tfgen.search.hant.teachers import application, mobile_network
 
 __all__ = [
     "HANT",
+    "Choice",
     "CutNetwork",
     "Front",
+    "Grouping",
     "InfeasibleError",
     "Int8Model",
     "Library",
@@ -28,6 +31,7 @@ __all__ = [
     "NetworkClassifier",
     "Plan",
     "application",
+    "coarser",
     "distil",
     "diverse_plans",
     "fine_tune",

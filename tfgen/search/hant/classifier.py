@@ -20,7 +20,9 @@ from tfgen.search.unas.weights import put_back, running_statistics, values_of
 from tfgen.serving import PORTABLE, Signature
 from tfgen.training import Model, StepOutput
 
-_UNUSED = ("build_config", "compile_config")  # follow from the layers, or from who trains
+# Of a network's configuration: what follows from the layers or from who trains, and addresses in
+# memory.
+_UNUSED = ("build_config", "compile_config", "shared_object_id")
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -191,8 +193,7 @@ def network_config(network: keras.Model) -> dict[str, Any]:
         network: functional `keras.Model` of one input and one output.
     """
     config = keras.saving.serialize_keras_object(network)
-    kept = {k: v for k, v in config.items() if k not in _UNUSED}
-    return parse_json(to_json({**kept, "config": _plain_layers(kept["config"])}), "a network")
+    return parse_json(to_json(_plain_layers(config)), "a network")
 
 
 def made_network(config: Mapping, dtype: Any = "float32", seed: int = 0) -> keras.Model:
@@ -226,17 +227,16 @@ def made_network(config: Mapping, dtype: Any = "float32", seed: int = 0) -> kera
     return network
 
 
-def _plain_layers(config):
-    """The configuration of a functional model; what its layers compute in is said by who makes it
-    again."""
-    layers = []
-    for layer in config["layers"]:
-        inner = layer["config"]
-        if "layers" in inner:
-            inner = _plain_layers(inner)
-        inner = {k: v for k, v in inner.items() if k != "dtype"}
-        layers.append({**{k: v for k, v in layer.items() if k not in _UNUSED}, "config": inner})
-    return {**{k: v for k, v in config.items() if k != "dtype"}, "layers": layers}
+def _plain_layers(value):
+    """A configuration without what layers compute in, which is said by who makes them again."""
+    if isinstance(value, list | tuple):
+        return [_plain_layers(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: _plain_layers(item) for key, item in value.items() if key not in _UNUSED}
+    if "name" in found:  # of a layer, not of a tensor
+        found.pop("dtype", None)
+    return found
 
 
 def _right(labels, log_p):

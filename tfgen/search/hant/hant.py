@@ -236,9 +236,19 @@ class HANT:
             operation = self.operations[place]
             family = self.library.operations[operation]["family"]
             if family != "teacher":
-                model = self.library.candidate(number, operation)
-                replacements[number] = merge_branches(model) if family == "repvgg" else model
+                replacements[number] = self.deployed(number, operation)
         return cut.assemble(replacements, name)
+
+    def deployed(self, number: int, operation: str) -> keras.Model | None:
+        """A trained candidate as it is used, branches folded into one convolution.
+
+        Args:
+            number: integer, the layer.
+            operation: string, the operation's name.
+        """
+        model = self.library.candidate(number, operation)
+        family = self.library.operations[operation]["family"]
+        return merge_branches(model) if family == "repvgg" else model
 
     def best(
         self,

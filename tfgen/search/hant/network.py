@@ -105,26 +105,8 @@ class CutNetwork:
             ConfigError: a layer does not exist, or what replaces it has other shapes.
         """
         self._check(replacements)
-        copies, ends = graph.Copies(), {id(s.output): k for k, s in enumerate(self.segments)}
-        inside = {id(n): k for k, s in enumerate(self.segments) for n in s.nodes}
-        images = keras.Input(self.network.inputs[0].shape[1:], name=self.network.inputs[0].name)
-        tensors, others = {id(self.network.inputs[0]): images}, []
-        for node in graph.nodes_of(self.network):
-            number = inside.get(id(node))
-            if number is None or number not in replacements:
-                graph.replay([node], tensors, copies)
-            elif id(node.output_tensors[0]) in ends:
-                segment, other = self.segments[number], replacements[number]
-                x = tensors[id(segment.input)]
-                if other is not None:
-                    others.append(graph.Copies(lambda n, s=segment.name: f"{s}_{n}"))
-                    x = graph.copied(other, x, others[-1])
-                tensors[id(segment.output)] = x
-        outputs = keras.tree.map_structure(lambda y: tensors[id(y)], self.network._outputs_struct)
-        made = keras.Model(images, outputs, name=name or self.network.name)
-        for each in (copies, *others):
-            each.copy_weights()
-        return made
+        pairs = [(self.segments[number], other) for number, other in replacements.items()]
+        return assembled(self.network, pairs, name)
 
     def _check(self, replacements: Mapping[int, Any]):
         for number, other in replacements.items():
@@ -144,6 +126,40 @@ class CutNetwork:
                     f"{what} layer {number} ({segment.name}) turns {shapes[0]} into {shapes[-1]}; "
                     f"expected {wanted[0]} into {wanted[1]}"
                 )
+
+
+def assembled(
+    network: keras.Model,
+    replacements: Sequence[tuple[cuts.Segment, keras.Model | None]],
+    name: str | None = None,
+) -> keras.Model:
+    """A network with other layers, as `CutNetwork.assemble` makes it.
+
+    Args:
+        network: functional `keras.Model` without nested models.
+        replacements: sequence of pairs of a `Segment` of the network and what takes its place,
+            which fits; no two have a part of the network in common.
+        name: string, the model's name; None is the network's.
+    """
+    copies, ends = graph.Copies(), {id(segment.output): segment for segment, _ in replacements}
+    inside = {id(node): other for segment, other in replacements for node in segment.nodes}
+    images = keras.Input(network.inputs[0].shape[1:], name=network.inputs[0].name)
+    tensors, others = {id(network.inputs[0]): images}, []
+    for node in graph.nodes_of(network):
+        if id(node) not in inside:
+            graph.replay([node], tensors, copies)
+        elif id(node.output_tensors[0]) in ends:
+            segment, other = ends[id(node.output_tensors[0])], inside[id(node)]
+            x = tensors[id(segment.input)]
+            if other is not None:
+                others.append(graph.Copies(lambda n, s=segment.name: f"{s}_{n}"))
+                x = graph.copied(other, x, others[-1])
+            tensors[id(segment.output)] = x
+    outputs = keras.tree.map_structure(lambda y: tensors[id(y)], network._outputs_struct)
+    made = keras.Model(images, outputs, name=name or network.name)
+    for each in (copies, *others):
+        each.copy_weights()
+    return made
 
 
 def _unique(name, taken) -> str:

@@ -62,5 +62,7 @@ def draw(rows: Sequence[PlanRow], path: str | os.PathLike) -> None:
     saved.invert_yaxis()
     saved.set_xlabel("milliseconds saved")
     lost.set_xlabel("predicted loss")
+    for axis in (saved, lost):
+        axis.locator_params(axis="x", nbins=5)
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -1,0 +1,66 @@
+"""The study of what else one would do than HANT, on a network of known numbers."""
+
+import importlib.util
+import types
+
+import numpy as np
+import pytest
+
+from tfgen.search.hant import InfeasibleError
+
+
+@pytest.fixture(scope="module")
+def study(root):
+    path = root / "tools" / "studies" / "hant.py"
+    spec = importlib.util.spec_from_file_location("hant_study", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Known:
+    """Three layers of 4 ms, two operations that replace them, 3 ms of stem and head."""
+
+    operations = ("teacher", "identity", "cheap")
+    library = types.SimpleNamespace(operations={name: {"family": name} for name in operations})
+    latency_ms = 15.0
+
+    def tables(self):
+        scores = [np.array([0.0, lost, 0.1]) for lost in (1.0, 2.0, np.inf)]
+        return scores, [np.array([4.0, 0.0, 1.0])] * 3
+
+    def predicted_ms(self, plan):
+        return plan.latency_ms + 3.0
+
+
+def test_a_random_plan_nearly_takes_its_budget(study):
+    plan = study.random_plan(Known(), 9.0)
+    assert 8.1 <= plan.latency_ms + 3.0 <= 9.0
+    assert plan.choices[2] != 1  # which cannot be left out
+    with pytest.raises(InfeasibleError, match=r"no random plan takes 3.5 ms or less"):
+        study.random_plan(Known(), 3.5)
+
+
+def test_layers_are_left_out_and_none_replaced(study):
+    plan = study.skipping_plan(Known(), 11.0)
+    assert (plan.choices, plan.score, plan.latency_ms) == ((1, 0, 0), 1.0, 8.0)
+    with pytest.raises(InfeasibleError):
+        study.skipping_plan(Known(), 6.0)
+
+
+def test_the_narrower_network_is_the_widest_that_is_fast_enough(study, monkeypatch):
+    monkeypatch.setattr(study, "WIDTHS", (0.25, 0.5, 0.75))
+    stages = [(1, 20, 1, 2, 3)]
+    config = {"model": dict(source="mobile", image_shape=(8, 8, 1), stages=stages, head=8)}
+
+    def measure(models):
+        return {name: 8.0 * float(name) for name in models}
+
+    half = study.narrower(config, 5.0, measure)
+    assert half.get_layer("block0_project_conv").filters == 10
+    assert study.narrower(config, 1.0, measure).get_layer("block0_project_conv").filters == 5
+
+
+def test_table(study):
+    row = dict(parameters=1234, latency_ms=0.5, speed_up=2.0, accuracy=0.9)
+    assert study.table({"rows": {"HANT": row}})[-1] == "| HANT | 1,234 | 0.5000 | 2.00x | 90.00% |"
