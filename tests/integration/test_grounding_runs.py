@@ -85,6 +85,23 @@ def test_a_picture_and_a_caption(cli, preset):
     assert "--caption='' has no noun" in cli("ground", *flags, "--caption=").mistake()
 
 
+def test_the_preset_finds_clothes_and_digits(cli, root):
+    """The picture of docs/grounding.md, whose boxes are known: middles are what it points by."""
+    picture = root / "docs" / "images" / "grounding_composed.png"
+    caption = "a sandal beside a one and a boot ."
+    result = cli(
+        "ground", "--preset=grounding_scenes", f"--image={picture}", f"--caption={caption}"
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)["phrases"]
+    assert [one["phrase"] for one in found] == ["a sandal", "a one", "a boot"]
+    truth = [(70, 14, 92, 36), (15, 60, 40, 85), (75, 58, 95, 78)]
+    for one, (x1, y1, x2, y2) in zip(found, truth):
+        left, top, right, bottom = one["box"]
+        assert x1 < (left + right) / 2 < x2
+        assert y1 < (top + bottom) / 2 < y2
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

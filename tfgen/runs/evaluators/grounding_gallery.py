@@ -50,7 +50,9 @@ class GroundingGallery(Evaluator):
                     advance(len(drawn))
         path = Path(subject.folder) / "grounding.html"
         write_page(path, f"{subject.config['data']['name']}, {subject.split}", drawn)
-        return {"files": [str(path)]}
+        return {
+            "files": [f"{path.parent.name}/{path.name}"]
+        }  # whatever becomes of the folder above
 
     def lines(self, found):
         yield "gallery: " + ", ".join(found["files"])
