@@ -214,7 +214,8 @@ def compare(what: str, ours: Callable, peer: Process, arguments) -> dict[str, An
     }
     medians = take_turns(sides, arguments.rounds, arguments.steps)
     ratio = medians["torch"] / medians["tfgen"]
-    return {"variants": variants, "fastest": best, "seconds": medians, "ratio": ratio}
+    found = {"variants": variants, "fastest": best, "seconds": medians, "ratio": ratio}
+    return {**found, "gflop": peer.call("gflop", what)}
 
 
 def measure(config: str, arguments) -> dict[str, Any]:

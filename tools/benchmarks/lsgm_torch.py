@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from machine import CLOCKS
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 _HALF = math.sqrt(0.5)
 BETA_MIN, BETA_MAX, CUTOFF = 0.1, 20.0, 0.01  # of the variance-preserving diffusion and its loss
@@ -248,6 +249,13 @@ class Peer:
             step()
             found.append(now() - begin)
         return found
+
+    def gflop(self, what: str) -> float:
+        """1e9 operations of a step's matrix products and convolutions."""
+        step = self._step(what, ["NCHW"])
+        with FlopCounterMode(display=False) as counter:
+            step()
+        return counter.get_total_flops() / 1e9
 
     def forget(self, what: str, variant: str) -> None:
         """Frees what a variant holds."""

@@ -33,8 +33,8 @@ def of_lsgm(found: Sequence[Mapping]) -> list[Row]:
         names = {"train": "training step", "evaluate": "network evaluation"}
         more = {key: result[key] for key in ("batch_size", "threads", "clock")}
         for what, name in names.items():
-            seconds = result[what]["seconds"]
-            case = f"{name}, {result['config']}"
+            seconds, case = result[what]["seconds"], f"{name}, {result['config']}"
+            more["gflop"] = result[what]["gflop"]
             rows.append(_row("lsgm", case, seconds["torch"], seconds["tfgen"], **more))
     return rows
 
