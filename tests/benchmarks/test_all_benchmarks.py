@@ -1,5 +1,6 @@
 """One table of what all benchmarks wrote."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -19,8 +20,8 @@ STEP = {
     "peak_gib": {"torch": 0.5, "tfgen": 1.0},
 }
 _SIDE = {"version": "1", "train_peak_gib": 2.0, "medians": {"train": 0.4, "sample": 0.1}}
-_LSGM = {"config": "cpu", "batch_size": 32, "threads": 2, "clock": "perf_counter"}
-_TIMES = {"seconds": {"torch": 0.2, "tfgen": 0.1}}
+_LSGM = {"config": "cpu", "batch_size": 32, "threads": 2, "clock": "wall"}
+_TIMES = {"seconds": {"torch": 0.2, "tfgen": 0.1}, "gflop": 3.0}
 WRITTEN = {
     "unas": [STEP],
     "ood": [STEP],
@@ -70,6 +71,7 @@ MACHINE = {
     "device": "A processor",
     "versions": ["TensorFlow 2"],
     "threads": 2,
+    "clock": "wall",
     "load": 0.1,
     "matmul_gflops": 100.0,
     "copy_gbytes": 10.0,
@@ -120,13 +122,29 @@ def test_goes_on_where_it_was(program, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr(subprocess, "run", fail)
-    (tmp_path / "unas-small-1.json").write_text(json.dumps([STEP]))
-    assert program.measure("unas", "small", 1, tmp_path) == [STEP]
+
+    def arguments(**changes):
+        plain = dict(size="small", threads=1, clock="cpu", output=tmp_path)
+        return argparse.Namespace(**{**plain, **changes})
+
+    (tmp_path / "unas-small-1-cpu.json").write_text(json.dumps([STEP]))
+    assert program.measure("unas", arguments()) == [STEP]
     assert not calls
-    assert program.measure("ood", "full", 1, tmp_path) is None
+    assert program.measure("ood", arguments(size="full")) is None
     assert calls[0][0] == sys.executable
-    assert calls[0][-4:-1] == ["--threads", "1", "--json"]
-    assert [file.name for file in tmp_path.iterdir()] == ["unas-small-1.json"]
+    assert calls[0][-6:-3] == ["--threads", "1", "--json"]
+    assert calls[0][-2:] == ["--clock", "cpu"]
+    assert program.measure("nvae", arguments(clock="wall")) is None
+    assert "--clock" not in calls[1]  # which knows no other
+    assert [file.name for file in tmp_path.iterdir()] == ["unas-small-1-cpu.json"]
+
+
+def test_the_processors_seconds_are_of_one_thread(program, monkeypatch):
+    monkeypatch.setattr(program, "require_torch", lambda name: None)
+    for words in (["--only", "ood"], ["--only", "ood", "nvae", "--threads", "1"]):
+        monkeypatch.setattr(sys, "argv", ["all.py", "--clock", "cpu", *words])
+        with pytest.raises(SystemExit, match="--threads 1 and --only lsgm unas ood grounding"):
+            program.main()
 
 
 @pytest.mark.slow
@@ -136,7 +154,7 @@ def test_the_command(benchmarks, tmp_path):
     if not process.has_torch():
         pytest.skip("needs PyTorch (the extra 'torch', or TFGEN_TORCH_PYTHON)")
     command = [sys.executable, str(benchmarks / "all.py"), "--only", "grounding"]
-    command += ["--threads", "1", "--output", str(tmp_path)]
+    command += ["--threads", "1", "--clock", "cpu", "--output", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "| grounding | training step, small | 50 |" in (tmp_path / "table.md").read_text()

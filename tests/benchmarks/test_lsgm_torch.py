@@ -57,6 +57,7 @@ def test_predictions(ours, peer, layout):
 
 def test_parameters(ours, peer):
     assert peer.call("parameters") == ours.model.num_score_parameters
+    assert peer.call("gflop", "train") > 2.0 * peer.call("gflop", "evaluate") > 0.0
 
 
 def test_losses_and_gradients(ours, peer):

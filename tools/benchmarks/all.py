@@ -30,12 +30,14 @@ HERE = Path(__file__).resolve().parent
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A benchmark: its file, its arguments at every size, and what makes rows of what it writes."""
+    """A benchmark: its file, its arguments at every size, what makes rows of what it writes, and
+    whether it can count the processor's seconds."""
 
     file: str
     small: str
     full: str
     rows: Callable[[Any], list[forms.Row]]
+    clocks: bool = False
 
 
 _STEPS = "--rounds 3 --steps 2"
@@ -53,11 +55,14 @@ PROGRAMS = {
         "--config cpu --no_compile --no-samples --rounds 3",
         "--config cpu middle --no-samples",
         forms.of_lsgm,
+        clocks=True,
     ),
     "fromage": Program(
         "optimizer.py", "--rounds 3 --steps 2", "--rounds 10 --steps 3", forms.of_optimizer
     ),
-    "unas": Program("unas.py", f"--config small {_STEPS}", "--config small medium", forms.of_steps),
+    "unas": Program(
+        "unas.py", f"--config small {_STEPS}", "--config small medium", forms.of_steps, True
+    ),
     "gradinversion": Program(
         "gradinversion.py",
         "--network batch_norm_cnn --steps 40",
@@ -65,10 +70,14 @@ PROGRAMS = {
         forms.of_gradinversion,
     ),
     "ood": Program(
-        "ood.py", f"--config small_cnn {_STEPS}", "--config small_cnn resnet18", forms.of_steps
+        "ood.py",
+        f"--config small_cnn {_STEPS}",
+        "--config small_cnn resnet18",
+        forms.of_steps,
+        True,
     ),
     "grounding": Program(
-        "grounding.py", f"--config small {_STEPS}", "--config small paper", forms.of_steps
+        "grounding.py", f"--config small {_STEPS}", "--config small paper", forms.of_steps, True
     ),
 }
 
@@ -97,22 +106,24 @@ def versions() -> list[str]:
     return found
 
 
-def measured_machine(threads: int) -> dict[str, Any]:
+def measured_machine(threads: int, clock: str) -> dict[str, Any]:
     """What was measured on, and the limits of it."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)  # before anything here adds to it
     command = [sys.executable, str(HERE / "machine.py"), "--threads", str(threads)]
+    command += ["--clock", clock]
     limits = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {"device": device(), "versions": versions(), "load": load, **limits}
+    return {"device": device(), "versions": versions(), "load": load, "clock": clock, **limits}
 
 
-def measure(name: str, size: str, threads: int, folder: Path) -> list[forms.Row] | None:
+def measure(name: str, arguments) -> list[forms.Row] | None:
     """The rows of a program; None where it failed, which it has said."""
-    program = PROGRAMS[name]
-    file = folder / f"{name}-{size}-{threads}.json"
+    program, size, threads = PROGRAMS[name], arguments.size, arguments.threads
+    file = arguments.output / f"{name}-{size}-{threads}-{arguments.clock}.json"
     if not file.exists():
         unfinished = file.with_suffix(".part")
         command = [sys.executable, str(HERE / program.file), *getattr(program, size).split()]
         command += ["--threads", str(threads), "--json", str(unfinished)]
+        command += ["--clock", arguments.clock] if program.clocks else []
         if subprocess.run(command, check=False).returncode:
             return None
         unfinished.replace(file)
@@ -139,14 +150,26 @@ def main() -> None:
     parser.add_argument("--size", choices=["small", "full"], default="small")
     parser.add_argument("--only", choices=PROGRAMS, nargs="+", default=list(PROGRAMS))
     parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu counts the processor's seconds: for one thread on a busy machine",
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmarks"), help="folder")
     arguments = parser.parse_args()
     require_torch("all.py")
+    on_the_wall = [name for name in arguments.only if not PROGRAMS[name].clocks]
+    if arguments.clock == "cpu" and (arguments.threads > 1 or on_the_wall):
+        sys.exit(
+            "--clock cpu is for --threads 1 and --only "
+            + " ".join(name for name, program in PROGRAMS.items() if program.clocks)
+        )
     arguments.output.mkdir(parents=True, exist_ok=True)
-    machine = measured_machine(arguments.threads)
+    machine = measured_machine(arguments.threads, arguments.clock)
     found, failed = [], []
     for name in arguments.only:
-        rows = measure(name, arguments.size, arguments.threads, arguments.output)
+        rows = measure(name, arguments)
         if rows is None:
             failed.append(name)
             continue

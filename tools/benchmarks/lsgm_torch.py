@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import CLOCKS
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 _HALF = math.sqrt(0.5)
 BETA_MIN, BETA_MAX, CUTOFF = 0.1, 20.0, 0.01  # of the variance-preserving diffusion and its loss
@@ -237,11 +238,9 @@ class Peer:
         compiler may take weights as constants."""
         return [f"{layout}, compiled"] + [f"{layout}, compiled, folded"] * (what == EVALUATE)
 
-    def seconds(
-        self, what: str, variant: str, count: int, clock: str = "perf_counter"
-    ) -> list[float]:
-        """How long each of `count` steps takes in one of the variants, by a clock of `time`."""
-        now = getattr(time, clock)
+    def seconds(self, what: str, variant: str, count: int, clock: str = "wall") -> list[float]:
+        """How long each of `count` steps takes in a variant, by a clock of `machine.CLOCKS`."""
+        now = CLOCKS[clock]
         if (what, variant) not in self._steps:
             self._steps[what, variant] = self._step(what, variant.split(", "))
         step, found = self._steps[what, variant], []
@@ -250,6 +249,13 @@ class Peer:
             step()
             found.append(now() - begin)
         return found
+
+    def gflop(self, what: str) -> float:
+        """1e9 operations of a step's matrix products and convolutions."""
+        step = self._step(what, ["NCHW"])
+        with FlopCounterMode(display=False) as counter:
+            step()
+        return counter.get_total_flops() / 1e9
 
     def forget(self, what: str, variant: str) -> None:
         """Frees what a variant holds."""

@@ -31,12 +31,11 @@ def of_lsgm(found: Sequence[Mapping]) -> list[Row]:
     rows = []
     for result in found:
         names = {"train": "training step", "evaluate": "network evaluation"}
-        more = {key: result[key] for key in ("batch_size", "threads")}
-        clock = "cpu" if result["clock"] == "process_time" else "wall"
+        more = {key: result[key] for key in ("batch_size", "threads", "clock")}
         for what, name in names.items():
-            seconds = result[what]["seconds"]
-            case = f"{name}, {result['config']}"
-            rows.append(_row("lsgm", case, seconds["torch"], seconds["tfgen"], clock=clock, **more))
+            seconds, case = result[what]["seconds"], f"{name}, {result['config']}"
+            more["gflop"] = result[what]["gflop"]
+            rows.append(_row("lsgm", case, seconds["torch"], seconds["tfgen"], **more))
     return rows
 
 
@@ -103,13 +102,13 @@ def fractions(row: Row, matmul_gflops: float) -> dict[str, float] | None:
 
 def table(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     """Markdown: what was measured on, then a line a row."""
-    busy = machine["load"] > 0.5
-    clocks = {row["clock"] for row in rows}
+    busy, count = machine["load"] > 0.5, machine["threads"]
+    threads = f"{count} thread{'s' * (count > 1)} a side"
     lines = [
-        f"{machine['device']}, {machine['threads']} threads a side, float32, "
+        f"{machine['device']}, {threads}, float32, "
         f"{', '.join(machine['versions'])}; {machine['matmul_gflops']:.0f} GFLOP/s in matrix "
         f"products, {machine['copy_gbytes']:.1f} GB/s in copies. Both sides took turns"
-        + (", the processor's seconds count" if clocks == {"cpu"} else "")
+        + (", and the processor's seconds count" if machine["clock"] == "cpu" else "")
         + (f"; the machine was busy (load {machine['load']:.1f})." if busy else "."),
         "",
         "| | | batch | PyTorch | tfgen | ratio | of the matrix rate | peak memory |",
