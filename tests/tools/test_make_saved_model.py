@@ -131,6 +131,8 @@ def test_packed_run(run, workdir, model, tmp_path, monkeypatch):
 
 def test_files_of_this_machine_stay_here():
     assert pack._moved({"split": "test", "files": ["/there"], "a": 1}) == {"split": "test", "a": 1}
+    pictures = {"split": "test", "pictures": {"files": ["/there"]}, "b": {"c": 1, "files": []}}
+    assert pack._moved(pictures) == {"split": "test", "b": {"c": 1}}
 
 
 def test_too_large(run, workdir, tmp_path):

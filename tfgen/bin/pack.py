@@ -153,7 +153,11 @@ def _made_fast(folder: Path) -> list[str]:
 
 def _moved(measured: dict) -> dict:
     """What was measured, without the files that lie where it was."""
-    return {key: value for key, value in measured.items() if key != "files"}
+    return {
+        key: _moved(value) if isinstance(value, dict) else value
+        for key, value in measured.items()
+        if key != "files" and not (isinstance(value, dict) and set(value) == {"files"})
+    }
 
 
 def _served_weights(model) -> str:
