@@ -124,7 +124,9 @@ class TestReplicas:
 class TestPrecision:
     """Kernels and statistics stay in float32, logits too; a step goes down all the same."""
 
-    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    @pytest.mark.parametrize(
+        "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+    )
     def test_mixed(self, policy):
         sizes = {"num_channels": 2, "num_cells": 3}
         model = SearchedClassifier(CELLS, (8, 8, 3), 4, sizes, dtype=policy)
