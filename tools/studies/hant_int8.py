@@ -1,15 +1,15 @@
 """What int8 costs a trained network, and which way there costs least.
 
     python tools/studies/hant_int8.py --data=fashion_mnist.npz --out=int8.json [--num_seeds=3]
-    python tools/studies/hant_int8.py --data=digits --out=int8.json --epochs=10 --tuning_epochs=4
+    python tools/studies/hant_int8.py --data=digits --network=residual --out=int8.json --epochs=8
 
-Trains inverted bottlenecks without gates, which every method takes, on images of an `.npz` file as
-`keras.datasets` keeps it (`x_train`, `y_train`, `x_test`, `y_test`), at half their size, or on
-scikit-learn's digits. The network then becomes int8 without training, and by training that knows of
-int8: with fake quantisation in Keras and its three kinds of ranges, and with TensorFlow Model
-Optimization. The network trained on in float32 on the same loss and as long says how much of a gain
-is of longer training. Accuracies are of the `.tflite` files on the test images; last, LiteRT runs
-the files of both precisions in turn.
+Trains inverted bottlenecks without gates or residual blocks, which every method takes, on images of
+an `.npz` file as `keras.datasets` keeps it (`x_train`, `y_train`, `x_test`, `y_test`), at half
+their size, or on scikit-learn's digits. The network then becomes int8 without training, and by
+training that knows of int8: with fake quantisation in Keras and its three kinds of ranges, and with
+TensorFlow Model Optimization. The network trained on in float32 on the same loss and as long says
+how much of a gain is of longer training. Accuracies are of the `.tflite` files on the test images;
+last, LiteRT runs the files of both precisions in turn.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tfgen.search import hant
 from tfgen.search.latency.artefacts import litert_content
 
 
-def network(shape, num_classes: int) -> keras.Model:
+def bottlenecks(shape, num_classes: int) -> keras.Model:
     """Three inverted bottlenecks."""
     x = images = keras.Input(shape)
     x = _activated(layers.Conv2D(16, 3, padding="same", use_bias=False)(x))
@@ -40,14 +40,29 @@ def network(shape, num_classes: int) -> keras.Model:
     return keras.Model(images, layers.Dense(num_classes)(x), name="bottlenecks")
 
 
+def residual(shape, num_classes: int) -> keras.Model:
+    """Two residual blocks."""
+    x = images = keras.Input(shape)
+    x = _activated(layers.Conv2D(8, 3, padding="same", use_bias=False)(x))
+    for _ in range(2):
+        y = _activated(layers.Conv2D(8, 3, padding="same", use_bias=False)(x))
+        y = layers.Conv2D(8, 3, padding="same", use_bias=False)(y)
+        x = layers.ReLU()(layers.Add()([x, layers.BatchNormalization(momentum=0.9)(y)]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, layers.Dense(num_classes)(x), name="residual")
+
+
+NETWORKS = {"bottlenecks": bottlenecks, "residual": residual}
+
+
 def _activated(x):
     return layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(x))
 
 
-def trained(images, labels, epochs: int, seed: int) -> keras.Model:
+def trained(images, labels, network: str, epochs: int, seed: int) -> keras.Model:
     """A network that has learned from labels."""
     keras.utils.set_random_seed(seed)
-    model = network(images.shape[1:], int(labels.max()) + 1)
+    model = NETWORKS[network](images.shape[1:], int(labels.max()) + 1)
     steps = epochs * -(-len(images) // 64)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
@@ -65,10 +80,10 @@ WAYS = {
 }
 
 
-def study(train, test, epochs: int, tuning: int, seed: int, ways) -> dict[str, float]:
+def study(train, test, network: str, epochs: int, tuning: int, seed: int, ways) -> dict[str, float]:
     """Accuracy in percent of every way, by name, and the speed of int8 over float32."""
     start = time.monotonic()
-    model, found = trained(*train, epochs, seed), {}
+    model, found = trained(*train, network, epochs, seed), {}
     found["float32"] = _accuracy(model.predict(test[0], 256, verbose=0), test[1])
     longer = keras.models.clone_model(model)
     longer.set_weights(model.get_weights())
@@ -121,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--network", default="bottlenecks", choices=list(NETWORKS))
     parser.add_argument("--num_images", type=int, default=8_000)
     parser.add_argument("--num_test", type=int, default=9_000)
     parser.add_argument("--epochs", type=int, default=4)
@@ -132,7 +148,8 @@ def main() -> None:
     train, test = _data(chosen.data, chosen.num_images, chosen.num_test)
     rows = []
     for seed in range(chosen.first_seed, chosen.first_seed + chosen.num_seeds):
-        rows.append(study(train, test, chosen.epochs, chosen.tuning_epochs, seed, chosen.ways))
+        sizes = chosen.network, chosen.epochs, chosen.tuning_epochs
+        rows.append(study(train, test, *sizes, seed, chosen.ways))
         pathlib.Path(chosen.out).write_text(json.dumps(rows, indent=1))
         for name in rows[0]:
             values = [row[name] for row in rows]
