@@ -19,7 +19,14 @@ def test_every_shipped_preset_has_goldens(root):
     assert shipped == GOLDENS
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+# Of systems that have another preset, which is asked in every run.
+SECOND = ("lsgm_omniglot", "vaebm_fashion_mnist")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in SECOND else ()) for n in GOLDENS],
+)
 def test_outputs_are_the_stored_ones(name):
     model = tfgen.from_preset(presets.list_presets()[name])
     found = generate.outputs(model)
