@@ -37,7 +37,9 @@ def _loss_gradients_statistics(model, images):
     return tf.nest.map_structure(lambda t: t.numpy(), run(images))
 
 
-@pytest.mark.parametrize("architecture", ["res_mbconv", "res_elu"])
+@pytest.mark.parametrize(
+    "architecture", [pytest.param("res_mbconv", marks=pytest.mark.slow), "res_elu"]
+)
 def test_recomputed_cells_give_the_same_loss_gradients_and_statistics(architecture):
     images = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
     results = []

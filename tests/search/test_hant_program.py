@@ -175,6 +175,7 @@ def copied(done, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_plans_that_were_compared_stay_so(done, tmp_path, monkeypatch):
     completed, folder, made = done[0], copied(done, tmp_path), Known.timers_made
     with monkeypatch.context() as patch:
