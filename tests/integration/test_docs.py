@@ -77,4 +77,4 @@ def test_readme_is_for_ten_minutes():
 def test_every_picture_is_shown_somewhere():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for picture in (ROOT / "docs" / "images").iterdir():
-        assert f"images/{picture.name})" in text, picture.name
+        assert f"images/{picture.name}" in text, picture.name

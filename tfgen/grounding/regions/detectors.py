@@ -18,7 +18,7 @@ from tfgen.grounding.regions.files import Regions
 from tfgen.grounding.regions.roi_align import roi_align
 from tfgen.ops.checks import whole_number
 
-_STRIDE, _SIDE = 16, 224.0  # the level of this stride is for boxes of this side or more, in pixels
+_PIXELS, _SIDE = 16, 224.0  # the level of this step is for boxes of this side or more, in pixels
 
 
 class DetectorRegions:
@@ -137,7 +137,7 @@ class DetectorRegions:
     def _features(self, maps, edges) -> np.ndarray:
         strides = np.array([self.image_shape[0] / level.shape[1] for level in maps])
         side = np.sqrt(np.prod(edges[:, 2:] - edges[:, :2], axis=1))
-        wanted = _STRIDE * 2.0 ** np.floor(np.log2(side / _SIDE) + 1e-6)
+        wanted = _PIXELS * 2.0 ** np.floor(np.log2(side / _SIDE) + 1e-6)
         chosen = np.abs(np.log2(strides)[None] - np.log2(wanted)[:, None]).argmin(1)
         features = np.zeros((len(edges), maps[0].shape[-1]), np.float32)
         for number, level in enumerate(maps):
