@@ -9,14 +9,15 @@ def each(table):
     return pytest.mark.parametrize("name", list(table))
 
 
-def plain_first(names):
+def plain_first(names, slow=()):
     """Systems for a question that is long to answer where a VAE is below.
 
-    Those on a VAE and with further options ("ncp with everything") are slow tests.
+    Those on a VAE and with further options ("ncp with everything") are slow tests, and those named.
     """
 
     def marks(name):
-        return pytest.mark.slow if " " in name and not name.startswith("nvae") else ()
+        long = " " in name and not name.startswith("nvae")
+        return pytest.mark.slow if long or name in slow else ()
 
     return [pytest.param(name, marks=marks(name)) for name in names]
 
