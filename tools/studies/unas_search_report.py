@@ -125,9 +125,9 @@ def draw(rows: Mapping[str, Mapping], path: str | os.PathLike) -> None:
     axis.step(*zip(*front), where="post", color="0.8", lw=1, zorder=0)
     axis.axvline(rows["parts"]["target"], color="C3", ls=":", lw=1, label="target")
     axis.set(xlabel="latency (ms)", ylabel="accuracy on test images (%)")
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, dpi=100, bbox_inches="tight")
 
 
 def pareto(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
