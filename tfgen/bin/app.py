@@ -26,6 +26,17 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of one run: config, check
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with data sets, looked at first.")
 
 
+def required(value, name: str, example: str):
+    """The value of a flag that a program cannot do without.
+
+    Raises:
+        UserError: it was not given; the message says the example.
+    """
+    if value is None:
+        raise UserError(f"--{name} is missing; {example}")
+    return value
+
+
 def run(name: str, main: Callable[[Sequence[str]], None]) -> None:
     """Runs a binary's `main` on the process's command line and exits.
 

@@ -18,7 +18,6 @@ from absl import flags
 
 from tfgen.bin import app, terminal
 from tfgen.bin.recipe import CONFIG, DRY_RUN
-from tfgen.errors import UserError
 
 FAIL_ON_LEAK = flags.DEFINE_bool(
     "fail_on_leak",
@@ -32,7 +31,7 @@ LEAKED = 3
 def main(argv: Sequence[str]) -> int:
     """What the binary does, in order; returns its exit code."""
     del argv
-    config = _required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
+    config = app.required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
         from tfgen.files.json_file import to_json
         from tfgen.runs.auditing import Auditing, complete
@@ -41,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     completed = complete(config)
     path = app.WORKDIR.value
     if not DRY_RUN.value:
-        path = _required(path, "workdir", "for example --workdir=runs/audit")
+        path = app.required(path, "workdir", "for example --workdir=runs/audit")
         Workdir(path).compare(completed)
     auditing = Auditing(completed, app.DATA_DIR.value)
     if DRY_RUN.value:
@@ -88,12 +87,6 @@ def summary(result) -> str:
 def run() -> None:
     """The console script."""
     app.run("tfgen-audit", main)
-
-
-def _required(value, name, example):
-    if value is None:
-        raise UserError(f"--{name} is missing; {example}")
-    return value
 
 
 if __name__ == "__main__":

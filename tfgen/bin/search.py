@@ -15,7 +15,6 @@ from absl import flags
 
 from tfgen.bin import app, terminal
 from tfgen.bin.recipe import CONFIG, DRY_RUN
-from tfgen.errors import UserError
 
 LIST_NETWORKS = flags.DEFINE_bool(
     "list_networks",
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
 
         print(to_json(dict(sizes())))
         return
-    config = _required(CONFIG.value, "config", "for example --config=configs/unas/cifar10.py")
+    config = app.required(CONFIG.value, "config", "for example --config=configs/unas/cifar10.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
         from tfgen.runs.searching import Searching, complete
@@ -47,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
         plan = Searching(completed, None, app.DATA_DIR.value, terminal.say).plan()
         print(to_json(plan))
         return
-    workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/search"))
+    workdir = Workdir(
+        app.required(app.WORKDIR.value, "workdir", "for example --workdir=runs/search")
+    )
     for change in workdir.compare(completed):
         terminal.say(f"changed since this search began: {change}")
     searching = Searching(completed, workdir, app.DATA_DIR.value, terminal.say)
@@ -86,12 +87,6 @@ def summary(found):
 def run() -> None:
     """The console script."""
     app.run("tfgen-search", main)
-
-
-def _required(value, name, example):
-    if value is None:
-        raise UserError(f"--{name} is missing; {example}")
-    return value
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from absl import flags
 
 from tfgen.bin import app, terminal
 from tfgen.bin.recipe import CONFIG, DRY_RUN
-from tfgen.errors import UserError
 
 STRATEGY = flags.DEFINE_string(
     "strategy", "default", "default, mirrored, multi_worker (reads TF_CONFIG), tpu or tpu:NAME."
@@ -34,7 +33,7 @@ JIT_COMPILE = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
-    config = _required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
+    config = app.required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
         from tfgen.runs import fit, plan
@@ -55,7 +54,9 @@ def main(argv: Sequence[str]) -> None:
         experiment = build_experiment(config, describe_only=True, **options)
         print(to_json(plan.describe(experiment, STRATEGY.value, PRECISION.value)))
         return
-    workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first"))
+    workdir = Workdir(
+        app.required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first")
+    )
     resolved = complete(resolve(config))
     if note := foreign_data(resolved):
         terminal.say(note)
@@ -69,12 +70,6 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """The console script."""
     app.run("tfgen-train", main)
-
-
-def _required(value, name, example):
-    if value is None:
-        raise UserError(f"--{name} is missing; {example}")
-    return value
 
 
 if __name__ == "__main__":

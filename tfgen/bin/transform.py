@@ -14,13 +14,12 @@ from collections.abc import Sequence
 
 from tfgen.bin import app, terminal
 from tfgen.bin.recipe import CONFIG, DRY_RUN
-from tfgen.errors import UserError
 
 
 def main(argv: Sequence[str]) -> None:
     """What the binary does, in order."""
     del argv
-    config = _required(CONFIG.value, "config", "for example --config=configs/hant/digits.py")
+    config = app.required(CONFIG.value, "config", "for example --config=configs/hant/digits.py")
     # oneDNN's kernel gradient of 1x1 convolutions that skip pixels, which shortcuts of candidates
     # are, is wrong on some processors and damages memory on others.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -36,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     if DRY_RUN.value:
         print(to_json(Transforming(completed).plan()))
         return
-    workdir = Workdir(_required(app.WORKDIR.value, "workdir", "for example --workdir=runs/fast"))
+    workdir = Workdir(app.required(app.WORKDIR.value, "workdir", "for example --workdir=runs/fast"))
     for change in workdir.compare(completed):
         terminal.say(f"changed since this transformation began: {change}")
     transforming = Transforming(
@@ -51,12 +50,6 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """The console script."""
     app.run("tfgen-transform", main)
-
-
-def _required(value, name, example):
-    if value is None:
-        raise UserError(f"--{name} is missing; {example}")
-    return value
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_side import TorchSide, tensors_of
+from torch_side import Trained, tensors_of
 
 
 class Projection(nn.Module):
@@ -65,7 +65,7 @@ class Grounding(nn.Module):
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
 
 
-class Peer(TorchSide):
+class Peer(Trained):
     """The model and its training step.
 
     Args:
@@ -92,26 +92,3 @@ class Peer(TorchSide):
         self.batch = tensors_of(batch)
         parameters = self.net.parameters()
         self.optimizer = torch.optim.Adam(parameters, learning_rate, eps=1e-7, fused=True)
-
-    def parameters(self) -> int:
-        return sum(p.numel() for p in self.net.parameters())
-
-    def loss(self) -> float:
-        with torch.no_grad(), self.unmoved(self.net):
-            return float(self.net(**self.batch))
-
-    def gflop(self) -> float:
-        with self.unmoved(self.net):
-            return self.counted(self.gradients)
-
-    def gradients(self) -> Tensor:
-        """The loss, once it is differentiated."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.net(**self.batch)
-        loss.backward()
-        return loss
-
-    def step(self) -> Tensor:
-        loss = self.gradients()
-        self.optimizer.step()
-        return loss.detach()

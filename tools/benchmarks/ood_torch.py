@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_side import TorchSide, tensors_of
+from torch_side import Trained, tensors_of
 
 
 class Conv(nn.Conv2d):
@@ -142,7 +142,7 @@ class Detector(nn.Module):
         return loss
 
 
-class Peer(TorchSide):
+class Peer(Trained):
     """The detector and its training step.
 
     Args:
@@ -178,29 +178,9 @@ class Peer(TorchSide):
         options = dict(momentum=sgd["momentum"], nesterov=True, fused=True)
         self.optimizer = torch.optim.SGD(groups, sgd["learning_rate"], **options)
 
-    def parameters(self) -> int:
-        return sum(p.numel() for p in self.net.parameters())
-
     def loss(self) -> float:
         Conv.as_keras = True
         try:
-            with torch.no_grad(), self.unmoved(self.net):
-                return float(self.net(**self.batch))
+            return super().loss()
         finally:
             Conv.as_keras = False
-
-    def gflop(self) -> float:
-        with self.unmoved(self.net):
-            return self.counted(self.gradients)
-
-    def gradients(self) -> Tensor:
-        """The loss, once it is differentiated."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.net(**self.batch)
-        loss.backward()
-        return loss
-
-    def step(self) -> Tensor:
-        loss = self.gradients()
-        self.optimizer.step()
-        return loss.detach()

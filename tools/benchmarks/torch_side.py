@@ -80,6 +80,37 @@ class TorchSide(Timed):
         return counter.get_total_flops() / 1e9
 
 
+class Trained(TorchSide):
+    """One network, `net`, whose answer to `batch` is the loss that `optimizer` lowers."""
+
+    net: nn.Module
+    batch: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer
+
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.net.parameters())
+
+    def loss(self) -> float:
+        with torch.no_grad(), self.unmoved(self.net):
+            return float(self.net(**self.batch))
+
+    def gflop(self) -> float:
+        with self.unmoved(self.net):
+            return self.counted(self.gradients)
+
+    def gradients(self) -> Tensor:
+        """The loss, once it is differentiated."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.net(**self.batch)
+        loss.backward()
+        return loss
+
+    def step(self) -> Tensor:
+        loss = self.gradients()
+        self.optimizer.step()
+        return loss.detach()
+
+
 def _copy(module: nn.Module, arrays: Sequence[np.ndarray]) -> None:
     first, *others = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     with torch.no_grad():
