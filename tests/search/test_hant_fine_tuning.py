@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
+from tfgen.search.hant.evaluation import MeanLoss
 from tfgen.search.hant.fine_tuning import fine_tune
 
 RNG = np.random.default_rng(0)
@@ -34,6 +35,20 @@ def test_it_comes_nearer_to_its_teacher(softmax):
     assert all(layer.trainable for layer in teacher.layers)
     for variable, value in zip(teacher.variables, before):
         np.testing.assert_array_equal(variable, value)
+
+
+def test_labels_in_every_form():
+    labels = np.arange(64) % 3
+    forms = labels, labels[:, None], np.eye(3, dtype=np.float32)[labels]
+    losses = [MeanLoss(classifier(False, 0), IMAGES, given, 16) for given in forms]
+    found = [loss(classifier(False, 1)) for loss in losses]
+    assert found[0] == found[1] == found[2]
+    student = classifier(False, 1)
+    fine_tune(classifier(False, 0), student, IMAGES, forms[2], epochs=1, verbose=0)
+    with pytest.raises(DataError, match="expected 0 to 2"):
+        fine_tune(student, student, IMAGES, labels + 1, epochs=1)
+    with pytest.raises(DataError, match="need labels"):
+        fine_tune(student, student, IMAGES, epochs=1)
 
 
 def test_data_sets_and_refusals():

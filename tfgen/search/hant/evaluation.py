@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.ops.labels import class_indices
 from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.scores import gives_probabilities, log_probabilities
 
@@ -14,7 +15,8 @@ class MeanLoss:
     Args:
         teacher: the `keras.Model` that was trained.
         images: array `[N, H, W, C]`.
-        labels: `[N]` integers, for the cross-entropy; None is the divergence from the teacher.
+        labels: `[N]` or `[N, 1]` integers or one-hot rows, for the cross-entropy; None is the
+            divergence from the teacher.
         batch_size: integer, images at a time.
 
     Call arguments:
@@ -32,7 +34,8 @@ class MeanLoss:
             self.targets = [tf.exp(self._log_p(run(x))) for x in self.images]
             self.offset = sum(float(tf.reduce_sum(tf.math.xlogy(p, p))) for p in self.targets)
         else:
-            labels, classes = np.asarray(labels).reshape(-1), teacher.outputs[0].shape[-1]
+            classes = teacher.outputs[0].shape[-1]
+            labels = class_indices(labels, classes).numpy()
             self.targets = [tf.one_hot(labels[k : k + batch_size], classes) for k in starts]
             self.offset = 0.0
         self.count = len(images)

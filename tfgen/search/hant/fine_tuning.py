@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.errors import DataError
 from tfgen.ops.checks import in_range, whole_number
+from tfgen.ops.labels import class_indices
 from tfgen.search.hant.scores import gives_probabilities
 
 
@@ -32,7 +34,7 @@ def fine_tune(
         student: `keras.Model` with outputs of the same kind, which is trained in place.
         images: array `[N, H, W, C]`, or a `tf.data.Dataset` of batches of images and labels, whose
             length is known.
-        labels: `[N]` integers; None where `images` is a data set.
+        labels: `[N]` or `[N, 1]` integers or one-hot rows; None where `images` is a data set.
         epochs: integer, passes over the images. Defaults to `10`.
         batch_size: integer, images in a batch of an array. Defaults to `64`.
         learning_rate: float of Adam at the start; a tenth to a quarter of the teacher's highest
@@ -48,6 +50,7 @@ def fine_tune(
 
     Raises:
         ConfigError: a number is out of range.
+        DataError: a label is no class of the student's.
     """
     whole_number("epochs", epochs, 1)
     whole_number("batch_size", batch_size, 1)
@@ -73,6 +76,9 @@ def fine_tune(
     fit_options.setdefault("shuffle", not is_dataset)  # Keras warns of what it cannot shuffle
     if not is_dataset:
         fit_options["batch_size"] = batch_size
+        if labels is None:
+            raise DataError("images in an array need labels, one each; none came")
+        labels = class_indices(labels, student.outputs[0].shape[-1]).numpy()
     return distiller.fit(images, labels, epochs=epochs, **fit_options)
 
 

@@ -17,6 +17,7 @@ from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.ops.checks import one_of, whole_number
+from tfgen.ops.labels import class_indices
 from tfgen.search.hant.chain import Chain, at_rest
 from tfgen.search.hant.library import Library, fingerprint
 
@@ -62,7 +63,7 @@ def score_swaps(
     Args:
         library: the `Library`, of which all is trained.
         images: array `[N, H, W, C]`, as the network takes them; the same for all.
-        labels: `[N]` integers, the classes; None where the measure needs none.
+        labels: `[N]` or `[N, 1]` integers or one-hot rows; None where the measure needs none.
         measure: string: "kl", the divergence of the trained network's probabilities from those of
             the changed one, which needs no labels; "loss", by how much the cross-entropy grows;
             "accuracy", by how much the accuracy falls. Defaults to `"kl"`.
@@ -99,7 +100,7 @@ def mean_loss(
         library: the `Library`.
         plan: sequence of names of operations, one a layer.
         images: array `[N, H, W, C]`, as the network takes them.
-        labels: `[N]` integers, the classes; None where the measure needs none.
+        labels: `[N]` or `[N, 1]` integers or one-hot rows; None where the measure needs none.
         measure: string, "kl", "loss" or "accuracy". Defaults to `"kl"`.
         batch_size: integer, images at a time. Defaults to `64`.
 
@@ -121,7 +122,8 @@ def _scoring(library, images, labels, measure, around, batch_size) -> "_Scoring"
         labels = np.zeros(len(images), np.int32)
     elif labels is None:
         raise ConfigError(f"the measure {measure!r} needs labels; give them, or take 'kl'")
-    labels = np.asarray(labels).reshape(-1)
+    classes = library.network.network.outputs[0].shape[-1]
+    labels = class_indices(labels, classes).numpy()
     if len(labels) != len(images):
         raise DataError(
             f"there are {len(labels)} labels of {len(images)} images; expected one each"
