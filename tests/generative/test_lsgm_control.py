@@ -113,7 +113,7 @@ def test_a_solver_that_draws_interpolates_as_the_vae():
 
 def test_mistakes(pairs):
     images = np.zeros((2, 1, 2, 1), np.float32)
-    with pytest.raises(DataError, match="the mask has shape"):
+    with pytest.raises(DataError, match=r"the mask has shape \(3, 1\); expected"):
         pairs.inpaint(images, np.ones((3, 1)), tf.range(2))
     with pytest.raises(UserError, match="deviation"):
         pairs.inpaint(images, 1.0, tf.range(2), deviation=0.0)

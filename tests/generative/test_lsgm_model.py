@@ -299,7 +299,7 @@ class TestEncoding:
         with pytest.raises(DataError, match="is empty"):
             model.encode_latents([])
         model.compile("adam")
-        with pytest.raises(DataError, match="mean square nan"):
+        with pytest.raises(DataError, match="hold NaN"):
             model.fit({"latents": np.full((4, 2), np.nan, np.float32)})
 
     def test_channels_that_carry_nothing_are_left_to_the_normal(self):

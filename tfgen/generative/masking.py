@@ -1,5 +1,6 @@
 """Images of which a part is seen: what fills them in takes them through here."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import DataError
@@ -35,6 +36,6 @@ def _broadcast(mask, images) -> tf.Tensor:
         return tf.broadcast_to(tf.cast(mask, tf.float32), tf.shape(images))
     except (tf.errors.InvalidArgumentError, ValueError) as error:
         raise DataError(
-            f"the mask has shape {tuple(tf.shape(mask))}; expected what broadcasts to the images' "
+            f"the mask has shape {tuple(np.shape(mask))}; expected what broadcasts to the images' "
             f"{tuple(images.shape)}"
         ) from error

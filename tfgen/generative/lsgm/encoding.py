@@ -114,6 +114,8 @@ def check_size(latents: np.ndarray) -> None:
         DataError: they are not finite, or their mean square is far from 1.
     """
     square = float(np.mean(np.square(latents, dtype=np.float64)))
+    if not np.isfinite(square):
+        raise DataError("the latents hold NaN or infinities; encode the images anew")
     least, most = _MODERATE
     if not least <= square <= most:
         raise DataError(
