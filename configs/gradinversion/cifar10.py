@@ -14,6 +14,8 @@ A client that trains with the statistics of its own batch, which the attacker kn
 
 from ml_collections import config_dict
 
+from tfgen import recipes
+
 MODES = ("", "sizes", "trained", "resnet18", "resnet18_moving", "defences", "runlocal")
 
 
@@ -71,7 +73,8 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         config.model.epochs = 3
     elif mode.startswith("resnet18"):
         config.model.update(name="resnet18", options=dict(width=64))
-        _deep(attack)
+        attack.update(recipes.deep_attack())
+        attack.num_steps = 1000
         if mode == "resnet18_moving":
             config.threat_model.update(batch_norm_mode="eval", batch_norm_statistics="moving")
             _whitened(attack)
@@ -91,26 +94,6 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         config.model.options.width = 16
         config.audit.batch_sizes = (2,)
     return config
-
-
-def _deep(attack):
-    """For networks in whose gradients kinks and early layers hide what belongs to the pixels."""
-    attack.update(
-        num_steps=1000,
-        gradient_form="layerwise",
-        late_kernels=0.5,
-        relu_width=1.0,
-        batch_norm_form="relative",
-        batch_norm_weight=0.25,
-        signed=False,
-        tv_weight=0.0,
-        l2_weight=0.0,
-        learning_rate=0.2,
-        warmup_steps=0,
-        beta_2=0.99,
-        initial_mean=0.45,
-        initial_std=0.125,
-    )
 
 
 def _whitened(attack):

@@ -1,5 +1,6 @@
 """What the recipes in `configs` share; it loads nothing heavy."""
 
+from tfgen.recipes.gradinversion import deep_attack
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
 from tfgen.recipes.grounding import composed_scenes, grounding, grounding_scenes
 from tfgen.recipes.hant import HANT_MODES, hant, shorten_hant
@@ -63,6 +64,7 @@ __all__ = [
     "colour_ncp",
     "colour_nvae",
     "composed_scenes",
+    "deep_attack",
     "evaluation",
     "face_nvae",
     "grey_vaebm",
