@@ -22,7 +22,7 @@ from tfgen.runs.workdir import Workdir
 from tfgen.search.unas import UNAS, Criterion
 from tfgen.search.unas.cell_supernet import CellSupernet
 from tfgen.search.unas.latency import BlockSpace, CellSpace
-from tfgen.search.unas.measures import COUNTS, count_of, latency_of, read_measure
+from tfgen.search.unas.measures import COUNTS, count_of, read_measure
 from tfgen.search.unas.parts import make_supernet
 from tfgen.search.unas.phases import Phases, run_search
 from tfgen.search.unas.pictures import draw_curves, draw_genotype
@@ -207,7 +207,7 @@ class Searching:
         )
         self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
         reference = latency.REFERENCE if options["reference"] else None
-        return latency_of(space, latency.measure(space.blocks, backend, path, reference=reference))
+        return space.latency(latency.measure(space.blocks, backend, path, reference=reference))
 
     def _criterion(self, supernet, name):
         fields = self.config["criteria"][name]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
@@ -177,20 +176,29 @@ class CellSupernet(Supernet):
         return CellGenotype.of_choices(choices)
 
     def costs(self, count: Callable) -> dict:
-        """What the parts of its networks count, as `AdditiveMeasure` takes it.
+        """What the parts of its networks count, as `CellMeasure` takes it.
 
         Args:
             count: function of a list of layers to a number.
         """
-        constant = count(self.stem.layers) + count([self.head])
-        edges = {}
-        for number, (fits, nodes) in enumerate(zip(self.inputs_of, self.operations)):
-            kind = "reduction" if number in self.reductions else "normal"
-            constant += sum(count(fit.layers) for fit in fits)
-            for node, sources in enumerate(nodes):
-                cost = [[0 if o is None else count(o.layers) for o in row] for row in sources]
-                edges[f"{kind}/{node}"] = edges.get(f"{kind}/{node}", 0.0) + np.float64(cost)
-        return {"edges": edges, "constant": constant}
+        first = keras.Model(self.stem.inputs, self.stem.outputs[0]).layers
+        cells = [
+            {
+                "kind": "reduction" if number in self.reductions else "normal",
+                "inputs": [count(fit.layers) for fit in fits],
+                "nodes": [
+                    [[0 if o is None else count(o.layers) for o in row] for row in sources]
+                    for sources in nodes
+                ],
+                "joined": 0,
+            }
+            for number, (fits, nodes) in enumerate(zip(self.inputs_of, self.operations))
+        ]
+        return {
+            "cells": cells,
+            "constant": count(first) + count([self.head]),
+            "stem": count([layer for layer in self.stem.layers if layer not in first]),
+        }
 
     def _network(self, genotype):
         lacking = ("num_operations", "num_nodes", "skip_below")

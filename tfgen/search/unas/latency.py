@@ -3,18 +3,17 @@
 space = CellSpace((32, 32, 3), num_channels=16, num_cells=8)
 table = latency.measure(space.blocks, latency.LiteRTBackend(), "table.json")
 milliseconds = space.latency(table)
-milliseconds(distribution.sample(5, seed=(0, 1)).discrete)  # [5]
+milliseconds.tensor(distribution.sample(5, seed=(0, 1)).discrete)  # [5]
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfgen.search.latency import Block, LatencyTable
 from tfgen.search.unas.block_supernet import CHANGES
+from tfgen.search.unas.cell_measure import CellMeasure, CellParts, inputs_used, needed
 from tfgen.search.unas.genotypes import (
     BLOCK_OPERATIONS,
     CELL_OPERATIONS,
@@ -22,14 +21,21 @@ from tfgen.search.unas.genotypes import (
     BlockGenotype,
     CellGenotype,
 )
-from tfgen.search.unas.networks import BLOCKS, before_blocks, behind_blocks, scaled, stem_of
+from tfgen.search.unas.measures import AdditiveMeasure
+from tfgen.search.unas.networks import (
+    BLOCKS,
+    before_blocks,
+    behind_blocks,
+    scaled,
+    stem_end,
+    stem_of,
+)
 from tfgen.search.unas.operations import (
     bottleneck,
     cell_operation,
     factorized_reduction,
     relu_conv,
 )
-from tfgen.search.unas.surrogates import LinearSurrogate
 
 NOTHING = Block("nothing", None)
 
@@ -106,7 +112,7 @@ class BlockSpace:
             found.append(keys[known.index(block)])
         return found
 
-    def latency(self, table: LatencyTable) -> LinearSurrogate:
+    def latency(self, table: LatencyTable) -> AdditiveMeasure:
         """Milliseconds of architectures of `block_groups`.
 
         Args:
@@ -121,35 +127,7 @@ class BlockSpace:
         weights = {
             name: np.array([table.milliseconds(row) for row in keys]) for name, keys in rows.items()
         }
-        return LinearSurrogate(weights, float(table.milliseconds(self.constant).sum()))
-
-
-@dataclasses.dataclass(frozen=True)
-class CellLatency:
-    """Milliseconds of networks of cells.
-
-    Attributes:
-        weights: dict of `"<cell>/<node>"` -> `[inputs, operations]` float64, what an edge takes in
-            all cells of that kind together.
-        constant: float, what all networks have.
-    """
-
-    weights: dict
-    constant: float
-
-    def __call__(self, architectures: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Milliseconds, `[B]`.
-
-        Args:
-            architectures: dict of group name -> `[B, 2, choices]`, one-hot or relaxed, as
-                `cell_groups` names them.
-        """
-        parts = []
-        for name, weights in self.weights.items():
-            sources, operations = (architectures[f"{name}/{w}"] for w in ("input", "operation"))
-            table = tf.cast(weights, sources.dtype)
-            parts.append(tf.einsum("bei,beo,io->b", sources, operations, table))
-        return tf.add_n(parts) + tf.cast(self.constant, parts[0].dtype)
+        return AdditiveMeasure(weights, constant=float(table.milliseconds(self.constant).sum()))
 
 
 class CellSpace:
@@ -167,8 +145,8 @@ class CellSpace:
     Attributes:
         blocks: list of `Block` to be timed; a part that occurs twice is one.
         constant: list of the keys of what all networks have.
-        edges: dict of `"<cell>/<node>"` -> `[inputs][operations]` lists of the keys of an edge, one
-            for every cell of that kind.
+        stem: the key of what makes the second output of the stem; few networks lack it.
+        cells: list of `CellParts` of keys, for every cell from the first to the last.
     """
 
     def __init__(
@@ -181,22 +159,22 @@ class CellSpace:
         num_operations: int = len(CELL_OPERATIONS),
         num_nodes: int = NUM_NODES,
     ):
-        self._found, self.constant, self._num_nodes = _Collected(), [], num_nodes
+        self._found, self.cells, self._num_nodes = _Collected(), [], num_nodes
         self._operations = CELL_OPERATIONS[:num_operations]
-        self.edges = {
-            f"{kind}/{node}": [[[] for _ in self._operations] for _ in range(node + 2)]
-            for kind in ("normal", "reduction")
-            for node in range(num_nodes)
-        }
-        image_shape = tuple(image_shape)
+        image_shape, width = tuple(image_shape), num_channels
         before, last, halved = stem_of(keras.Input(image_shape), num_channels, stem)
-        shapes, width = (before.shape[1:], last.shape[1:]), num_channels
+        shapes = (before.shape[1:], last.shape[1:])
+        kind = f"stem_{stem}_{num_channels}"
+        self.constant = [
+            self._found.add(kind, [image_shape], lambda x: stem_of(x, num_channels, stem)[0])
+        ]
 
-        def start(x):
-            first, second, _ = stem_of(x, num_channels, stem)
-            return second if first is second else [first, second]
+        def end(x):
+            return stem_end(x, num_channels)
 
-        self._add(f"stem_{stem}_{num_channels}", [image_shape], start)
+        self.stem = (
+            NOTHING.key if last is before else self._found.add(f"{kind}_end", [shapes[0]], end)
+        )
         for number in range(num_cells):
             reduces = number in (num_cells // 3, 2 * num_cells // 3)
             width *= 2 if reduces else 1
@@ -206,28 +184,40 @@ class CellSpace:
             x = keras.layers.GlobalAveragePooling2D()(x)
             return keras.layers.Dense(num_classes)(x)
 
-        self._add(f"head_{num_classes}", [shapes[1]], head)
+        self.constant.append(self._found.add(f"head_{num_classes}", [shapes[1]], head))
         self.blocks = list(self._found.by_key.values())
 
-    def _add(self, kind, shapes, function):
-        self.constant.append(self._found.add(kind, shapes, function))
-
     def _cell(self, shapes, width, reduces, halved):
-        for shape, fit in zip(shapes, (factorized_reduction if halved else relu_conv, relu_conv)):
-            kind = f"{fit.__name__}_to{width}"
-            self._add(kind, [shape], lambda x, fit=fit: fit(x, width, name="input"))
+        inputs = [
+            self._found.add(
+                f"{fit.__name__}_to{width}", [shape], lambda x, fit=fit: fit(x, width, name="input")
+            )
+            for shape, fit in zip(
+                shapes, (factorized_reduction if halved else relu_conv, relu_conv)
+            )
+        ]
         here = (*shapes[1][:2], width)
         grid = (here[0] // 2, here[1] // 2, width) if reduces else here
-        for node in range(self._num_nodes):
-            rows = self.edges[f"{'reduction' if reduces else 'normal'}/{node}"]
-            for source, row in enumerate(rows):
-                stride = 2 if reduces and source < 2 else 1
-                for operation, keys in zip(self._operations, row):
-                    keys.append(self._edge(operation, here if source < 2 else grid, stride))
-            self._add("add", [grid, grid], lambda *x: keras.layers.Add()(x))
+        nodes = [
+            [
+                [
+                    self._edge(o, here if k < 2 else grid, 2 if reduces and k < 2 else 1)
+                    for o in self._operations
+                ]
+                for k in range(node + 2)
+            ]
+            for node in range(self._num_nodes)
+        ]
+        joined = self._num_nodes * [
+            self._found.add("add", [grid, grid], lambda *x: keras.layers.Add()(x))
+        ]
         if self._num_nodes > 1:
             each = self._num_nodes * [grid]
-            self._add("concatenate", each, lambda *x: keras.layers.Concatenate()(x))
+            joined.append(
+                self._found.add("concatenate", each, lambda *x: keras.layers.Concatenate()(x))
+            )
+        kind = "reduction" if reduces else "normal"
+        self.cells.append(CellParts(kind, tuple(inputs), nodes, joined))
         return shapes[1], (*grid[:2], self._num_nodes * width)
 
     def _edge(self, operation, shape, stride):
@@ -240,20 +230,22 @@ class CellSpace:
         return self._found.add(f"{operation}_s{stride}", [shape], edge)
 
     def keys(self, genotype: CellGenotype) -> list[str]:
-        """The keys of all parts of one network.
+        """The keys of all parts of one network; what nothing reads is none of them.
 
         Args:
             genotype: `CellGenotype` of these operations.
         """
-        found = list(self.constant)
-        for kind in ("normal", "reduction"):
-            for node, edges in enumerate(getattr(genotype, kind)):
-                for operation, source in edges:
-                    row = self.edges[f"{kind}/{node}"][source]
-                    found += row[self._operations.index(operation)]
+        used = inputs_used(genotype)
+        stem, *present = needed(used, [cell.kind for cell in self.cells])
+        found = [*self.constant, *([self.stem] if stem else [])]
+        for cell in (cell for cell, here in zip(self.cells, present) if here):
+            found += [key for key, here in zip(cell.inputs, used[cell.kind]) if here]
+            for edges, keys in zip(getattr(genotype, cell.kind), cell.nodes):
+                found += [keys[k][self._operations.index(operation)] for operation, k in edges]
+            found += cell.joined
         return found
 
-    def latency(self, table: LatencyTable) -> CellLatency:
+    def latency(self, table: LatencyTable) -> CellMeasure:
         """Milliseconds of architectures of `cell_groups`.
 
         Args:
@@ -262,8 +254,14 @@ class CellSpace:
         Raises:
             UserError: a block was not measured, or could not be timed.
         """
-        weights = {
-            name: np.array([[table.milliseconds(keys).sum() for keys in row] for row in rows])
-            for name, rows in self.edges.items()
-        }
-        return CellLatency(weights, float(table.milliseconds(self.constant).sum()))
+        cells = [
+            {
+                "kind": cell.kind,
+                "inputs": table.milliseconds(cell.inputs),
+                "nodes": [[table.milliseconds(keys) for keys in rows] for rows in cell.nodes],
+                "joined": table.milliseconds(cell.joined).sum(),
+            }
+            for cell in self.cells
+        ]
+        constant, stem = (table.milliseconds(keys).sum() for keys in (self.constant, [self.stem]))
+        return CellMeasure(cells, constant, stem)

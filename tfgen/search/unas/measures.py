@@ -15,8 +15,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.files.json_file import read_json
 from tfgen.ops.checks import one_of
-from tfgen.search.latency import LatencyTable
-from tfgen.search.unas.latency import BlockSpace, CellSpace
+from tfgen.search.unas.cell_measure import CellMeasure
 
 Architecture = Mapping[str, np.ndarray]
 Measure = Callable[[Architecture], float]
@@ -154,8 +153,8 @@ class TableMeasure:
         return cls(**config)
 
 
-def read_measure(path: str | Path) -> "AdditiveMeasure | TableMeasure":
-    """The measure that a JSON file holds: what the constructor of either class takes, by name.
+def read_measure(path: str | Path) -> "AdditiveMeasure | CellMeasure | TableMeasure":
+    """The measure that a JSON file holds: what the constructor of a class takes, by name.
 
     Args:
         path: path of the file.
@@ -165,36 +164,21 @@ def read_measure(path: str | Path) -> "AdditiveMeasure | TableMeasure":
     """
     held = read_json(Path(path), ConfigError)
     try:
-        if "factors" in held or "edges" in held:
-            names = ("factors", "edges", "constant")
-            return AdditiveMeasure(**{name: held[name] for name in names if name in held})
+        if {"factors", "edges", "cells"} & set(held):
+            names = ("factors", "edges", "cells", "constant", "stem")
+            return measure_of({name: held[name] for name in names if name in held})
         return TableMeasure(held["groups"], held["values"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path} holds no measure of architectures ({error}); expected 'factors' or 'edges', "
-            "or 'groups' and 'values'"
+            f"{path} holds no measure of architectures ({error}); expected 'factors', 'edges' or "
+            "'cells', or 'groups' and 'values'"
         ) from error
-
-
-def latency_of(space: BlockSpace | CellSpace, table: LatencyTable) -> AdditiveMeasure:
-    """Milliseconds of a space's networks, as a measure.
-
-    Args:
-        space: a `CellSpace` or a `BlockSpace`.
-        table: `LatencyTable` of its blocks.
-
-    Raises:
-        UserError: a block was not measured, or could not be timed.
-    """
-    found = space.latency(table)
-    kind = "edges" if isinstance(space, CellSpace) else "factors"
-    return AdditiveMeasure(**{kind: found.weights}, constant=found.constant)
 
 
 COUNTS = ("parameters", "macs", "bytes")
 
 
-def count_of(supernet: keras.Model, what: str, bits: int = 8) -> AdditiveMeasure:
+def count_of(supernet: keras.Model, what: str, bits: int = 8) -> AdditiveMeasure | CellMeasure:
     """A count of the networks that a supernet holds, exact for each of them.
 
     Args:
@@ -207,8 +191,17 @@ def count_of(supernet: keras.Model, what: str, bits: int = 8) -> AdditiveMeasure
         ConfigError: another word.
     """
     one_of("what is counted", what, COUNTS)
-    counted = AdditiveMeasure(**supernet.costs(_macs if what == "macs" else _parameters))
+    counted = measure_of(supernet.costs(_macs if what == "macs" else _parameters))
     return counted.times(bits / 8.0) if what == "bytes" else counted
+
+
+def measure_of(costs: Mapping) -> AdditiveMeasure | CellMeasure:
+    """The measure of costs by name.
+
+    Args:
+        costs: mapping of what the constructor of either class takes.
+    """
+    return (CellMeasure if "cells" in costs else AdditiveMeasure)(**costs)
 
 
 def _parameters(layers) -> int:

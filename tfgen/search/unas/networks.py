@@ -109,9 +109,13 @@ def stem_of(images, channels, kind):
     x = conv(images, channels // 2, 3, 2, name="stem_conv1")
     x = layers.ReLU(name="stem_relu1")(norm(**CELL_NORM, name="stem_norm1")(x))
     first = norm(**CELL_NORM, name="stem_norm2")(conv(x, channels, 3, 2, name="stem_conv2"))
-    x = layers.ReLU(name="stem_relu2")(first)
-    x = norm(**CELL_NORM, name="stem_norm3")(conv(x, channels, 3, 2, name="stem_conv3"))
-    return first, x, True
+    return first, stem_end(first, channels), True
+
+
+def stem_end(first, channels):
+    """The second output of a large stem, from the first."""
+    x = conv(layers.ReLU(name="stem_relu2")(first), channels, 3, 2, name="stem_conv3")
+    return kinds().BatchNormalization(**CELL_NORM, name="stem_norm3")(x)
 
 
 def _cell(nodes, before, last, channels, reduces, halved, drop_path, name):

@@ -63,7 +63,7 @@ class Supernet(keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def costs(self, count: Callable) -> dict:
-        """What the parts of its networks count, as `AdditiveMeasure` takes it.
+        """What the parts of its networks count, as `measure_of` takes it.
 
         Args:
             count: function of a list of layers to a number.
