@@ -13,6 +13,7 @@ from tfgen.search.hant import Grouping, InfeasibleError, Plan, coarser
 from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.hant import HANT
 from tfgen.search.hant.scores import mean_loss
+from tfgen.search.hant.timing import whole_networks
 
 POOL = [
     {"family": "teacher"},
@@ -99,6 +100,29 @@ class TestPlanning:
         assert sum(row.score for row in rows) == pytest.approx(plan.score)
         hant.plot(plan, tmp_path / "plan.png")
         assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_calibrated_by_whole_networks(self, hant, tmp_path):
+        """Of what layers save, networks save but half; the network itself is met exactly."""
+        known, library = backend(hant), hant.library
+        sums = {
+            network.key: sum(known.times(key, 0, 0) for key in network.parts if key != "identity")
+            for network in whole_networks(library, 5)
+        }
+
+        def times(key, timer, run):
+            if key in sums:
+                return 15.0 - 0.5 * (12.0 - sums[key])
+            return known.times(key, timer, run)
+
+        made = HANT(library.network.network, library.folder, POOL)
+        made._scores = hant._scores
+        made.measure(KnownBackend(times), tmp_path / "t.json", 5, repeat=0)
+        assert made.calibration.factor == pytest.approx(0.5)
+        plan = hant._plan((1, 3, 0))  # saves four and two
+        assert made.predicted_ms(made._plan(plan.choices)) == pytest.approx(12.0)
+        assert [row.saved_ms for row in made.rows(plan)] == pytest.approx([2.0, 1.0, 0.0])
+        assert made.plans(15.0)[0].score == 0.0
+        assert made.predicted_ms(made.plans(12.5)[0]) <= 12.5
 
     def test_one_that_cannot_be_met(self, hant):
         # Three for stem and head: all layers can be left out.

@@ -226,8 +226,11 @@ def forked(path, count):
     code = 1
     try:
 
+        begun = set()
+
         def times(key, timer, run):
-            time.sleep(2e-4)
+            begun.add(key)
+            time.sleep(2e-4 if len(begun) < 24 else 2e-2)  # whoever kills it may be slow, too
             if run == 0:
                 with open(path.with_name("loads"), "a") as file:
                     file.write(f"{key}\n")

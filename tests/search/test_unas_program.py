@@ -99,27 +99,40 @@ def test_mistakes_name_their_field(tmp_path, changes, message):
         complete(config(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("referred", [False, True])
-def test_a_latency_is_measured_part_by_part(tmp_path, monkeypatch, referred):
-    """Of a network that is larger than the supernet; every part takes as long as its name."""
-    backend = KnownBackend(lambda key, timer, run: float(len(key)))
-    monkeypatch.setitem(latency.BACKENDS, "keras", lambda threads, batch_size: backend)
+@pytest.mark.parametrize(
+    "extra", [{}, {"reference": True}, {"calibrate": 4}], ids=["plain", "reference", "calibrated"]
+)
+def test_a_latency_is_measured_part_by_part(tmp_path, monkeypatch, extra):
+    """Of a network that is larger than the supernet; every part takes as long as its name, and
+    whole networks twice as long as their parts."""
     sizes = dict(num_cells=3, num_operations=2, num_nodes=1)
-    supernet = dict(name="cells", image_shape=[16, 16, 1], num_channels=2, **sizes)
-    measured = dict(measure="latency", target=1e4, network={"num_channels": 4})
-    measured |= {"reference": True} if referred else {}
-    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
-    searching = Searching(complete(fields), Workdir(tmp_path / "run"), report=lambda line: None)
     space = CellSpace((16, 16, 1), num_channels=4, **sizes)
+    whole = {
+        network.key: sum(2.0 * len(key) for key in network.parts if key != "nothing")
+        for network in space.networks(4)
+    }
+    backend = KnownBackend(lambda key, timer, run: whole.get(key, float(len(key))))
+    monkeypatch.setitem(latency.BACKENDS, "keras", lambda **settings: backend)
+    supernet = dict(name="cells", image_shape=[16, 16, 1], num_channels=2, **sizes)
+    measured = dict(measure="latency", target=1e4, network={"num_channels": 4}, **extra)
+    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
+    said = []
+    searching = Searching(complete(fields), Workdir(tmp_path / "run"), report=said.append)
     choices = {
         key: np.arange(count) % size
         for key, (count, size) in searching.model.supernet.groups.items()
     }
     keys = space.keys(searching.model.supernet.genotype(choices))
-    expected = sum(len(key) for key in keys if key != "nothing")
+    factor = 2.0 if "calibrate" in extra else 1.0
+    expected = factor * sum(len(key) for key in keys if key != "nothing")
     assert searching.model.measured(choices)["latency"] == pytest.approx(expected)
-    assert (latency.REFERENCE.key in backend.timers[0].runs) == referred
-    assert (tmp_path / "run" / "latency.json").exists()
+    assert (latency.REFERENCE.key in backend.timers[0].runs) == ("reference" in extra)
+    assert ("4 whole networks take 2.000 times" in said[-1]) == ("calibrate" in extra)
+    kept = tmp_path / "run" / "latency.json"
+    measured |= {"backend": "replayed", "table": str(kept)}
+    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
+    replayed = Searching(complete(fields), report=said.append).model
+    assert replayed.measured(choices) == searching.model.measured(choices)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet", "imagenet_blocks"])

@@ -15,6 +15,7 @@ from tfgen.data import Pipeline, load
 from tfgen.errors import ConfigError, DataError
 from tfgen.files.json_file import write_json
 from tfgen.files.replacing import replace_file
+from tfgen.ops.checks import one_of, whole_number
 from tfgen.runs.config import check_sections, to_plain
 from tfgen.runs.data_record import DataRecord
 from tfgen.runs.fields import REQUIRED, complete_section, parameter_types
@@ -66,7 +67,9 @@ LATENCY = dict(
     backend="keras",
     threads=1,
     batch_size=1,
+    precision="float32",
     reference=False,  # whether one takes turns with the parts, on machines that are never quiet
+    calibrate=0,  # whole networks that are measured beside the parts, so that sums are right
     network=None,  # sizes that differ from the supernet's, such as those of the final network
 )
 
@@ -194,20 +197,39 @@ class Searching:
         sizes = {k: v for k, v in supernet.get_config().items() if k in known and k != "name"}
         space = kind(**{**sizes, **(fields.get("network") or {})})
         options = {**LATENCY, **{k: v for k, v in fields.items() if k in LATENCY}}
+        whole_number("calibrate", options["calibrate"], 0)
+        table = self._table(space, options)
+        milliseconds = space.latency(table)
+        if not options["calibrate"]:
+            return milliseconds
+        found = latency.calibration(table)
+        self.report(f"latency: {found.describe()}")
+        return milliseconds.times(found.factor)
+
+    def _table(self, space, options):
+        """What the parts of networks take: out of a table, or measured where it is missing."""
+        from tfgen.search import latency
+
+        name = one_of("the backend of a latency", options["backend"], latency.BACKENDS)
+        if name == "replayed":
+            if options["table"] is None:
+                raise ConfigError(
+                    "a replayed latency has no table; name the file that was measured"
+                )
+            return latency.LatencyTable.read(options["table"])
         path = options["table"]
         if path is None and self.workdir is not None:
             path = self.workdir.path / "latency.json"
-        if options["backend"] not in latency.BACKENDS:
-            raise ConfigError(
-                f"the backend of a latency is {options['backend']!r}; expected one of "
-                f"{', '.join(latency.BACKENDS)}"
-            )
-        backend = latency.BACKENDS[options["backend"]](
-            threads=options["threads"], batch_size=options["batch_size"]
-        )
+        settings = {key: options[key] for key in ("threads", "batch_size", "precision")}
+        backend = latency.BACKENDS[name](**settings)
         self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
-        reference = latency.REFERENCE if options["reference"] else None
-        return space.latency(latency.measure(space.blocks, backend, path, reference=reference))
+        return latency.measure(
+            space.blocks,
+            backend,
+            path,
+            reference=latency.REFERENCE if options["reference"] else None,
+            networks=space.networks(options["calibrate"]),
+        )
 
     def _criterion(self, supernet, name):
         fields = self.config["criteria"][name]

@@ -20,6 +20,8 @@ from tfgen.search.unas.genotypes import BLOCK_OPERATIONS, BlockGenotype
 from tfgen.search.unas.latency import BlockSpace
 from tfgen.search.unas.networks import BLOCKS, block_network
 
+CALIBRATE = 8  # networks that say what a sum is worth
+
 
 def genotypes(count: int, seed: int = 0) -> dict[str, BlockGenotype]:
     """Networks drawn evenly, by name."""
@@ -56,7 +58,7 @@ def study(folder, backend, side: int, width: float, count: int, **options) -> la
 
 
 def summary(report: latency.Additivity, table: latency.LatencyTable) -> str:
-    """The figures in three lines."""
+    """The figures in a few lines."""
     slope, intercept = report.line
     repeat, correlation = table.repeat, report.pearson
     lines = [
@@ -65,6 +67,11 @@ def summary(report: latency.Additivity, table: latency.LatencyTable) -> str:
         f"{report.mean_relative_error:.1%}",
         f"on the line {slope:.3f} x {intercept:+.3f} ms: mean error {report.error_on_line:.1%}",
     ]
+    if len(report.names) > CALIBRATE:
+        found, error = report.held_out(CALIBRATE)
+        lines.append(
+            f"{found.describe()}; the other {len(report.names) - CALIBRATE} within {error:.1%}"
+        )
     if repeat is not None:
         lines.append(
             f"{repeat.num_blocks} measured twice: Pearson {repeat.pearson or np.nan:.4f}, mean "

@@ -59,6 +59,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
         num_runs=60,
         repeat=16,
+        calibrate=0,  # whole networks that are measured beside the layers, so that sums are right
         table=None,  # of another device, where it was measured
     ),
     "plan": dict(

@@ -230,19 +230,23 @@ class Transforming:
     def measure(self, hant: HANT) -> None:
         """Milliseconds of every candidate and of the network: on this device, or out of a table."""
         section = self.config["latency"]
+        options = {key: section[key] for key in ("calibrate", "num_runs", "repeat")}
         if section["table"] is not None:
-            hant.measure(latency.ReplayedBackend(section["table"]), section["table"])
-            return
-        name = "_".join(str(section[k]) for k in ("backend", "precision", "threads", "batch_size"))
-        with self.progress("measuring latencies", len(layer_blocks(hant.library))) as advance:
-            hant.measure(
-                measured.backend_of(section),
-                hant.library.folder / f"latency_{name}.json",
-                num_runs=section["num_runs"],
-                repeat=section["repeat"],
-                seed=self.config["training"]["seed"],
-                report=lambda done, total: advance(done),
-            )
+            hant.measure(latency.ReplayedBackend(section["table"]), **options | {"repeat": 0})
+        else:
+            fields = ("backend", "precision", "threads", "batch_size")
+            name = "_".join(str(section[key]) for key in fields)
+            num_timed = len(layer_blocks(hant.library)) + section["calibrate"]
+            with self.progress("measuring latencies", num_timed) as advance:
+                hant.measure(
+                    measured.backend_of(section),
+                    hant.library.folder / f"latency_{name}.json",
+                    seed=self.config["training"]["seed"],
+                    report=lambda done, total: advance(done),
+                    **options,
+                )
+        if hant.calibration is not None:
+            self.say(f"latency: {hant.calibration.describe()}")
 
     def budget_ms(self, hant: HANT) -> float:
         """Milliseconds that the whole network may take."""

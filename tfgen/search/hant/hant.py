@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgen import stopping
 from tfgen.errors import ConfigError, DataError, UserError
+from tfgen.ops.checks import whole_number
 from tfgen.search.hant.batch_norm import reestimate
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.evaluation import MeanLoss
@@ -21,8 +22,20 @@ from tfgen.search.hant.pool import Operation, small_pool, with_teacher
 from tfgen.search.hant.refinement import refined
 from tfgen.search.hant.report import PlanRow, draw, table_of
 from tfgen.search.hant.scores import score_swaps
-from tfgen.search.hant.timing import layer_blocks, layer_latencies, network_latency
-from tfgen.search.latency import Backend, LatencyTable, measure
+from tfgen.search.hant.timing import (
+    layer_blocks,
+    layer_latencies,
+    network_latency,
+    whole_networks,
+)
+from tfgen.search.latency import (
+    Backend,
+    Calibration,
+    LatencyTable,
+    ReplayedBackend,
+    calibration,
+    measure,
+)
 
 
 class HANT:
@@ -40,6 +53,7 @@ class HANT:
 
     Attributes:
         library: the `Library` of candidates.
+        calibration: the `Calibration` of its latencies; None without.
 
     Raises:
         ConfigError: the network cannot be cut, or the pool is none.
@@ -58,6 +72,7 @@ class HANT:
         self.library = Library(folder, CutNetwork(teacher, boundaries), pool, activation)
         self._scores: list[np.ndarray] | None = None
         self._table: LatencyTable | None = None
+        self.calibration: Calibration | None = None
 
     @property
     def operations(self) -> list[str]:
@@ -86,20 +101,39 @@ class HANT:
         # No candidate is better than its layer but by the noise of a small sample.
         self._scores = [np.maximum(row, 0.0) for row in found]
 
-    def measure(self, backend: Backend, path: str | os.PathLike | None = None, **options) -> None:
+    def measure(
+        self,
+        backend: Backend,
+        path: str | os.PathLike | None = None,
+        calibrate: int = 0,
+        **options,
+    ) -> None:
         """Times every candidate, every layer and the network.
 
         Args:
             backend: `tfgen.search.latency.Backend` of the device.
             path: path of the table's file; None is one in the folder named after the back-end's
-                class.
+                class, and none where a table is replayed.
+            calibrate: integer, whole networks with drawn operations that are timed as well; they
+                say how much of what layers save a network saves. 0 takes sums as they are, else at
+                least 4. Defaults to `0`.
             **options: keyword arguments of `tfgen.search.latency.measure`.
+
+        Raises:
+            UserError: fewer than four whole networks could be timed, and calibration is asked for.
         """
-        if path is None:
+        if path is None and not isinstance(backend, ReplayedBackend):
             name = type(backend).__name__.removesuffix("Backend").lower()
             precision = getattr(backend, "precision", "")
             path = Path(self.library.folder, f"latency_{name}_{precision}.json".replace("_.", "."))
-        self._table = measure(layer_blocks(self.library), backend, path, **options)
+        networks = whole_networks(self.library, whole_number("calibrate", calibrate, 0))
+        blocks = layer_blocks(self.library)
+        table = measure(blocks, backend, path, networks=networks, **options)
+        self.calibration = None
+        if calibrate:
+            whole, rest = network_latency(self.library, table)
+            self.calibration = calibration(table, (whole - rest, whole))
+        self._table = table
 
     @property
     def latency_ms(self) -> float:
@@ -119,7 +153,18 @@ class HANT:
         """
         if self._scores is None:
             raise UserError("there are no scores yet; call score() first")
-        return self._scores, layer_latencies(self.library, self._measured())
+        rows = layer_latencies(self.library, self._measured())
+        return self._scores, [self._factor * row for row in rows]
+
+    @property
+    def _factor(self) -> float:
+        return 1.0 if self.calibration is None else self.calibration.factor
+
+    @property
+    def _rest(self) -> float:
+        """Milliseconds of what is in no layer."""
+        whole, rest = network_latency(self.library, self._measured())
+        return max(0.0, whole - self._factor * (whole - rest))
 
     def plans(self, budget_ms: float, num_plans: int = 1, **options) -> list[Plan]:
         """Phase 2: what to replace, by the integer programme.
@@ -134,7 +179,7 @@ class HANT:
             UserError: nothing was scored or measured.
         """
         scores, latencies = self.tables()
-        rest = network_latency(self.library, self._measured())[1]
+        rest = self._rest
         smallest = rest + sum(
             float(np.where(np.isfinite(s), b, np.inf).min()) for s, b in zip(scores, latencies)
         )
@@ -184,7 +229,7 @@ class HANT:
                 f"the plan takes {self.predicted_ms(plan):.6g} ms, more than the budget of "
                 f"{budget_ms:.6g} ms; refine one of plans(budget_ms)"
             )
-        latencies, rest = self.tables()[1], network_latency(self.library, self._measured())[1]
+        latencies, rest = self.tables()[1], self._rest
         found = refined(
             self.library,
             latencies,
@@ -222,7 +267,7 @@ class HANT:
         Args:
             plan: a `Plan`.
         """
-        return plan.latency_ms + network_latency(self.library, self._measured())[1]
+        return plan.latency_ms + self._rest
 
     def network(self, plan: Plan, name: str | None = None) -> keras.Model:
         """The network of a plan, a plain functional model with trained candidates.

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfgen.search.hant.folding import merge_branches
 from tfgen.search.hant.library import Library
-from tfgen.search.latency import Block, LatencyTable
+from tfgen.search.latency import Block, LatencyTable, Network
 
 
 def layer_blocks(library: Library) -> list[Block]:
@@ -26,6 +26,34 @@ def layer_blocks(library: Library) -> list[Block]:
             blocks.setdefault(key, lambda k=number, n=name: _deployed(library, k, n))
     blocks[_network_key(library)] = library.network.network
     return [Block(key, item) for key, item in blocks.items()]
+
+
+def whole_networks(library: Library, count: int, seed: int = 0) -> list[Network]:
+    """Networks with an operation drawn for every layer, to be timed beside their layers.
+
+    Args:
+        library: the `Library`; candidates need not be trained.
+        count: integer, how many.
+        seed: integer that draws them. Defaults to `0`.
+    """
+    rng, layers = np.random.default_rng(seed), range(len(library.network.segments))
+    found = []
+    for _ in range(count):
+        names = [str(rng.choice(library.choices(number))) for number in layers]
+        keys = [_key(library, number, name) for number, name in zip(layers, names)]
+        told = "".join([_network_key(library), *keys])
+        key = f"network_of_layers/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        found.append(Network(key, lambda names=names: _assembled(library, names), tuple(keys)))
+    return found
+
+
+def _assembled(library, names) -> keras.Model:
+    replacements = {
+        number: _deployed(library, number, name)
+        for number, name in enumerate(names)
+        if library.operations[name]["family"] != "teacher"
+    }
+    return library.network.assemble(replacements, None)
 
 
 def layer_latencies(library: Library, table: LatencyTable) -> list[np.ndarray]:

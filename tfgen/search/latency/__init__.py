@@ -9,7 +9,8 @@ from tfgen.search.latency.backends import (
     OnnxBackend,
     ReplayedBackend,
 )
-from tfgen.search.latency.blocks import REFERENCE, Block, BlockError
+from tfgen.search.latency.blocks import REFERENCE, Block, BlockError, Network
+from tfgen.search.latency.calibration import Calibration, calibration
 from tfgen.search.latency.measuring import measure
 from tfgen.search.latency.table import Entry, LatencyTable, Repeat
 
@@ -20,13 +21,16 @@ __all__ = [
     "Backend",
     "Block",
     "BlockError",
+    "Calibration",
     "Entry",
     "KerasBackend",
     "LatencyTable",
     "LiteRTBackend",
+    "Network",
     "OnnxBackend",
     "Repeat",
     "ReplayedBackend",
     "additivity",
+    "calibration",
     "measure",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from tfgen.errors import UserError
 from tfgen.files.json_file import write_json
 from tfgen.files.replacing import replace_file
+from tfgen.search.latency.calibration import Calibration
 from tfgen.search.latency.table import LatencyTable, pearson
 
 
@@ -54,6 +55,28 @@ class Additivity:
         """Mean relative error of what `line` predicts."""
         slope, intercept = self.line
         return float(np.mean(np.abs(slope * self.sums + intercept - self.measured) / self.measured))
+
+    def held_out(self, count: int = 8) -> tuple[Calibration, float]:
+        """What a few networks make of sums, held against all others.
+
+        Args:
+            count: integer, networks that calibrate: the first. Defaults to `8`.
+
+        Returns:
+            The `Calibration`, and the mean relative error of what it predicts of the others.
+
+        Raises:
+            UserError: there are fewer than four that calibrate, or no others.
+        """
+        if len(self.names) <= count:
+            raise UserError(
+                f"there are {len(self.names)} networks; expected more than the {count} that "
+                "calibrate, to hold the others against"
+            )
+        found = Calibration.of(self.sums[:count], self.measured[:count])
+        others = self.measured[count:]
+        errors = np.abs(found.factor * self.sums[count:] - others) / others
+        return found, float(np.mean(errors))
 
     def write(self, path: str | os.PathLike) -> None:
         """Writes the report as JSON, whole or not at all.

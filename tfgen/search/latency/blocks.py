@@ -37,6 +37,20 @@ class Block(NamedTuple):
         return item
 
 
+class Network(NamedTuple):
+    """A whole network, to be held against the sum of its parts.
+
+    Attributes:
+        key: string, as of a `Block`.
+        item: what is timed, as of a `Block`.
+        parts: tuple of the keys of its blocks; one that occurs twice is named twice.
+    """
+
+    key: str
+    item: Any
+    parts: tuple[str, ...]
+
+
 def _convolution() -> keras.Model:
     x = keras.Input((32, 32, 32))
     return keras.Model(x, keras.layers.Conv2D(32, 3, padding="same", use_bias=False)(x))

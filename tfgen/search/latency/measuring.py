@@ -11,7 +11,7 @@ from tfgen.errors import UserError
 from tfgen.files.locking import locked
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.search.latency.backends import Backend
-from tfgen.search.latency.blocks import Block, distinct
+from tfgen.search.latency.blocks import Block, Network, distinct
 from tfgen.search.latency.session import Session
 from tfgen.search.latency.table import LatencyTable
 
@@ -32,6 +32,7 @@ def measure(
     repeat: int = 16,
     retry_failures: bool = False,
     reference: Block | None = None,
+    networks: Iterable[Network] = (),
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
@@ -64,6 +65,8 @@ def measure(
             `16`.
         retry_failures: whether blocks that failed are tried again. Defaults to `False`.
         reference: `Block` that takes turns with the others, such as `REFERENCE`; None has none.
+        networks: iterable of `Network`: whole ones that are timed among their parts, so that
+            `calibration` knows what sums are worth. Defaults to `()`.
         seed: integer that draws groups and orders. Defaults to `0`.
         report: function `(blocks finished, blocks to measure)`, called whenever one is finished;
             None calls nothing.
@@ -77,7 +80,9 @@ def measure(
         ConfigError: a number is out of range.
         OSError: the file cannot be written.
     """
-    known = distinct(blocks)
+    networks = list(networks)
+    whole = {network.key: list(network.parts) for network in networks}
+    known = distinct([*blocks, *(Block(key, item) for key, item, _ in networks)])
     whole_number("num_runs", num_runs, LEAST_RUNS)
     in_range("quantile", quantile, 0.0, most=1.0)
     for name, value, least in (
@@ -92,6 +97,8 @@ def measure(
     with contextlib.nullcontext() if path is None else locked(f"{path}.lock"):
         kept = _Kept(_taken_up(path, metadata))
         entries = kept.table.entries
+        news = {key: parts for key, parts in whole.items() if key not in kept.table.networks}
+        kept.table.networks |= news
         missing = [
             block
             for key, block in known.items()
@@ -110,7 +117,7 @@ def measure(
                     report(finished, len(missing))
             kept.table.repeat = session.again(known, kept.table, repeat)
             kept.write()
-        elif path is not None and not os.path.exists(path):
+        elif path is not None and (news or not os.path.exists(path)):
             kept.write()
     _warn(kept.table, known)
     return kept.table

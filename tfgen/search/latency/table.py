@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,8 @@ class LatencyTable:
         entries: mapping of keys to `Entry`; None is empty.
         repeat: `Repeat` of the last measurement; None if nothing was measured twice.
         path: path of its file; None keeps it in memory.
+        networks: mapping of the keys of whole networks to the sequence of their blocks' keys; None
+            is empty.
     """
 
     def __init__(
@@ -99,9 +101,11 @@ class LatencyTable:
         entries: Mapping[str, Entry] | None = None,
         repeat: Repeat | None = None,
         path: str | os.PathLike | None = None,
+        networks: Mapping[str, Sequence[str]] | None = None,
     ):
         self.metadata = dict(metadata)
         self.entries = dict(entries or {})
+        self.networks = {key: list(parts) for key, parts in (networks or {}).items()}
         self.repeat = repeat
         self.path = None if path is None else Path(path)
 
@@ -121,7 +125,8 @@ class LatencyTable:
                 raise ValueError(f"its format is {found['format']!r}; expected {FORMAT}")
             entries = {key: _entry(value) for key, value in found["entries"].items()}
             repeat = found["repeat"] and Repeat(**found["repeat"])
-            return cls(dict(found["metadata"]), entries, repeat, path)
+            networks = {key: _keys(parts) for key, parts in found.get("networks", {}).items()}
+            return cls(dict(found["metadata"]), entries, repeat, path, networks)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is no table of latencies ({error}); {_MEND}") from None
 
@@ -139,6 +144,7 @@ class LatencyTable:
             "metadata": self.metadata,
             "repeat": self.repeat and dataclasses.asdict(self.repeat),
             "entries": {key: _plain(entry) for key, entry in self.entries.items()},
+            "networks": self.networks,
         }
         write_json(self.path if path is None else path, plain, indent=1)
 
@@ -199,6 +205,12 @@ def _flat(metadata, prefix=""):
 
 def _plain(entry):
     return {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
+
+
+def _keys(parts):
+    if not isinstance(parts, list) or not all(isinstance(key, str) for key in parts):
+        raise ValueError(f"the parts of a network are {parts!r}")
+    return parts
 
 
 def _entry(plain):

@@ -6,14 +6,17 @@ milliseconds = space.latency(table)
 milliseconds.tensor(distribution.sample(5, seed=(0, 1)).discrete)  # [5]
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
-from tfgen.search.latency import Block, LatencyTable
-from tfgen.search.unas.block_supernet import CHANGES
+from tfgen.search.latency import Block, LatencyTable, Network
+from tfgen.search.unas.block_supernet import CHANGES, block_groups
 from tfgen.search.unas.cell_measure import CellMeasure, CellParts, inputs_used, needed
+from tfgen.search.unas.cell_supernet import cell_groups
 from tfgen.search.unas.genotypes import (
     BLOCK_OPERATIONS,
     CELL_OPERATIONS,
@@ -26,6 +29,8 @@ from tfgen.search.unas.networks import (
     BLOCKS,
     before_blocks,
     behind_blocks,
+    block_network,
+    cell_network,
     scaled,
     stem_end,
     stem_of,
@@ -58,6 +63,19 @@ def _model(shapes, function):
     return keras.Model(inputs, function(*inputs))
 
 
+def _drawn(groups, count, seed):
+    """Choices of every factor, each as likely as another."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        yield {name: rng.integers(size, size=num) for name, (num, size) in groups.items()}
+
+
+def _network(kind, make, genotype, sizes, keys) -> Network:
+    told = json.dumps([genotype.to_config(), sizes], sort_keys=True)
+    key = f"network_of_{kind}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return Network(key, lambda: make(genotype, **sizes), tuple(keys))
+
+
 class BlockSpace:
     """The networks of `block_network`, in parts.
 
@@ -76,6 +94,7 @@ class BlockSpace:
         self, image_shape: Sequence[int] = (224, 224, 3), num_classes: int = 1000, width=1.0
     ):
         found, image_shape = _Collected(), tuple(image_shape)
+        self._sizes = dict(image_shape=image_shape, num_classes=num_classes, width=width)
         self.constant = [
             found.add(f"stem_w{width:g}", [image_shape], lambda x: before_blocks(x, width))
         ]
@@ -111,6 +130,24 @@ class BlockSpace:
             known = BLOCK_OPERATIONS if number in CHANGES else (None, *BLOCK_OPERATIONS)
             found.append(keys[known.index(block)])
         return found
+
+    def networks(self, count: int, seed: int = 0) -> list[Network]:
+        """Whole networks drawn evenly, to be timed beside their parts.
+
+        Args:
+            count: integer, how many.
+            seed: integer that draws them. Defaults to `0`.
+        """
+        drawn = (BlockGenotype.of_choices(c) for c in _drawn(block_groups(), count, seed))
+        return [self.network(genotype) for genotype in drawn]
+
+    def network(self, genotype: BlockGenotype) -> Network:
+        """A whole network, to be timed beside its parts.
+
+        Args:
+            genotype: `BlockGenotype` of 21 blocks.
+        """
+        return _network("blocks", block_network, genotype, self._sizes, self.keys(genotype))
 
     def latency(self, table: LatencyTable) -> AdditiveMeasure:
         """Milliseconds of architectures of `block_groups`.
@@ -162,6 +199,13 @@ class CellSpace:
         self._found, self.cells, self._num_nodes = _Collected(), [], num_nodes
         self._operations = CELL_OPERATIONS[:num_operations]
         image_shape, width = tuple(image_shape), num_channels
+        self._sizes = dict(
+            image_shape=image_shape,
+            num_classes=num_classes,
+            num_channels=num_channels,
+            num_cells=num_cells,
+            stem=stem,
+        )
         before, last, halved = stem_of(keras.Input(image_shape), num_channels, stem)
         shapes = (before.shape[1:], last.shape[1:])
         kind = f"stem_{stem}_{num_channels}"
@@ -244,6 +288,25 @@ class CellSpace:
                 found += [keys[k][self._operations.index(operation)] for operation, k in edges]
             found += cell.joined
         return found
+
+    def networks(self, count: int, seed: int = 0) -> list[Network]:
+        """Whole networks drawn evenly, to be timed beside their parts.
+
+        Args:
+            count: integer, how many.
+            seed: integer that draws them. Defaults to `0`.
+        """
+        groups = cell_groups(len(self._operations), self._num_nodes)
+        drawn = (CellGenotype.of_choices(choices) for choices in _drawn(groups, count, seed))
+        return [self.network(genotype) for genotype in drawn]
+
+    def network(self, genotype: CellGenotype) -> Network:
+        """A whole network, to be timed beside its parts.
+
+        Args:
+            genotype: `CellGenotype` of these operations.
+        """
+        return _network("cells", cell_network, genotype, self._sizes, self.keys(genotype))
 
     def latency(self, table: LatencyTable) -> CellMeasure:
         """Milliseconds of architectures of `cell_groups`.
