@@ -5,8 +5,8 @@
 CIFAR-10 images of half the size, three cells of one node, four operations. Three searches of
 different seeds each end with a cell; these and eight random cells are trained from new weights, all
 for as many steps, and tested once. A further search has a latency target: the parts of its networks
-are timed with LiteRT, a line through the random networks' times and the sums of their parts says
-what a sum is worth, and what was found is timed again beside them.
+are timed with LiteRT, the random cells' networks beside them say what a sum of parts is worth, and
+what was found is timed again beside them.
 
 Rows go to `results.json` as they are done, searches are saved step by step, and the same command
 again does what is missing; then the picture `pareto.png` is drawn and a summary printed.
@@ -206,14 +206,15 @@ def network_block(name: str, cell):
     return latency.Block(name, lambda: cell_network(CellGenotype.from_config(cell), **sizes))
 
 
-def timed(blocks, name: str):
+def timed(blocks, name: str, networks=()):
     """Milliseconds of blocks that take turns with a network: others may be about."""
     from tfgen.search import latency
 
     backend = latency.LiteRTBackend(batch_size=CALLED_WITH)
     path = Path(FOLDER.value, f"{name}.json")
     reference = network_block("reference", random_cells()[0])
-    return latency.measure(blocks, backend, path, num_runs=200, at_once=200, reference=reference)
+    options = dict(num_runs=200, at_once=200, reference=reference, networks=networks)
+    return latency.measure(blocks, backend, path, **options)
 
 
 def cell_space():
@@ -224,41 +225,36 @@ def cell_space():
 
 
 def timed_parts(cells) -> dict:
-    """What every choice takes, on the line through random networks; and the target."""
+    """What sums of parts are worth, by the random networks; and the target."""
     from tfgen.search import latency
     from tfgen.search.unas import CellGenotype
 
     space = cell_space()
-    networks = [network_block(f"random {k}", cell) for k, cell in enumerate(cells)]
-    table = timed([*space.blocks, *networks], "parts")
-    keys = {
-        f"random {k}": space.keys(CellGenotype.from_config(cell)) for k, cell in enumerate(cells)
-    }
-    report = latency.additivity(keys, table)
+    networks = [space.network(CellGenotype.from_config(cell)) for cell in cells]
+    table = timed(space.blocks, "parts", networks)
+    keys = {f"random {k}": network.parts for k, network in enumerate(networks)}
+    whole = [network.key for network in networks]
+    sums = np.array([table.milliseconds(parts).sum() for parts in keys.values()])
+    report = latency.Additivity(tuple(keys), sums, table.milliseconds(whole), table.metadata)
     report.plot(Path(FOLDER.value, "additivity.png"))
-    slope, intercept = report.line
-    measured = dict(zip(report.names, report.measured.tolist()))
+    found = latency.calibration(table)
     return {
-        "slope": slope,
-        "intercept": intercept,
+        "factor": found.factor,
         "pearson": report.pearson,
-        "error_on_line": report.error_on_line,
+        "error": found.error,
         "target": SHARE.value * float(np.mean(report.measured)),
-        "measured": measured,
+        "measured": dict(zip(keys, report.measured.tolist())),
     }
 
 
 def latency_criterion(parts) -> dict:
     """The latency of networks, as a search takes it."""
     from tfgen.search.latency import LatencyTable
-    from tfgen.search.unas.measures import AdditiveMeasure, latency_of
 
-    summed = latency_of(cell_space(), LatencyTable.read(Path(FOLDER.value, "parts.json")))
-    summed = summed.times(parts["slope"])
-    measure = AdditiveMeasure(None, summed.edges, summed.constant + parts["intercept"])
+    table = LatencyTable.read(Path(FOLDER.value, "parts.json"))
     return dict(
         name="latency",
-        measure=measure,
+        measure=cell_space().latency(table).times(parts["factor"]),
         target=parts["target"],
         form="lagrangian",
         multiplier_rate=0.05,
