@@ -225,7 +225,6 @@ def forked(path, count):
         return process
     code = 1
     try:
-
         begun = set()
 
         def times(key, timer, run):

@@ -95,6 +95,9 @@ def calibration(table: LatencyTable, known: tuple[float, float] = _NOTHING) -> C
         known: pair of floats, the sum and the milliseconds of a network that is met exactly.
             Defaults to `(0.0, 0.0)`.
 
+    Returns:
+        The `Calibration`.
+
     Raises:
         UserError: fewer than four networks were measured.
     """

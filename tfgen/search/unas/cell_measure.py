@@ -22,19 +22,19 @@ KINDS = ("normal", "reduction")
 
 @dataclasses.dataclass(frozen=True)
 class CellParts:
-    """The parts of one cell, each as a number or as keys of what is timed.
+    """The parts of one cell by the keys of what is timed.
 
     Attributes:
         kind: string, "normal" or "reduction".
-        inputs: pair, what brings each of the cell's inputs to its width.
-        nodes: list of `[inputs][operations]`, what an edge costs; one for every node.
-        joined: what joins edges and nodes.
+        inputs: pair of strings, what brings each of the cell's inputs to its width.
+        nodes: list of `[inputs][operations]` lists of strings, the edges; one for every node.
+        joined: list of strings, what joins edges and nodes.
     """
 
     kind: str
-    inputs: tuple
-    nodes: Sequence
-    joined: object
+    inputs: tuple[str, str]
+    nodes: list[list[list[str]]]
+    joined: list[str]
 
 
 def needed(used: Mapping[str, Sequence], kinds: Sequence[str]) -> list:

@@ -182,7 +182,7 @@ class CellSpace:
     Attributes:
         blocks: list of `Block` to be timed; a part that occurs twice is one.
         constant: list of the keys of what all networks have.
-        stem: the key of what makes the second output of the stem; few networks lack it.
+        stem: string, the key of what makes the stem's second output; few networks lack it.
         cells: list of `CellParts` of keys, for every cell from the first to the last.
     """
 

@@ -199,7 +199,7 @@ def measure_of(costs: Mapping) -> AdditiveMeasure | CellMeasure:
     """The measure of costs by name.
 
     Args:
-        costs: mapping of what the constructor of either class takes.
+        costs: mapping of names to numbers and arrays, what the constructor of either class takes.
     """
     return (CellMeasure if "cells" in costs else AdditiveMeasure)(**costs)
 
