@@ -86,5 +86,32 @@ def nested():
     return keras.Model(images, layers.Dense(2, name="scores")(x), name="nested")
 
 
+def around_models(wrapped=True):
+    """Blocks that are models with equal names inside, in models of either kind; or none of them."""
+    keras.utils.set_random_seed(0)
+
+    def run(x, parts, name):
+        if wrapped:
+            return keras.Sequential(parts, name=name)(x)
+        for part in parts:
+            x = part(x)
+        return x
+
+    def block(x, number):
+        conv = layers.Conv2D(4, 3, padding="same", name="conv" if wrapped else f"conv{number}")
+        return run(x, [conv, layers.BatchNormalization(), layers.ReLU()], f"block{number}")
+
+    images = keras.Input((8, 8, 3))
+    x = block(images, 0)
+    x = layers.Add(name="sum")([x, block(x, 1)])
+    ends = [layers.GlobalAveragePooling2D(), layers.Dense(3), layers.Softmax()]
+    if not wrapped:
+        return randomized(keras.Model(images, run(block(x, 2), ends, "ends"), name="flat"))
+    backbone = keras.Model(images, x, name="backbone")
+    last = keras.Input(x.shape[1:])
+    parts = [backbone, keras.Model(last, run(block(last, 2), ends, "ends"), name="head")]
+    return randomized(keras.Sequential([layers.Input((8, 8, 3)), *parts], name="around"))
+
+
 def images(count=4, side=8, seed=0):
     return np.random.default_rng(seed).random((count, side, side, 3)).astype(np.float32)

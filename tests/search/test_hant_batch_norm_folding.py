@@ -59,6 +59,23 @@ def test_nested_models_with_padding():
     assert not batch_norms(fold_batch_norm(model, small_networks.images()))
 
 
+def test_models_in_models():
+    """Sequential in functional in sequential, with layers of equal names."""
+    model, same = (small_networks.around_models(wrapped) for wrapped in (True, False))
+    images, before = small_networks.images(), model.get_weights()
+    np.testing.assert_array_equal(model(images), same(images))
+    found = fold_batch_norm(model, images)
+    assert not batch_norms(found)
+    assert [n.name for n in found.layers if "conv" in n.name] == [
+        "conv",
+        "backbone_block1_conv",
+        "head_block2_conv",
+    ]
+    np.testing.assert_array_equal(found(images), fold_batch_norm(same, images)(images))
+    for value, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+
+
 @pytest.mark.parametrize(
     "between", ["padding", "activation", "branch", "vectors", "first", "training"]
 )

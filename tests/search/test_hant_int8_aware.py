@@ -16,9 +16,11 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.search.hant import fine_tune, quantize, quantize_aware
 from tfgen.search.hant.int8 import FakeQuantize, rules
 from tfgen.search.hant.int8.fake_quantization import rounded_kernel
+from tfgen.search.hant.int8.inputs import checked_model
 from tfgen.search.hant.int8.model import Int8Model
 from tfgen.search.hant.int8.post_training import converted
 from tfgen.search.hant.int8.training_graph import deployed, fake_quantized, logits_of
+from tfgen.search.hant.scores import gives_probabilities
 
 IMAGES = small_networks.images(64)
 
@@ -160,6 +162,28 @@ def test_a_softmax_is_trained_on_logits():
     found = trained(IMAGES).numpy()
     np.testing.assert_allclose(found, tf.nn.softmax(logits), atol=0.5 / 256 + 1e-6)
     np.testing.assert_array_equal(found, np.round(256 * found) / 256)
+
+
+def test_models_in_models():
+    model, same = (small_networks.around_models(wrapped) for wrapped in (True, False))
+    assert gives_probabilities(model)
+    found = [fake_quantized(checked_model(each), IMAGES) for each in (model, same)]
+    np.testing.assert_array_equal(*(each(IMAGES, training=False) for each in found))
+    assert logits_of(found[0]) is not found[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fake_quant", "tfmot"])
+def test_training_models_in_models(method):
+    """A model of models learns what the same layers in a row do."""
+    labels, answers = np.arange(len(IMAGES)) % 3, []
+    for wrapped in (True, False):
+        model = small_networks.around_models(wrapped)
+        options = dict(method=method, epochs=1, learning_rate=1e-3, verbose=0)
+        found = quantize_aware(model, model, IMAGES, labels, **options)
+        assert found.operators["float32"] == 0
+        answers.append(found.predict(IMAGES))
+    assert np.abs(answers[0] - answers[1]).max() <= 2 / 256
 
 
 def test_rounding_to_limits():

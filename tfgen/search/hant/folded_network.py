@@ -80,7 +80,7 @@ def check_equal(
             rng.standard_normal((2, *(32 if s is None else s for s in x.shape[1:])))
             for x in model.inputs
         ]
-        images = keras.tree.pack_sequence_as(model._inputs_struct, images)
+        images = keras.tree.pack_sequence_as(graph.functional(model)._inputs_struct, images)
     pairs = [keras.tree.flatten(each(images, training=False)) for each in (model, other)]
     for first, second in zip(*pairs):
         first, second = (np.asarray(keras.ops.cast(y, "float32")) for y in (first, second))

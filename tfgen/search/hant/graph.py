@@ -13,47 +13,89 @@ from tfgen.errors import ConfigError
 
 
 def flat(model: keras.Model) -> keras.Model:
-    """The same network with the layers of nested functional models in the place of those.
+    """The same network with the layers of nested models in the place of those.
 
-    Layers are shared with `model`, and so are its weights.
+    Layers are shared with `model`, and so are its weights; but one whose name another one has is a
+    copy with a name of its own.
 
     Args:
-        model: a functional or sequential `keras.Model`.
+        model: a functional or sequential `keras.Model`, around models of either kind.
 
     Raises:
         ConfigError: it is neither.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = model._functional or model
-    if not _is_functional(model):
+    outer = functional(model)
+    if outer is None:
         raise ConfigError(
             f"the network is a {type(model).__name__}; expected a functional keras.Model"
         )
-    if not any(_is_functional(node.operation) for node in nodes_of(model)):
-        return model
-    tensors = {id(x): x for x in model.inputs}
-    replay(nodes_of(model), tensors, _inlined)
-    outputs = keras.tree.map_structure(lambda y: tensors[id(y)], model._outputs_struct)
-    return keras.Model(model._inputs_struct, outputs, name=model.name)
+    if not any(functional(node.operation) for node in nodes_of(outer)):
+        return outer
+    tensors, inlining = {id(x): x for x in outer.inputs}, _Inlining(outer)
+    replay(nodes_of(outer), tensors, inlining.of)
+    inlining.copy_weights()
+    outputs = keras.tree.map_structure(lambda y: tensors[id(y)], outer._outputs_struct)
+    return keras.Model(outer._inputs_struct, outputs, name=model.name)
 
 
-def _inlined(operation) -> Callable:
-    """What a nested model does, layer by layer."""
+def functional(operation) -> keras.Model | None:
+    """A functional model as it is, the one that a sequential model is, None for anything else.
+
+    Args:
+        operation: a layer, a model or another operation of Keras.
+    """
     if isinstance(operation, keras.Sequential):
-        operation = operation._functional
-    if not _is_functional(operation):
-        return operation
-
-    def run(inputs, *_, **__):
-        tensors = dict(zip(map(id, operation.inputs), keras.tree.flatten(inputs)))
-        replay(nodes_of(operation), tensors, _inlined)
-        return keras.tree.map_structure(lambda y: tensors[id(y)], operation._outputs_struct)
-
-    return run
+        return operation._functional
+    nodes = isinstance(operation, keras.Model) and hasattr(operation, "_nodes_by_depth")
+    return operation if nodes else None
 
 
-def _is_functional(operation) -> bool:
-    return isinstance(operation, keras.Model) and hasattr(operation, "_nodes_by_depth")
+class _Inlining:
+    """What nested models do, layer by layer, under names of which each is there once."""
+
+    def __init__(self, outer):
+        own = [op for op in outer.operations if functional(op) is None]
+        self._named, self._copies = {operation.name: operation for operation in own}, {}
+
+    def of(self, operation, within: str = "") -> Callable:
+        """The function that is called in the place of an operation.
+
+        Args:
+            operation: the operation.
+            within: string, names of the models that it is nested in.
+        """
+        nested = functional(operation)
+        if nested is None:
+            return self._single(operation, within)
+
+        def run(inputs, *_, **__):
+            tensors = dict(zip(map(id, nested.inputs), keras.tree.flatten(inputs)))
+            path = f"{within}{operation.name}_"
+            replay(nodes_of(nested), tensors, lambda each: self.of(each, path))
+            return keras.tree.map_structure(lambda y: tensors[id(y)], nested._outputs_struct)
+
+        return run
+
+    def _single(self, operation, within):
+        name = operation.name
+        if self._named.setdefault(name, operation) is operation:
+            return operation
+        if id(operation) not in self._copies:
+            number, own = 1, f"{within}{name}"
+            while own in self._named:
+                number += 1
+                own = f"{within}{name}_{number}"
+            config = {**operation.get_config(), "name": own}
+            self._named[own] = type(operation).from_config(config)
+            self._copies[id(operation)] = operation, self._named[own]
+        return self._copies[id(operation)][1]
+
+    def copy_weights(self):
+        """Gives the copies, once they were called, the values of what they are copies of."""
+        for operation, copy in self._copies.values():
+            if isinstance(operation, keras.layers.Layer):
+                copy.set_weights(operation.get_weights())
+                copy.trainable = operation.trainable
 
 
 def nodes_of(model: keras.Model) -> list:

@@ -18,6 +18,7 @@ from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.ops.labels import class_indices
+from tfgen.search.hant import graph
 from tfgen.search.hant.chain import Chain, at_rest
 from tfgen.search.hant.library import Library, fingerprint
 
@@ -28,10 +29,13 @@ def gives_probabilities(network: keras.Model) -> bool:
     """Whether a classifier ends with a softmax; otherwise its outputs are logits.
 
     Args:
-        network: a functional `keras.Model`.
+        network: a functional or sequential `keras.Model`; it may end with a model.
     """
-    last = getattr(network.outputs[0]._keras_history.operation, "activation", None)
-    return last is keras.activations.softmax
+    last = network
+    while (nested := graph.functional(last)) is not None:
+        last = nested.outputs[0]._keras_history.operation
+    is_softmax = getattr(last, "activation", None) is keras.activations.softmax
+    return is_softmax or isinstance(last, keras.layers.Softmax)
 
 
 def log_probabilities(outputs, probabilities: bool) -> tf.Tensor:
