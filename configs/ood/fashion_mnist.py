@@ -29,4 +29,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         others=("mnist", "omniglot"),
         mean=(0.2860,),
         std=(0.3530,),
+        cpu_epochs=4,
     )

@@ -44,7 +44,8 @@ def of_detector(model) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(20261129)
     images = (rng.integers(0, 256, (len(SEEDS), *model.image_shape)) / 255).astype(np.float32)
     served = model.signatures()["score"].function(images)
-    scores = {f"score_{name}": model.ood_score(images, name) for name in model.scores}
+    known = [name for name in model.scores if name not in model.unfitted]
+    scores = {f"score_{name}": model.ood_score(images, name) for name in known}
     probabilities = np.asarray(served["probabilities"])
     threshold = np.asarray(model.threshold)
     return {"images": images, "probabilities": probabilities, "threshold": threshold, **scores}

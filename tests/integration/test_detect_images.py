@@ -35,6 +35,8 @@ def test_a_detector_judges_a_folder(cli, images, tmp_path):
 
     model.calibrate(known, acceptance=0.5)
     save_preset(model, preset, overwrite=True)
+    told = cli("detect", *argv, "--acceptance=0.9").mistake()
+    assert "has a threshold of its own, which --acceptance would not change" in told
     result = cli("detect", *argv)
     assert result.code == 0, result.err
     assert "3 images of" in result.out

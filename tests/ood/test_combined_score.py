@@ -9,7 +9,7 @@ import tensorflow as tf
 from surprises import surprise
 
 from tfgen.errors import DataError
-from tfgen.ood.scores import KNN, Combined, Score
+from tfgen.ood.scores import KNN, Combined, Mahalanobis, Score
 
 
 class Given(Score):
@@ -88,5 +88,42 @@ def test_ties_and_constants():
     assert found[0] < found[1] < found[2]
     with pytest.raises(DataError, match="the score 'b' is the same for all"):
         combined(np.arange(9.0), np.ones(9))
-    with pytest.raises(DataError, match="the score 'knn' has to be fitted itself"):
-        Combined([KNN(2)])
+
+
+def test_a_part_with_statistics_is_fitted_with_it():
+    # 80 images of 40 features: those that a Gaussian was fitted to are nearer to it than the next.
+    rng = np.random.default_rng(3)
+    known, new = (
+        {"features": rng.standard_normal((n, 40)), "a": rng.random(n)} for n in (80, 4000)
+    )
+    score = Combined([Given("a"), Mahalanobis(1)]).fit(known)
+    alone = Mahalanobis(1).fit(known)
+    distances, a = np.float64(alone(tensors(known))), known["a"]
+
+    folds, unseen = np.random.default_rng(0).permutation(80) % 5, np.empty(80)
+    for fold in range(5):  # a Gaussian of the rest, by its inverse
+        rest, own = known["features"][folds != fold], known["features"][folds == fold]
+        off = own - rest.mean(0)
+        unseen[folds == fold] = np.sum(off @ np.linalg.inv(np.cov(rest.T, bias=True)) * off, axis=1)
+    wanted = surprise(a, a) + surprise(unseen, distances)
+    np.testing.assert_allclose(score(tensors(known)), wanted, rtol=1e-3, atol=1e-3)
+
+    # By the distances of the known themselves, a threshold for 5 % refuses most of the next.
+    further = np.float64(alone(tensors(new)))
+    assert np.mean(further > np.quantile(distances, 0.95)) > 0.5
+    refused = np.mean(Combined([Mahalanobis(1)]).fit(known)(tensors(new)) > -math.log(0.05))
+    assert refused < 0.15
+
+
+def tensors(arrays):
+    return {name: tf.constant(array, tf.float32) for name, array in arrays.items()}
+
+
+def test_few_images_and_labels_that_a_part_needs():
+    features = np.eye(6)[:, :4] + np.arange(6)[:, None] ** 2
+    found = Combined([KNN(1), Mahalanobis(1)]).fit({"features": features[:3]})
+    assert np.all(np.isfinite(found({"features": tf.constant(features, tf.float32)})))
+    with pytest.raises(DataError, match="2 images came to fit 'knn' in 'combined'"):
+        Combined([KNN(1)]).fit({"features": features[:2]})
+    with pytest.raises(DataError, match="'combined' needs the classes"):
+        Combined([Mahalanobis()]).fit({"features": features})

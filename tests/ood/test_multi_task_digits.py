@@ -78,7 +78,10 @@ def test_a_small_one_already_knows(digits):
     model = trained(digits, ["rotation"], epochs=8, backbone=backbone)
     assert accuracy(model, digits) >= 0.9
     assert found_by(model, digits, "ssl")["noise"] >= 0.9
-    assert found_by(model, digits, "combined")["unseen"] >= 0.8
+    both, all_ = (
+        found_by(model, digits, score)["unseen"] for score in ("combined", "combined_distance")
+    )
+    assert all_ >= both >= 0.8
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,13 @@ def test_with_labels(digits, labelled):
 def test_both_scores_together_lose_little_against_the_near(digits, labelled):
     main, both = (found_by(labelled, digits, score)["unseen"] for score in ("main", "combined"))
     assert both >= main - 0.02
+
+
+@pytest.mark.slow
+def test_distances_of_features_add_to_both(digits, labelled):
+    both, all_ = (found_by(labelled, digits, s) for s in ("combined", "combined_distance"))
+    assert all_["unseen"] >= both["unseen"] + 0.01
+    assert min(all_["noise"], all_["shuffled"]) >= 0.98
 
 
 @pytest.mark.slow

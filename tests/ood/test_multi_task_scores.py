@@ -9,8 +9,11 @@ from tiny_detector import DATA, IMAGES, LABELS, fitted, make
 
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics import fit_temperature
-from tfgen.ood import scores
+from tfgen.ood import Evaluator, scores
+from tfgen.ood.multi_task import model as multi_task_model
+from tfgen.ood.multi_task.scores import own_scores
 from tfgen.ood.transformations import FunctionTransformation
+from tfgen.training import CheckpointManager, load_weights_only
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +99,18 @@ def test_weights_of_tasks_in_the_score():
 
 
 def test_which_scores_there_are_and_what_they_cost():
-    assert list(make().scores) == ["main", "ensemble", "ssl", "combined", "combined_ensemble"]
+    further = ["distance", "combined_distance"]
+    own = ["main", "ensemble", "ssl", "combined", "combined_ensemble"]
+    assert list(make().scores) == own + further
     assert list(make(()).scores) == ["main"]
-    assert list(make(num_classes=None).scores) == ["ssl"]
-    assert list(make(supervised_weights=0.0).scores) == ["main", "ssl", "combined"]
+    assert list(make(num_classes=None).scores) == ["ssl", *further]
+    assert list(make(supervised_weights=0.0).scores) == ["main", "ssl", "combined", *further]
     assert list(make(ssl_weights=0.0).scores) == ["main", "ensemble"]
-    assert [make(()).served_score, make().served_score] == ["main", "combined"]
+    assert [make(()).served_score, make().served_score] == ["main", "combined_distance"]
     model = make(other_scores=[scores.Mahalanobis(), scores.ODIN()])
     costs = {name: model.passes(name) for name in model.scores}
-    assert costs["main"] == costs["mahalanobis"] == 1
-    assert costs["ssl"] == costs["combined"] == 10
+    assert costs["main"] == costs["mahalanobis"] == costs["distance"] == 1
+    assert costs["ssl"] == costs["combined"] == costs["combined_distance"] == 10
     assert costs["odin"] == 3
     assert model.ood_score(IMAGES, "odin").shape == (8,)
     with pytest.raises(ConfigError, match="score is 'best'; expected one of main"):
@@ -149,6 +154,31 @@ def test_a_file_holds_the_whole_detector(tmp_path):
     wanted = model.outputs_of(IMAGES)
     for name, value in again.predict(IMAGES, verbose=0).items():
         np.testing.assert_allclose(value, wanted[name], atol=1e-5)
+
+
+def test_a_file_older_than_a_score_serves_what_it_did(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:  # as the model was before these scores were added
+        patch.setattr(multi_task_model, "own_scores", lambda *a: own_scores(*a)[:-2])
+        old = make()
+        old.fit_scores(IMAGES, LABELS)
+        old.calibrate(IMAGES, acceptance=0.75)
+        old.save(tmp_path / "old.keras")
+        CheckpointManager(tmp_path).save(old)
+    model = make()
+    load_weights_only(model, tmp_path)
+    for found in (model, keras.models.load_model(tmp_path / "old.keras")):
+        assert found.served_score == "combined"
+        np.testing.assert_array_equal(found.accepts(IMAGES), old.accepts(IMAGES))
+        with pytest.raises(UserError, match="'combined_distance' is not fitted; call fit_scores"):
+            found.ood_score(IMAGES, "combined_distance")
+    evaluation = Evaluator(model, IMAGES, {"noise": IMAGES}, num_resamples=10).evaluate()
+    assert "distance and combined_distance are left out" in str(evaluation)
+    model.fit_scores(IMAGES)
+    assert model.served_score == "combined_distance"
+    with pytest.raises(UserError, match="has no threshold yet"):  # it was of other statistics
+        model.accepts(IMAGES)
+    model.calibrate(IMAGES, acceptance=0.75)
+    assert np.sum(model.accepts(IMAGES)) == 7
 
 
 def test_what_cannot_be_scored(model):

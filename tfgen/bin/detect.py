@@ -52,6 +52,11 @@ def judge_folder() -> None:
 
         loaded = loading.load()
     config, model = loaded.config, loaded.generator
+    if flags.FLAGS["acceptance"].present and detection.answers_score(model):
+        raise UserError(
+            f"{loaded.name} has a threshold of its own, which --acceptance would not change; leave "
+            "it out, or train with another config.model.acceptance"
+        )
     model = model.frozen() if hasattr(model, "frozen") else model
     options = {"batch_size": BATCH_SIZE.value or 100, "seed": SEED.value}
     source, names = detection.folder_source(IMAGES.value, model.image_shape)

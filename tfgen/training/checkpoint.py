@@ -212,7 +212,7 @@ def load_weights_only(model: keras.Model, path: str | os.PathLike, ema: bool | N
     if ema or ema is None:
         tensors.update({name: tensors[average] for name, average in averages.items()})
     weights = {name: array for name, array in tensors.items() if name.startswith("model/")}
-    variables = _model_variables(model)
+    variables = _present(_model_variables(model), weights, model)
     _assign(path, variables, weights, [name for name in _weights(model) if name in variables])
 
 
@@ -334,8 +334,9 @@ def _training_state(model) -> list[keras.Variable]:
 
 
 def _present(variables, tensors, model):
-    """Without the training state of which older checkpoints know nothing: it stays as it began."""
+    """Without the state of which older checkpoints know nothing: it stays as it began."""
     later = {f"training/{name}" for name in getattr(model, "later_training_state", ())}
+    later |= {f"model/{name}" for name in getattr(model, "later_state", ())}
     return {name: v for name, v in variables.items() if name in tensors or name not in later}
 
 

@@ -128,6 +128,8 @@ class Model(KerasMethods):
     # Names in `training_state` that checkpoints did not always hold: where they are missing, they
     # stay as in a new run.
     later_training_state: tuple[str, ...] = ()
+    # Likewise of the model itself, by its path behind the model's name.
+    later_state: tuple[str, ...] = ()
 
     def variable_groups(self) -> dict[str, list[keras.Variable]]:
         """The trainable variables of every part that has an optimizer of its own, by the names of

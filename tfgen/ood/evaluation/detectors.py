@@ -22,18 +22,21 @@ class Detector(Network):
 
     def __init__(self, model: Any):
         self._model = model
-        fitted = getattr(model, "fitted_to", None)
-        if fitted is not None and not int(np.asarray(fitted)):
-            unfitted = [s.name for s in model.scores.values() if s.fitted_to]
-            if unfitted:
-                raise UserError(
-                    f"{model.name!r} is not fitted, which its score {unfitted[0]!r} needs; call "
-                    "fit_scores with training images first"
-                )
+        unfitted = getattr(model, "unfitted", [])
+        if unfitted and not int(np.asarray(model.fitted_to)):
+            raise UserError(
+                f"{model.name!r} is not fitted, which its score {unfitted[0]!r} needs; call "
+                "fit_scores with training images first"
+            )
         spec = tf.TensorSpec((None, *model.image_shape), tf.float32)
         traced = tf.function(lambda images: model.outputs(images), [spec], autograph=False)
         super().__init__(model.image_shape, traced, ())
-        self._scores = dict(model.scores)
+        self._scores = {name: s for name, s in model.scores.items() if name not in unfitted}
+        if unfitted:
+            self.notes.append(
+                f"{' and '.join(unfitted)} are left out: the model was saved before there were "
+                "such scores, and fit_scores would add them"
+            )
 
     def costs(self, images):
         found = {}

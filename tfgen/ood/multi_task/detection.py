@@ -13,11 +13,15 @@ from tfgen.metrics.calibration import fit_temperature
 from tfgen.metrics.conformal import acceptance_threshold
 from tfgen.ood.multi_task.ending import FinishesCalibrated
 from tfgen.ood.scores import ODIN, Head, Score
+from tfgen.ood.scores.base import value_of
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.serving import PORTABLE, Signature
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
+# Which score is served where none was chosen: the first that there is.
+_PREFERRED = ("combined_distance", "combined", "main", "ssl")
+_LATER = ("distance", "combined_distance")  # scores that files did not always hold
 
 
 class Detection(FinishesCalibrated):
@@ -32,9 +36,9 @@ class Detection(FinishesCalibrated):
         scores: dict of the scores by name: "main" (minus the divergence of the softmax from
             uniform), "ensemble" (the same of the mean softmax over transformations), "ssl" (losses
             of the self-supervised heads), "combined" (how rare "main" and "ssl" are, see
-            `Combined`), "combined_ensemble", as far as the model has the heads; and those that were
-            added.
-        served_score: string, the name of the one that is served.
+            `Combined`), "combined_ensemble", "distance" (`Mahalanobis` of the features from one
+            Gaussian), "combined_distance" ("main", "ssl" and "distance"), as far as the model has
+            the heads; and those that were added.
         threshold: float32 variable, images whose score is above are refused.
         temperature: float32 variable, which logits are divided by for the served probabilities.
         acceptance: float, the rate of `calibrate` where none is given.
@@ -71,8 +75,7 @@ class Detection(FinishesCalibrated):
                 score.build()
             if isinstance(score, ODIN):
                 score.bind(lambda images: self.outputs(images, levels=False)["logits"])
-        chosen = next(name for name in ("combined", "main", "ssl") if name in self.scores)
-        self.served_score = one_of("score", served or chosen, self.scores)
+        self._served_score = None if served is None else one_of("score", served, self.scores)
         self.threshold = self._state("threshold", "float32")
         self.temperature = self._state("temperature", "float32", "ones")
         self.calibrated_on = self._state("calibrated_on", "int64")
@@ -82,10 +85,34 @@ class Detection(FinishesCalibrated):
         """What all heads say of images, by name, `[B, ...]`; without `levels` one pass only."""
         raise NotImplementedError
 
+    @property
+    def served_score(self) -> str:
+        """The name of the score that is served."""
+        if self._served_score is not None:
+            return self._served_score
+        names = [name for name in _PREFERRED if name in self.scores]
+        if int(value_of(self.fitted_to)):
+            names = [name for name in names if name not in self.unfitted]
+        return names[0]
+
+    @property
+    def unfitted(self) -> list[str]:
+        """Names of the scores that need `fit_scores` first, maybe since the file was older."""
+        found = [name for name, score in self.scores.items() if score.fitted_to]
+        if int(value_of(self.fitted_to)):
+            return [name for name in found if name in _LATER and self.scores[name].is_blank]
+        return found
+
+    @property
+    def later_state(self):
+        later = [self.scores[name] for name in _LATER if name in self.scores]
+        paths = (variable.path for score in later for variable in score.variables)
+        return tuple(path.removeprefix(f"{self.name}/") for path in paths)
+
     # Making it a detector.
 
     def fit_scores(self, images, labels=None, batch_size: int = 256) -> None:
-        """Fits the scores that have statistics.
+        """Fits the scores that have statistics; a threshold of one of them has to be set again.
 
         Args:
             images: `[N, H, W, C]`, training images, as they are: some thousand are enough.
@@ -105,6 +132,8 @@ class Detection(FinishesCalibrated):
             if score.fitted_to:
                 score.fit(outputs, labels, head=self._head())
         self.fitted_to.assign(len(images))
+        if self.scores[self.served_score].fitted_to:
+            self.calibrated_on.assign(0)  # the threshold was of other statistics
 
     def calibrate(
         self,
@@ -144,7 +173,7 @@ class Detection(FinishesCalibrated):
             numbers, _ = as_labels(np.asarray(labels), len(values), "calibrate")
             logits = self.outputs_of(images, batch_size, levels=False)["logits"]
             self.temperature.assign(fit_temperature(logits, numbers))
-        self.served_score = name
+        self._served_score = name
         self.threshold.assign(threshold)
         self.calibrated_on.assign(len(values))
         return threshold
@@ -283,14 +312,14 @@ class Detection(FinishesCalibrated):
     def _ready(self, score: str | None = None) -> str:
         """The name of a score that can be computed."""
         name = one_of("score", score or self.served_score, self.scores)
-        if self.scores[name].fitted_to and not int(_known(self.fitted_to)):
+        if name in self.unfitted:
             raise UserError(
                 f"the score {name!r} is not fitted; call fit_scores with training images first"
             )
         return name
 
     def _check_calibrated(self):
-        if not int(_known(self.calibrated_on)):
+        if not int(value_of(self.calibrated_on)):
             raise UserError(
                 f"{self.name!r} has no threshold yet; call calibrate with in-distribution images "
                 "that were not trained on (of tfgen-train: set config.data.held_out)"
@@ -316,9 +345,3 @@ class Detection(FinishesCalibrated):
                 lambda images: self.outputs(images, levels=levels), [spec], autograph=False
             )
         return graphs[levels]
-
-
-def _known(variable) -> np.ndarray:
-    """A variable's value, also while a graph is traced."""
-    with tf.init_scope():
-        return variable.numpy()

@@ -29,6 +29,9 @@ class Network:
         dtype: the `keras.DTypePolicy` of the layers.
         projection_width: integer, units of a projection of features; None: none.
 
+    Attributes:
+        num_features: integer D, of the backbone.
+
     Raises:
         ConfigError: the backbone does not take such images.
     """
@@ -48,7 +51,8 @@ class Network:
         self.tasks = tuple(tasks)
         self.backbone = build_backbone(backbone, image_shape, seed, dtype)
         self._mean, self._std = (np.asarray(value, np.float32) for value in normalisation)
-        self._make = _HeadMaker(self._num_features(image_shape), head_width, seed, dtype)
+        self.num_features = self._num_features(image_shape)
+        self._make = _HeadMaker(self.num_features, head_width, seed, dtype)
         self.main = None if num_classes is None else self._make.linear("main", num_classes)
         self.ssl = {
             task.name: self._make.mlp(f"ssl_{task.name}", sum(task.transformation.head_sizes))

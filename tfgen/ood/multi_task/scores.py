@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.ood.multi_task.network import Network
-from tfgen.ood.scores import Combined, KLToUniform, Score
+from tfgen.ood.scores import Combined, KLToUniform, Mahalanobis, Score
 from tfgen.ops.checks import in_range
 
 
@@ -95,6 +95,16 @@ def own_scores(network: Network, task_weights: str) -> list[Score]:
     parts = list(found)
     found.append(SelfSupervised(weights, normalised, shapes=shapes))
     for name, part in zip(("combined", "combined_ensemble"), parts):
-        both = [type(part).from_config(part.get_config()), SelfSupervised(weights)]
-        found.append(Combined(both, name=name, shapes=Combined.shapes_of(len(both))))
-    return found
+        found.append(_together([_like(part), SelfSupervised(weights)], name))
+    shapes = Mahalanobis.shapes_of(network.num_features, 1)
+    distance = Mahalanobis(1, name="distance", shapes=shapes)
+    members = [*map(_like, parts[:1]), SelfSupervised(weights), distance]
+    return [*found, distance, _together(members, "combined_distance")]
+
+
+def _together(parts, name):
+    return Combined(parts, name=name, shapes=Combined.shapes_of(len(parts)))
+
+
+def _like(score):
+    return type(score).from_config(score.get_config())

@@ -63,6 +63,11 @@ class Score(keras.layers.Layer):
         """Whether it can be called."""
         return not self.fitted_to or self.shapes is not None
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether its statistics are all 0, as in a new layer with room for them."""
+        return not any(np.any(value_of(weight)) for weight in self._weights_by_name.values())
+
     def fit(self, outputs: Mapping[str, np.ndarray], labels=None, head: Head | None = None):
         """Learns the statistics from in-distribution data; fitting again starts anew.
 
@@ -129,6 +134,10 @@ class Score(keras.layers.Layer):
         if self.shapes is not None and not self._weights_by_name:
             self._make_weights()
         self.built = True
+
+    def load_own_variables(self, store):
+        if len(store):  # else the file is older than this score, which stays as it is
+            super().load_own_variables(store)
 
     def get_build_config(self):
         return {"fitted": self.is_fitted}  # not empty, or Keras would not build it
@@ -199,3 +208,9 @@ class Score(keras.layers.Layer):
                 "expected one integer an image (tfgen.data.Source makes them of other forms)"
             )
         return labels.astype(np.int64)
+
+
+def value_of(variable) -> np.ndarray:
+    """A variable's value, also while a graph is traced."""
+    with tf.init_scope():
+        return np.asarray(variable.numpy())

@@ -11,6 +11,8 @@ from tfgen.errors import DataError
 from tfgen.ood.scores.base import Score
 
 NUM_KNOTS = 64
+_FOLDS = 5
+_LEAST_IMAGES = 3
 _LEAST = 1e-6  # of a score's spread: widths between knots, and the mean of a tail, at least
 
 
@@ -26,13 +28,14 @@ class Combined(Score):
     -log p is read off quantiles of N in-distribution images, linearly in between; the tail behind
     the ceil(sqrt(N)) highest is taken to be exponential, so that there is no largest value.
 
+    A part that has statistics is fitted as well. Images that it was fitted to are nearer to it than
+    others like them, so its quantiles are those of images it has not seen: each fifth of them is
+    scored by a copy that was fitted to the rest.
+
     Args:
-        parts: sequence of `Score` with nothing to fit, or as Keras serialises them.
+        parts: sequence of `Score`, or as Keras serialises them.
         name: string, the score's name.
         shapes: dict of the shape of each statistic, which `fit` finds; None: not fitted.
-
-    Raises:
-        DataError: a part has to be fitted itself.
     """
 
     fitted_to = ("knots", "inverse_widths", "tail", "reach")
@@ -44,13 +47,25 @@ class Combined(Score):
             keras.saving.deserialize_keras_object(dict(part)) if isinstance(part, Mapping) else part
             for part in parts
         ]
-        for part in self.parts:
-            if part.fitted_to:
-                raise DataError(
-                    f"the score {part.name!r} has to be fitted itself; combine scores without "
-                    "statistics of their own"
-                )
         self.needs = tuple(dict.fromkeys(need for part in self.parts for need in part.needs))
+
+    @property
+    def needs_labels(self):
+        return any(part.needs_labels for part in self.parts)
+
+    @property
+    def needs_head(self):
+        return any(part.needs_head for part in self.parts)
+
+    @property
+    def is_fitted(self):
+        return super().is_fitted and all(part.is_fitted for part in self.parts)
+
+    def build(self, input_shape=None):
+        for part in self.parts:
+            if part.is_fitted:
+                part.build()
+        super().build(input_shape)
 
     @staticmethod
     def shapes_of(num_parts: int) -> dict[str, list[int]]:
@@ -63,9 +78,8 @@ class Combined(Score):
         }
 
     def statistics(self, *arrays, labels, head):
-        del labels, head
-        outputs = {n: tf.constant(array, tf.float32) for n, array in zip(self.needs, arrays)}
-        values = np.asarray(self._values(outputs), np.float64)
+        outputs = dict(zip(self.needs, arrays))
+        values = np.stack([self._unseen_values(p, outputs, labels, head) for p in self.parts])
         spreads = values.std(axis=1, keepdims=True)
         if not np.all(spreads > 0.0):
             name = self.parts[int(np.argmin(spreads))].name
@@ -95,6 +109,34 @@ class Combined(Score):
     def _values(self, outputs):
         return tf.stack([part(outputs) for part in self.parts])
 
+    def _unseen_values(self, part, outputs, labels, head):
+        """A part of in-distribution images, `[N]` float64, and the part fitted to all of them."""
+        if not part.fitted_to:
+            return _values_of(part, outputs)
+        count = len(outputs[self.needs[0]])
+        if count < _LEAST_IMAGES:
+            raise DataError(
+                f"{count} images came to fit {part.name!r} in {self.name!r}; expected at least "
+                f"{_LEAST_IMAGES}, since each is scored by what the others say"
+            )
+        values, folds = np.empty(count), np.random.default_rng(0).permutation(count) % _FOLDS
+        for fold in range(min(_FOLDS, count)):
+            rest, own = folds != fold, folds == fold
+            copy = type(part).from_config({**part.get_config(), "shapes": None})
+            copy.fit(_rows(outputs, rest), None if labels is None else labels[rest], head)
+            values[own] = _values_of(copy, _rows(outputs, own))
+        part.fit(outputs, labels, head)
+        return values
+
     def get_config(self):
         parts = [keras.saving.serialize_keras_object(part) for part in self.parts]
         return {**super().get_config(), "parts": parts}
+
+
+def _values_of(score, outputs):
+    tensors = {name: tf.constant(array, tf.float32) for name, array in outputs.items()}
+    return np.asarray(score(tensors), np.float64)
+
+
+def _rows(outputs, chosen):
+    return {name: array[chosen] for name, array in outputs.items()}

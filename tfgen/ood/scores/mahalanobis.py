@@ -46,6 +46,16 @@ class Mahalanobis(Score):
     def needs_labels(self):
         return self.clusters is None
 
+    @staticmethod
+    def shapes_of(num_features: int, clusters: int) -> dict[str, list[int]]:
+        """The shape of each statistic of so many features, a dict by name."""
+        return {
+            "origin": [num_features],
+            "inverse_scale": [num_features],
+            "whitening": [num_features, num_features],
+            "centres": [clusters, num_features],
+        }
+
     def statistics(self, features, *, labels, head):
         del head
         if self.normalised:
@@ -113,7 +123,8 @@ def _unit(features):
 
 
 def _whitening(covariance, name):
-    """`[D, R]` whose product with itself is the pseudo-inverse of a covariance of rank R."""
+    """`[D, D]` whose product with itself is the pseudo-inverse of a covariance; of rank R, D - R
+    columns are 0."""
     variances, directions = np.linalg.eigh(covariance)
     kept = variances > _NO_VARIANCE * variances[-1]
     if not np.any(kept) or variances[-1] <= 0.0:
@@ -121,4 +132,6 @@ def _whitening(covariance, name):
             f"the features do not vary within the clusters of the score {name!r}; give more "
             "images, of more than one appearance"
         )
-    return directions[:, kept] / np.sqrt(variances[kept])
+    found = np.zeros_like(directions)
+    found[:, kept] = directions[:, kept] / np.sqrt(variances[kept])
+    return found
