@@ -61,7 +61,7 @@ class _Inlining:
         """The function that is called in the place of an operation.
 
         Args:
-            operation: the operation.
+            operation: a Keras `Operation` of the graph.
             within: string, names of the models that it is nested in.
         """
         nested = functional(operation)
