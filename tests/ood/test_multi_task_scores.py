@@ -133,6 +133,15 @@ def test_the_threshold_is_the_stated_rank(model):
         model.fit_scores(IMAGES[:1])
 
 
+def test_words_of_which_some_are_missing_have_no_number(model):
+    images, words = np.tile(IMAGES, (3, 1, 1, 1)), np.array(list("abcd") * 6)
+    assert np.isfinite(model.calibrate(images, words))
+    with pytest.raises(DataError, match=r"calibrate has 2 words as labels \('a', 'c'\) for 4"):
+        model.calibrate(images, np.array(list("acac") * 6))
+    with pytest.raises(DataError, match="the set 'in' has 2 words as labels"):
+        Evaluator(model, (images, np.array(list("ac") * 12)), {"out": images}).evaluate()
+
+
 def test_a_file_holds_the_whole_detector(tmp_path):
     model = make(other_scores=[scores.Mahalanobis()])
     with pytest.raises(UserError, match="has no threshold yet"):

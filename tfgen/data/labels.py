@@ -53,6 +53,25 @@ def as_labels(
     )
 
 
+def check_all_words(names: tuple[str, ...] | None, num_classes: int, where: str) -> None:
+    """Refuses words of which some are missing: those there are would get the numbers of others.
+
+    Args:
+        names: tuple of the words that were numbered; None: labels were numbers.
+        num_classes: integer, the classes that there are.
+        where: string, what has the labels, for the message.
+
+    Raises:
+        DataError: there are fewer words than classes, or more.
+    """
+    if names is not None and len(names) != num_classes:
+        shown = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+        raise DataError(
+            f"{where} has {len(names)} words as labels ({shown}) for {num_classes} classes, so "
+            "which class each is cannot be known; give integers"
+        )
+
+
 def _plain(labels):
     """Words that are kept as Python objects, as an array of text."""
     if labels.dtype != object or not all(isinstance(x, (str, bytes)) for x in labels.flat):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfgen.data.labels import check_all_words
 from tfgen.data.subset import shuffled_rows
 from tfgen.errors import ConfigError, DataError
 from tfgen.metrics import (
@@ -197,6 +198,7 @@ class Evaluator:
                 f"and {name!r} tells {logits.shape[1]} classes; give labels that count from 0 as "
                 "in training"
             )
+        check_all_words(self.in_set.words, logits.shape[1], f"the set {self.in_set.name!r}")
         from scipy.special import softmax
 
         error = expected_calibration_error(softmax(logits.astype(np.float64), axis=1), labels)

@@ -24,11 +24,13 @@ class ImageSet:
         name: string, what they are called.
         images: float32 in [0, 1] or uint8, `[N, H, W, C]`.
         labels: `[N]` int64, or None.
+        words: tuple of the word of each label, None where labels were numbers.
     """
 
     name: str
     images: Array
     labels: np.ndarray | None = None
+    words: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,7 +54,7 @@ class ImageSet:
         plain = isinstance(self.images, np.ndarray)
         images = self.images[rows] if plain else Mapped(self.images, rows=rows)
         labels = None if self.labels is None else self.labels[rows]
-        return ImageSet(self.name, images, labels)
+        return ImageSet(self.name, images, labels, self.words)
 
     def at_most(self, num_images: int | None, seed: int = 0) -> "ImageSet":
         """So many of them, drawn at random; all for None or where there are no more."""
@@ -107,10 +109,9 @@ def _found(data, name, where) -> ImageSet:
             raise DataError(f"{where} has shape {images.shape}; expected [N, H, W, C]")
     else:
         images = as_levels(images, where)
-    labels = parts.get("labels")
-    if labels is not None:
-        labels = as_labels(np.asarray(labels), len(images), where).numbers
-    return ImageSet(name, images, labels)
+    if parts.get("labels") is None:
+        return ImageSet(name, images)
+    return ImageSet(name, images, *as_labels(np.asarray(parts["labels"]), len(images), where))
 
 
 def _gathered(dataset, where) -> dict[str, np.ndarray]:

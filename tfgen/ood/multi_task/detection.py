@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
-from tfgen.data.labels import as_labels
+from tfgen.data.labels import as_labels, check_all_words
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics.calibration import fit_temperature
 from tfgen.metrics.conformal import acceptance_threshold
@@ -124,7 +124,7 @@ class Detection(FinishesCalibrated):
         """
         images = self.as_images(images)
         if labels is not None:
-            labels, _ = as_labels(np.asarray(labels), len(images), "the labels")
+            labels, _ = as_labels(np.asarray(labels), len(images), "fit_scores")
         if len(images) < 2:
             raise DataError(f"{len(images)} images cannot fit scores; expected some thousand")
         outputs = self.outputs_of(images, batch_size)
@@ -170,7 +170,8 @@ class Detection(FinishesCalibrated):
         rate = self.acceptance if acceptance is None else acceptance
         threshold = acceptance_threshold(values, rate)
         if labels is not None and self.main_head is not None:
-            numbers, _ = as_labels(np.asarray(labels), len(values), "calibrate")
+            numbers, names = as_labels(np.asarray(labels), len(values), "calibrate")
+            check_all_words(names, self.num_classes, "calibrate")
             logits = self.outputs_of(images, batch_size, levels=False)["logits"]
             self.temperature.assign(fit_temperature(logits, numbers))
         self._served_score = name
