@@ -134,3 +134,28 @@ def test_float16_keeps_the_losses(batch):
     )
     assert {v.dtype for v in half.weights if "float" in v.dtype} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize(
+    ("name", "numbers", "sentence"),
+    [
+        ("token_ids", [[2, 9, 3]], "token_ids has numbers from 2 to 9; expected 0 or more, and "),
+        ("negative_ids", [[4, -1]], "negative_ids has numbers from -1 to 4"),
+        ("word_positions", [[0, 3]], "word_positions has numbers from 0 to 3; .* and below 3"),
+    ],
+)
+def test_words_and_places_that_are_not_there(eager, name, numbers, sentence):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "cat"]
+    model = PhraseGrounding(6, dims=4, num_layers=1, word_encoder=dict(vocabulary=words, dims=4))
+    model.compile("sgd", run_eagerly=eager)
+    batch = {
+        "regions": np.ones((1, 2, 6), np.float32),
+        "token_ids": [[2, 4, 3]],
+        "word_positions": [[1, 1]],
+        "negative_ids": [[4, 5]],
+        "noun_position": [1],
+    }
+    batch = {key: np.asarray(value) for key, value in batch.items()}
+    with pytest.raises(DataError, match=sentence):
+        model.train_on_batch(batch | {name: np.asarray(numbers)})

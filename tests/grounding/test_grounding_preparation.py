@@ -10,7 +10,7 @@ from tfgen import PhraseGrounding
 from tfgen.data import Pipeline, load
 from tfgen.errors import DataError
 from tfgen.grounding import drawing
-from tfgen.grounding.entities import parse_caption
+from tfgen.grounding.entities import EntityPhrase, parse_caption
 from tfgen.grounding.inference import Grounded
 from tfgen.grounding.negatives import propose_negatives
 from tfgen.grounding.preparation import prepare_captions, prepare_phrases
@@ -106,6 +106,27 @@ def test_phrases_with_their_boxes_and_types(prepared, tmp_path):
     assert kinds == [[0], [1]]
     with pytest.raises(DataError, match="no caption has a phrase with a box"):
         prepare_phrases(tmp_path / "x", "test", captions, [[]] * 5, regions, encode)
+
+
+def test_one_caption_an_image_in_any_order(prepared, tmp_path):
+    """As many images as captions: each caption keeps its own image's regions, and size."""
+    _, captions, encode, _ = prepared
+    folder = tmp_path / "turned"
+    own = {image: (image, tokens) for image, tokens in captions}
+    turned = list(own.values())[::-1]
+    phrase = EntityPhrase("a", 0, "1", ("people",))
+    truth = [[(phrase, np.float32([[0, 0, 9, 9]]))]] * len(turned)
+    regions = OfficialRegions(tmp_path)
+    sizes = {image: (10 + row, 20) for row, (image, _) in enumerate(turned)}
+    prepare_captions(folder, "train", turned, regions, encode, LexiconTagger())
+    prepare_phrases(folder, "test", turned, truth, regions, encode, image_sizes=sizes)
+    for split in ("train", "test"):
+        arrays = load(f"arrays:{folder}", split).arrays
+        for row, (image, _) in enumerate(turned):
+            want = regions[image].features
+            np.testing.assert_array_equal(np.asarray(arrays["regions"][row])[: len(want)], want)
+        if split == "test":
+            assert np.asarray(arrays["image_sizes"][:]).tolist() == list(map(list, sizes.values()))
 
 
 def test_what_cannot_be_prepared(prepared, tmp_path):

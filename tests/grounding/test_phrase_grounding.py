@@ -120,6 +120,28 @@ def test_pictures_of_any_size_and_form(model, tmp_path):
             model.ground(bad, caption, phrases=[caption])
 
 
+def test_boxes_of_a_picture_smaller_than_the_windows(model):
+    for height, width in ((1, 1), (1, 50), (3, 2)):
+        (found,) = model.ground(np.zeros((height, width)), "a red", phrases=["a red"])
+        assert np.all(found.boxes[:, :2] >= 0)
+        assert np.all(found.boxes[:, 2:] >= found.boxes[:, :2])
+        assert np.all(found.boxes[:, 2:] <= [width - 1, height - 1])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "sentence"),
+    [
+        ([[0, 0, 5, 5], [9, 0, 5, 5]], r"a box is \[9\.0, 0\.0, 5\.0, 5\.0\]; expected x1 <= x2"),
+        ([[0, np.nan, 5, 5]], "a box is .*nan"),
+        (np.zeros((0, 4)), r"boxes have shape \(0, 4\)"),
+        ([[1, 2, 3]], r"boxes have shape \(1, 3\)"),
+    ],
+)
+def test_boxes_that_are_none(model, boxes, sentence):
+    with pytest.raises(DataError, match=sentence):
+        model.ground(np.zeros((16, 16, 3)), "a red", phrases=["a red"], boxes=boxes)
+
+
 def test_captions_of_any_kind(model):
     image = np.zeros((16, 16, 3), np.float32)
     assert model.ground(image, "") == []
@@ -180,6 +202,18 @@ def test_what_a_model_without_parts_needs():
     assert found.box.tolist() == [0, 0, 1, 1]  # all alike: the first
     with pytest.raises(DataError, match="regions are given without boxes"):
         model.ground(None, "a dog", regions=regions)
+    good = dict(regions=regions, boxes=boxes, words=np.ones((4, 3)), word_pieces=[[1], [2]])
+    for bad, sentence in (
+        (dict(regions=np.full((3, 4), np.nan)), "regions hold NaN"),
+        (dict(regions=np.ones((3, 5))), r"regions have shape \(3, 5\); expected .* 4 numbers"),
+        (dict(regions=np.ones((0, 4)), boxes=np.ones((0, 4))), r"regions have shape \(0, 4\)"),
+        (dict(words=np.full((4, 3), np.inf)), "words hold NaN or infinite"),
+        (dict(word_pieces=[[1], [4]]), "expected 2 words and rows below 4"),
+        (dict(word_pieces=[[1]]), "word_pieces are of 1 words"),
+        (dict(phrases="dog"), "phrases is 'dog'; expected a list"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            model.ground(None, "a dog", **good | bad)
 
 
 def test_it_comes_back_from_every_kind_of_file(model, tmp_path):
@@ -336,6 +370,10 @@ def test_folders_of_named_arrays(tmp_path, rng):
     save_arrays(tmp_path, "train", {"image_row": rows + 1})
     with pytest.raises(DataError, match="regions has 3 rows, neither one for each of 5 examples"):
         load(f"arrays:{tmp_path}")
+    turned = {"regions": regions, "words": words[:3], "image_row": np.array([2, 0, 1])}
+    save_arrays(tmp_path, "turned", turned)
+    with pytest.raises(DataError, match="3 examples as many images in another order"):
+        load(f"arrays:{tmp_path}", "turned")
     (tmp_path / "words_train.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match=r"words_train\.npy cannot be read"):
         load(f"arrays:{tmp_path}")

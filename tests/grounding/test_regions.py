@@ -63,6 +63,16 @@ def test_crops_equal_those_of_one_point_at_a_time(rng, aligned, scale, samples):
             np.testing.assert_allclose(crop, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_windows_are_cropped_as_boxes_are(rng, channels):
+    """All windows of a grid at once, by their rows and columns, against box by box."""
+    features = RegionFeatures((12, 18, channels), grids=(1, 3), overlap=2 / 3, crop_size=2)
+    assert features.num_regions == 1 + 49
+    images = rng.random((2, 12, 18, channels)).astype(np.float32)
+    boxes = np.broadcast_to(features.boxes, (2, *features.boxes.shape))
+    np.testing.assert_allclose(features(images), features(images, boxes), atol=1e-6)
+
+
 def test_windows_cover_the_image():
     found = windows(96, 64, (1, 2), 0.5)
     assert found.shape == (1 + 9, 4)

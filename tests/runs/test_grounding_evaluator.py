@@ -85,10 +85,45 @@ def test_numbers_of_each_type_of_phrase(model, arrays):
     points = {kind: (n["pointing"], n["num_phrases"]) for kind, n in found["kinds"].items()}
     assert points == {"people": (0.5, 10), "animals": (0.0, 5)}
     assert "  people: pointing 50.00%, R@1 50.00% of 10 phrases" in list(Grounding().lines(found))
+    table = list(Grounding.table({"test": found}))
+    assert table[-2:] == [
+        "| test | animals | 5 | 0.00% | 0.00% | 100.00% |",
+        "| test | people | 10 | 50.00% | 50.00% | 100.00% |",
+    ]
+    assert "" in table  # between two tables
+    # Anyone may have written what metrics.json holds.
+    for kinds_there in ("x", {"a | b": found["kinds"]["people"]}, {"people": {"pointing": "1"}}):
+        assert len(list(Grounding.table({"test": {**found, "kinds": kinds_there}}))) == 3
     assert "kinds" not in Grounding().measure(subject_of(model, arrays), {})
     wrong = subject_of(model, {**arrays, "phrase_kinds": kinds[..., :5]})
     with pytest.raises(DataError, match=r"phrase_kinds of the 'test' split has shape \(5, 3, 5\)"):
         Grounding().check(wrong)
+
+
+def test_small_things_are_left_out_where_sizes_are_known(model, arrays):
+    """Both phrases cover 100 and 500 pixels, of 2,500 in three images and of 7,500 in two."""
+    arrays["phrase_boxes"][:, 1, 1] = [30, 0, 69, 9]  # and the first is [20, 0, 29, 9]
+    sizes = np.array([[50, 50]] * 3 + [[75, 100]] * 2)
+    evaluator = Grounding("large_only")
+    subject = subject_of(model, {**arrays, "image_sizes": sizes})
+    evaluator.check(subject)
+    found = evaluator.measure(subject, {})
+    assert (found["num_phrases"], found["num_images"]) == (5, 5)
+    assert "only phrases covering 5% of the image" in found["protocol"]
+    with pytest.raises(DataError, match="neither images nor image_sizes"):
+        evaluator.check(subject_of(model, arrays))
+    for wrong in (sizes[:, :1], 0 * sizes):
+        with pytest.raises(DataError, match="image_sizes of the 'test' split has shape"):
+            evaluator.check(subject_of(model, {**arrays, "image_sizes": wrong}))
+    Grounding().check(subject_of(model, arrays))  # who needs no size asks for none
+
+
+def test_boxes_the_other_way_round_are_none_and_nan_is_said(model, arrays):
+    arrays["phrase_boxes"][0, 0, 0] = [0, 9, 9, 0]  # the other way round: no box
+    assert Grounding().measure(subject_of(model, arrays), {})["num_phrases"] == 9
+    arrays["regions"][3, 0] = np.nan
+    with pytest.raises(DataError, match="the attention of example 1 of a batch is NaN"):
+        Grounding().measure(subject_of(model, arrays), {})
 
 
 def test_what_is_missing_is_said(model, arrays):

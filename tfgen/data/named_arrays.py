@@ -54,6 +54,11 @@ def read_arrays(folder: Path, split: str) -> dict[str, Array]:
             f"{shown(folder)}: {ROWS}{ending} has shape {rows.shape} and type {rows.dtype}; "
             "expected integers, one for each example"
         )
+    if np.array_equal(np.sort(rows), np.arange(len(rows))) and np.any(np.diff(rows) < 0):
+        raise DataError(
+            f"{shown(folder)}: {ROWS}{ending} gives {len(rows)} examples as many images in another "
+            "order, and which arrays are of images cannot be told; write them in the same order"
+        )
     found = {name: _through(name, array, rows, folder) for name, array in arrays.items()}
     return {**found, "image_ids": rows.astype(np.int64)}
 

@@ -95,6 +95,36 @@ def substituted_ids(token_ids, negative_ids, position) -> tf.Tensor:
     )
 
 
+def checked_numbers(name: str, numbers, limit) -> tf.Tensor:
+    """Integers that are 0 or more and below a limit.
+
+    Args:
+        name: string, what they are called, for the message.
+        numbers: integers of any shape.
+        limit: integer or integer tensor.
+
+    Raises:
+        DataError: some are not; within a graph an assertion of which `tfgen.errors` makes one.
+    """
+    numbers = tf.cast(numbers, tf.int32)
+    low, high = tf.reduce_min(numbers), tf.reduce_max(numbers)
+    good = (low >= 0) & (high < limit) | tf.equal(tf.size(numbers), 0)
+    if tf.executing_eagerly():
+        if not good:
+            raise DataError(_out_of_range(name, int(low), int(high), int(limit)))
+        return numbers
+    sentence = _out_of_range("%s", "%s", "%s", "%s").split("%s")
+    values = [name, *map(tf.strings.as_string, (low, high, limit))]
+    parts = [part for pair in zip(sentence, [*values, ""]) for part in pair]
+    assertion = tf.debugging.Assert(good, [tf.strings.join([f"{DataError.__name__}: ", *parts])])
+    with tf.control_dependencies([assertion]):
+        return tf.identity(numbers)
+
+
+def _out_of_range(name, low, high, limit) -> str:
+    return f"{name} has numbers from {low} to {high}; expected 0 or more, and below {limit}"
+
+
 def drawn_noun(data: Mapping[str, Any], seed=None) -> dict[str, tf.Tensor]:
     """One of several nouns of each caption.
 

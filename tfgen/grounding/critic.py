@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfgen.ops.clusters import cluster, pays
+
 
 class Critic(NamedTuple):
     """What words and regions have to say to each other.
@@ -129,7 +131,13 @@ def _mean_by_softmax(scores, values):
     mean = tf.reduce_sum(weights * values, axis=-1)
 
     def gradient(upstream):
-        shares = weights * tf.expand_dims(upstream, -1)
-        return shares * (values - tf.expand_dims(mean, -1)), shares
+        size = weights.shape.num_elements()
+        part = cluster(_slopes, weights.shape) if size and pays(weights) else _slopes
+        return part(weights, values, mean, upstream)
 
     return mean, gradient
+
+
+def _slopes(weights, values, mean, upstream):
+    shares = weights * tf.expand_dims(upstream, -1)
+    return shares * (values - tf.expand_dims(mean, -1)), shares

@@ -220,7 +220,7 @@ def cluster_intervals(
 def _is_counted(phrase: Located, protocol: Protocol) -> bool:
     if not protocol.least_share:
         return True
-    if phrase.image_size is None:
+    if phrase.image_size is None or min(phrase.image_size) <= 0:
         raise DataError(
             f"the size of image {phrase.image_id!r} is not known, which the protocol "
             f"{protocol.name!r} needs"

@@ -185,14 +185,17 @@ class GroundingInference:
             raise DataError(f"a caption is {caption!r}; expected a text")
         if phrases is None:
             return noun_phrases(caption, tagger)
+        if isinstance(phrases, str):
+            raise DataError(f"phrases is {phrases!r}; expected a list of texts")
         return [located(phrase, caption) for phrase in phrases]
 
     def _region_arrays(self, image, regions, boxes):
         if regions is not None:
             if boxes is None:
                 raise DataError("regions are given without boxes; expected one box for each region")
-            regions, boxes = np.asarray(regions, np.float32), np.asarray(boxes, np.float32)
-            if regions.ndim != 2 or boxes.shape != (len(regions), 4):
+            regions = _features("regions", regions, self._width("region_key"))
+            boxes = np.asarray(boxes, np.float32)
+            if boxes.shape != (len(regions), 4):
                 raise DataError(
                     f"regions have shape {regions.shape} and boxes {boxes.shape}; expected [M, D] "
                     "and [M, 4]"
@@ -209,8 +212,8 @@ class GroundingInference:
         if boxes is None:
             own = self.region_features.boxes
             edges = (own + np.float32([0, 0, 1, 1])) * scale
-            return {"images": pixels[None]}, edges - np.float32([0, 0, 1, 1])
-        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+            return {"images": pixels[None]}, _of_pixels(edges, size)
+        boxes = _ordered_boxes(boxes)
         edges = (boxes + np.float32([0, 0, 1, 1])) / scale - np.float32([0, 0, 1, 1])
         features = self.region_features(tf.constant(pixels[None]), tf.constant(edges[None]))
         return {"regions": features, "region_mask": np.ones((1, len(boxes)))}, boxes
@@ -219,7 +222,13 @@ class GroundingInference:
         if words is not None:
             if word_pieces is None:
                 raise DataError("words are given without word_pieces, which rows belong to a word")
-            words = np.asarray(words, np.float32)
+            words = _features("words", words, self._width("word_query"))
+            count, rows = len(caption.split()), {row for group in word_pieces for row in group}
+            if len(word_pieces) != count or not rows <= set(range(len(words))):
+                raise DataError(
+                    f"word_pieces are of {len(word_pieces)} words, with rows up to "
+                    f"{max(rows, default=0)}; expected {count} words and rows below {len(words)}"
+                )
             return {"words": words[None], "word_mask": np.ones((1, len(words)))}, word_pieces
         tokens = self.tokenizer(caption)
         known = [
@@ -252,6 +261,36 @@ class GroundingInference:
         sure = self.threshold is None or score >= self.threshold
         box = boxes[int(np.argmax(seen))] if sure else None
         return Grounded(phrase.text, phrase.first_word, box, score, seen, boxes)
+
+
+def _features(name, features, width) -> np.ndarray:
+    """Float32 `[N, width]`, at least one row and all finite."""
+    features = np.asarray(features, np.float32)
+    if features.ndim != 2 or features.shape[1] != width or not len(features):
+        raise DataError(
+            f"{name} have shape {features.shape}; expected at least one row of {width} numbers, "
+            "the width that the model was made for"
+        )
+    if not np.isfinite(features).all():
+        raise DataError(f"{name} hold NaN or infinite numbers; mend the features")
+    return features
+
+
+def _ordered_boxes(boxes) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise DataError(f"boxes have shape {boxes.shape}; expected [M, 4], at least one")
+    if not np.all(boxes[:, 2:] >= boxes[:, :2]) or not np.isfinite(boxes).all():
+        wrong = next(b for b in boxes if not np.all(b[2:] >= b[:2]) or not np.isfinite(b).all())
+        raise DataError(f"a box is {wrong.tolist()}; expected x1 <= x2 and y1 <= y2, in pixels")
+    return boxes
+
+
+def _of_pixels(edges, size) -> np.ndarray:
+    """Boxes between edges, both ends included; those of less than a pixel are the pixel."""
+    height, width = size
+    first = np.minimum(edges[:, :2], np.float32([width - 1, height - 1]))
+    return np.concatenate([first, np.maximum(edges[:, 2:] - 1.0, first)], axis=1)
 
 
 def _only_regions(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -234,6 +234,7 @@ class PhraseGrounding(GroundingInference, BatchReading, Model):
             next value.
         """
         seed = self.step_seed("noun") if training else None
+        data = self.checked(data)
         pairs, negatives = self.pairs(data), self.negatives(data, seed)
         if training:
             sides, updates = trained_sides(self._networks, pairs, negatives, self.official)

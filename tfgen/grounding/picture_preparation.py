@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfgen import stopping
-from tfgen.data.named_arrays import save_arrays
+from tfgen.data.named_arrays import ROWS, save_arrays
 from tfgen.errors import DataError
 from tfgen.grounding.coco import CocoImage
 from tfgen.grounding.pictures import as_pixels
@@ -29,8 +29,8 @@ def prepare_pictures(
 ) -> int:
     """Writes the arrays of one split: pictures, token ids, nouns, and where phrases are.
 
-    Boxes are for `tfgen-evaluate` alone; training does not look at them. Where no image has any,
-    none are written.
+    Pictures without a caption are left out. Boxes are for `tfgen-evaluate` alone; training does not
+    look at them. Where no image has any, none are written.
 
     Args:
         folder: path of the folder of the data set.
@@ -51,19 +51,21 @@ def prepare_pictures(
         DataError: there are none, a picture is missing, or a phrase is not in its caption.
     """
     rows, tokens, truths, levels = [], [], [], []
-    for row, image in enumerate(images):
+    for image in images:
         stopping.check()
+        if not image.captions:
+            continue
         pixels, size = as_pixels(Path(pictures) / image.file_name, image_shape)
-        levels.append(np.round(255.0 * pixels).astype(np.uint8))
         for number, caption in enumerate(image.captions):
-            rows.append(row)
+            rows.append(len(levels))
             tokens.append(pieces(caption))
             truths.append(_phrases(image, number, tokens[-1], length - 1, size, image_shape))
+        levels.append(np.round(255.0 * pixels).astype(np.uint8))
     if not tokens:
         raise DataError("there are no captions to prepare")
     arrays = {
         "images": np.stack(levels),
-        "image_row": np.asarray(rows, np.int64),
+        ROWS: np.asarray(rows, np.int64),
         "token_ids": np.pad(padded_ids(tokens, length - 1), ((0, 0), (0, 1))),
         "word_positions": _nouns(tokens, tagger, num_words, length - 1, pieces),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tfgen import stopping
-from tfgen.data.named_arrays import save_arrays
+from tfgen.data.named_arrays import ROWS, save_arrays
 from tfgen.data.scenes import PHRASE_KINDS
 from tfgen.errors import DataError
 from tfgen.grounding.entities import EntityPhrase
@@ -62,10 +62,7 @@ def prepare_captions(
         raise DataError("there are no captions to prepare")
     if negatives is not None and pieces_of is None:
         raise DataError("negatives are given without pieces_of, the vocabulary they are numbers of")
-    images = sorted({image for image, _ in captions})
-    rows = {image: row for row, image in enumerate(images)}
-    arrays = stacked([regions[image] for image in images], num_regions)
-    arrays["image_row"] = np.asarray([rows[image] for image, _ in captions], np.int64)
+    arrays = _regions([image for image, _ in captions], regions, num_regions)
     tokens = [found for _, found in captions]
     arrays |= _words(tokens, encode, tagger, num_words)
     if negatives is not None:
@@ -82,6 +79,7 @@ def prepare_phrases(
     regions: Mapping[str, Regions],
     encode: Encoder,
     num_regions: int = 30,
+    image_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> int:
     """Writes the arrays of one split that is scored: all pieces, and where each phrase is.
 
@@ -94,6 +92,9 @@ def prepare_phrases(
         regions: mapping from an image's number to its `Regions`.
         encode: function from a sequence of `Tokens` to features `[L, D]` of each one's pieces.
         num_regions: integer, regions of an image at most. Defaults to `30`.
+        image_sizes: mapping from an image's number to its height and width in pixels, such as
+            `EntityBoxes.image_size`, which protocols that leave out small things need; None: those
+            of the regions, where they say.
 
     Returns:
         How many phrases there are; those none of whose words has a piece are left out.
@@ -108,14 +109,27 @@ def prepare_phrases(
     ]
     if not found:
         raise DataError("no caption has a phrase with a box; expected at least one to be scored")
-    images = sorted({image for image, _, _ in found})
-    rows = {image: row for row, image in enumerate(images)}
-    arrays = stacked([regions[image] for image in images], num_regions)
-    arrays["image_row"] = np.asarray([rows[image] for image, _, _ in found], np.int64)
+    arrays = _regions([image for image, _, _ in found], regions, num_regions, image_sizes or {})
     tokens = [each for _, each, _ in found]
     arrays |= _all_words(encode(tokens)) | _truth(tokens, [kept for _, _, kept in found])
     save_arrays(folder, split, arrays)
     return sum(len(kept) for _, _, kept in found)
+
+
+def _regions(image_of_caption, regions, num_regions, image_sizes=None) -> dict[str, np.ndarray]:
+    """What there is of images, in the order in which captions name them, and each one's image."""
+    rows, found, sizes = {}, [], []
+    for image in image_of_caption:
+        if image not in rows:
+            rows[image] = len(rows)
+            found.append(regions[image])
+            if image_sizes is not None:
+                sizes.append(image_sizes.get(image, found[-1].image_size))
+    arrays = stacked(found, num_regions)
+    arrays[ROWS] = np.asarray([rows[image] for image in image_of_caption], np.int64)
+    if sizes and all(size is not None and min(size) > 0 for size in sizes):
+        arrays["image_sizes"] = np.asarray(sizes, np.int32)
+    return arrays
 
 
 def _pieces(phrase: EntityPhrase, tokens: Tokens) -> list[int]:

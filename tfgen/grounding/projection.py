@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from tfgen.ops.affine import affine
 from tfgen.ops.batch_norm import normalize_rows
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import hashed
@@ -116,14 +117,15 @@ class Projection(keras.Layer):
             `[..., dims]` and the list of running statistics after it, to be paired with
             `self.statistics()`.
         """
-        # As rows: a dense layer of those is one op with its bias.
         rows = tf.reshape(tf.cast(x, self.compute_dtype), [-1, self.input_dims])
         counts = tf.ones_like(rows[:, 0]) if mask is None else tf.reshape(mask, [-1])
         counts = tf.cast(counts, tf.float32)
         count, after = tf.reduce_sum(counts), []
         before = [v.value for v in self.statistics()] if statistics is None else statistics
         for index, (dense, norm) in enumerate(zip(self.hidden, self.norms)):
-            rows, mean, variance = _normalised_by_batch(dense(rows), norm, counts)
+            # Whatever their bias adds is taken off with the mean.
+            rows = affine(rows, dense.kernel, dense.bias, bias_matters=False)
+            rows, mean, variance = _normalised_by_batch(rows, norm, counts)
             # What is kept for inference is the unbiased variance, as in the published model.
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             moved = [
@@ -131,7 +133,8 @@ class Projection(keras.Layer):
                 for old, new in zip(before[2 * index : 2 * index + 2], (mean, unbiased))
             ]
             after += [tf.stop_gradient(value) for value in moved]
-        y = tf.reshape(self.last(rows), [*tf.unstack(tf.shape(x)[:-1]), self.dims])
+        y = affine(rows, self.last.kernel, self.last.bias)
+        y = tf.reshape(y, [*tf.unstack(tf.shape(x)[:-1]), self.dims])
         return tf.ensure_shape(y, self.compute_output_shape(x.shape)), after
 
     def statistics(self) -> list[keras.Variable]:

@@ -9,12 +9,16 @@ from tfgen.errors import DataError
 from tfgen.grounding.batch import (
     Negatives,
     Pairs,
+    checked_numbers,
     checked_width,
     drawn_noun,
     negatives_of,
     pairs_of,
     substituted_ids,
 )
+
+_NUMBERS = ("token_ids", "negative_ids", "noun_negatives")
+_PLACES = ("word_positions", "noun_position", "noun_positions")
 
 
 class BatchReading:
@@ -23,6 +27,25 @@ class BatchReading:
     It looks at the model's `region_features` and `word_encoder`, which may be None, and at the
     widths of its networks.
     """
+
+    def checked(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch whose numbers of words and places have been looked at, as training reads it.
+
+        Args:
+            data: dict of arrays, as the class says.
+
+        Raises:
+            DataError: a word that the vocabulary does not have, or a place beyond the caption.
+        """
+        found = dict(data)
+        if self.word_encoder is None or "token_ids" not in data:
+            return found
+        limits = dict.fromkeys(_NUMBERS, len(self.word_encoder.vocabulary))
+        limits |= dict.fromkeys(_PLACES, tf.shape(data["token_ids"])[1])
+        for name, limit in limits.items():
+            if name in data:
+                found[name] = checked_numbers(name, data[name], limit)
+        return found
 
     def pairs(self, data: Mapping[str, Any]) -> Pairs:
         """The images and captions of a batch as features with masks.

@@ -166,19 +166,20 @@ def normalize_rows(x, scale, offset, counts, epsilon: float = EPSILON):
 
     row = tf.expand_dims(counts, 0)
     number = tf.maximum(tf.reduce_sum(counts), 1.0)
+    shares = tf.expand_dims(counts / number, 1)
 
     @tf.custom_gradient
     def run(x, scale, offset):
         mean = tf.squeeze(tf.matmul(row, x), 0) / number
-        squares = part(_squared_distances)(x, mean)
-        variance = tf.squeeze(tf.matmul(row, squares), 0) / number
+        variance = part(_variance_of_rows)(x, shares, mean)
         inverse = tf.math.rsqrt(variance + epsilon)
         y = part(_normalized_relu)(x, mean, inverse, scale, offset)
 
         def gradient(dy, *_):
-            inner, products = part(_relu_slope)(x, y, dy, mean, inverse)
-            doffset, dscale = (tf.raw_ops.BiasAddGrad(out_backprop=t) for t in (inner, products))
-            shares = tf.expand_dims(counts / number, 1)
+            # The sign of the output is computed again: it costs less than to read the output.
+            inner = part(_before_relu)(x, dy, mean, inverse, scale, offset)
+            doffset = tf.raw_ops.BiasAddGrad(out_backprop=inner)
+            dscale = part(_scale_slope)(x, inner, mean, inverse)
             dx = part(_finish_rows)(x, inner, shares, scale, mean, inverse, doffset, dscale)
             return dx, dscale, doffset
 
@@ -187,18 +188,26 @@ def normalize_rows(x, scale, offset, counts, epsilon: float = EPSILON):
     return run(x, scale, offset)
 
 
-def _squared_distances(x, mean):
-    return tf.square(x - mean)
+def _variance_of_rows(x, shares, mean):
+    return tf.reduce_sum(shares * tf.square(x - mean), axis=0)
+
+
+def _before_activation(x, mean, inverse, scale, offset):
+    return (x - mean) * (inverse * scale) + offset
 
 
 def _normalized_relu(x, mean, inverse, scale, offset):
-    return tf.nn.relu((x - mean) * (inverse * scale) + offset)
+    return tf.nn.relu(_before_activation(x, mean, inverse, scale, offset))
 
 
-def _relu_slope(x, y, dy, mean, inverse):
-    """Gradient before the ReLU, and its product with the standardised input."""
-    inner = tf.where(y > 0.0, dy, tf.zeros_like(dy))
-    return inner, inner * ((x - mean) * inverse)
+def _before_relu(x, dy, mean, inverse, scale, offset):
+    """Gradient before the ReLU."""
+    kept = _before_activation(x, mean, inverse, scale, offset) > 0.0
+    return tf.where(kept, dy, tf.zeros_like(dy))
+
+
+def _scale_slope(x, inner, mean, inverse):
+    return tf.reduce_sum(inner * (x - mean), axis=0) * inverse
 
 
 def _finish_rows(x, inner, shares, scale, mean, inverse, doffset, dscale):

@@ -10,6 +10,7 @@ from tfgen.errors import DataError
 from tfgen.grounding.localisation import phrase_scores
 
 NEEDED, KINDS = ("phrase_words", "phrase_boxes"), "phrase_kinds"
+SIZES = "image_sizes"
 
 
 class PhraseOfBatch(NamedTuple):
@@ -51,6 +52,23 @@ def check_arrays(arrays: Mapping[str, Any], split: str) -> None:
         )
 
 
+def check_sizes(arrays: Mapping[str, Any], split: str, protocol: str) -> None:
+    """Raises a DataError unless the sizes of the images are known, which a protocol needs."""
+    if SIZES not in arrays:
+        if "images" not in arrays:
+            raise DataError(
+                f"the {split!r} split has neither images nor {SIZES}, and the protocol "
+                f"{protocol!r} needs to know how large the images are; prepare it with the sizes"
+            )
+        return
+    sizes = np.asarray(arrays[SIZES][np.arange(len(arrays[SIZES]))])
+    if sizes.shape[1:] != (2,) or not np.all(sizes > 0):
+        raise DataError(
+            f"{SIZES} of the {split!r} split has shape {sizes.shape} and a least value of "
+            f"{sizes.min(initial=0)}; expected [N, 2], height and width in pixels"
+        )
+
+
 def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[PhraseOfBatch]:
     """All phrases of a batch, example by example.
 
@@ -65,6 +83,12 @@ def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[P
     mask = model.pairs(data).region_mask.numpy() > 0
     critic = model(data)
     attention, logits = critic.attention.numpy(), critic.logits.numpy()
+    if not np.isfinite(attention).all():
+        row = int(np.nonzero(~np.isfinite(attention).all((1, 2)))[0][0])
+        raise DataError(
+            f"the attention of example {row} of a batch is NaN; look for NaN among the features of "
+            "its regions and words, or among the weights"
+        )
     boxes = data["boxes"].numpy() if "boxes" in data else model.region_features.boxes
     boxes = np.broadcast_to(boxes, (len(attention), *boxes.shape[-2:]))
     words, truths = batch["phrase_words"].numpy() > 0, batch["phrase_boxes"].numpy()
@@ -78,6 +102,6 @@ def phrases_of(model, batch: Mapping[str, Any], pool: str = "max") -> Iterator[P
             float(logits[row][chosen].max()),
             boxes[row],
             mask[row],
-            truth[truth[:, 2] >= truth[:, 0]],
+            truth[np.all(truth[:, 2:] >= truth[:, :2], axis=1)],
             tuple(PHRASE_KINDS[kind] for kind in np.flatnonzero(kinds[row, phrase])),
         )

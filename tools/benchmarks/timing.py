@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
 
 
 class Timed:
-    """Something with a `step`, which `timed` takes again and again."""
+    """Something with a `step`, which `timed` takes again and again.
+
+    Attributes:
+        libraries: names of modules that are imported before it is made, beside those its file
+            imports, so that what memory that takes can be told from its own.
+    """
+
+    libraries: tuple[str, ...] = ()
+
+    _imports_gib: float
+
+    def __new__(cls, *args: object, **keywords: object) -> Timed:
+        for name in cls.libraries:
+            importlib.import_module(name)
+        made = super().__new__(cls)
+        made._imports_gib = peak_gib()
+        return made
+
+    def peak_gib(self) -> float:
+        return peak_gib()
+
+    def peak_above_imports_gib(self) -> float:
+        """Of the peak, what came after the libraries."""
+        return peak_gib() - self._imports_gib
 
     def step(self) -> object:
         raise NotImplementedError

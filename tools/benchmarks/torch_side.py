@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from timing import Timed, peak_gib
+from timing import Timed
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,9 +43,6 @@ class TorchSide(Timed):
 
     def version(self) -> str:
         return f"PyTorch {torch.__version__}"
-
-    def peak_gib(self) -> float:
-        return peak_gib()
 
     @staticmethod
     def copy(net: nn.Module, weights: Mapping[str, Sequence[np.ndarray]]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from machine import KEEP_FREED_MEMORY, as_the_binaries_do
 from process import Process, require_torch
-from timing import Timed, peak_gib
+from timing import Timed
 
 LAYOUTS = ("NCHW", "channels_last")
 _TOLERANCE = 1e-4  # of losses
@@ -34,6 +34,8 @@ class Tfgen(Timed):
 
     Threads are those of the environment, which `run` sets.
     """
+
+    libraries = ("tensorflow", "keras", "tfgen.training")
 
     model: Any
     batch: Mapping[str, Any]
@@ -62,9 +64,6 @@ class Tfgen(Timed):
         import tensorflow as tf
 
         return f"TensorFlow {tf.__version__}"
-
-    def peak_gib(self) -> float:
-        return peak_gib()
 
 
 def tfgen_side(module: str, *arguments: Any) -> Process:
@@ -142,7 +141,10 @@ def compare(ours: Process, peers: dict[str, Process], arguments, **case: Any) ->
     with peers[fastest] as peer:
         sides = {"torch": seconds_of(peer), "tfgen": seconds_of(ours)}
         seconds = take_turns(sides, arguments.rounds, arguments.steps)
-        peaks = {"torch": peer.call("peak_gib"), "tfgen": ours.call("peak_gib")}
+        peaks, above = (
+            {"torch": peer.call(name), "tfgen": ours.call(name)}
+            for name in ("peak_gib", "peak_above_imports_gib")
+        )
         return {
             **case,
             "precision": "float32",
@@ -157,12 +159,15 @@ def compare(ours: Process, peers: dict[str, Process], arguments, **case: Any) ->
             "seconds": seconds,
             "ratio": seconds["torch"] / seconds["tfgen"],
             "peak_gib": peaks,
+            "peak_above_imports_gib": above,
         }
 
 
 def report(row: Mapping[str, Any]) -> str:
     """A row as text."""
-    seconds, peaks = row["seconds"], row["peak_gib"]
+    seconds, peaks, above = (
+        row[name] for name in ("seconds", "peak_gib", "peak_above_imports_gib")
+    )
     variants = ", ".join(f"{k} {1e3 * v:.1f}" for k, v in row["variants"].items())
     return "\n".join(
         (
@@ -171,7 +176,8 @@ def report(row: Mapping[str, Any]) -> str:
             f"{' and '.join(row['versions'])}; losses agree to {row['largest_deviation']:.1e}",
             f"  PyTorch {1e3 * seconds['torch']:8.1f} ms ({row['fastest']})  tfgen "
             f"{1e3 * seconds['tfgen']:8.1f} ms  {row['ratio']:.2f}x   peak memory "
-            f"{peaks['torch']:.2f} and {peaks['tfgen']:.2f} GiB",
+            f"{peaks['torch']:.2f} and {peaks['tfgen']:.2f} GiB, of it above the imports "
+            f"{above['torch']:.2f} and {above['tfgen']:.2f}",
             f"  PyTorch by layout, ms: {variants}; {row['gflop']:.1f} GFLOP a step",
         )
     )

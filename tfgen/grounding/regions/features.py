@@ -3,11 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.grounding.regions.backbones import backbone_of
-from tfgen.grounding.regions.roi_align import roi_align
-from tfgen.grounding.regions.windows import windows
+from tfgen.grounding.regions.roi_align import align_pairs, roi_align
+from tfgen.grounding.regions.windows import spans, windows
 from tfgen.ops.checks import one_of, whole_number
 
 POOLS = ("flat", "mean")
@@ -88,14 +89,24 @@ class RegionFeatures(keras.Layer):
         if self.backbone is not None:
             features = tf.cast(self.backbone(features * self.scale, training=False), tf.float32)
         if boxes is None:
-            shape = [tf.shape(features)[0], *self.boxes.shape]
-            boxes = tf.ensure_shape(tf.broadcast_to(self.boxes, shape), [None, *self.boxes.shape])
-        edges = tf.cast(boxes, tf.float32) + tf.constant([0.0, 0.0, 1.0, 1.0])
-        count = boxes.shape[1] or tf.shape(boxes)[1]
-        crops = roi_align(features, edges, self.crop_size, 1.0 / self.stride)
+            count, crops = self.num_regions, self._window_crops(features)
+        else:
+            count = boxes.shape[1] or tf.shape(boxes)[1]
+            edges = tf.cast(boxes, tf.float32) + tf.constant([0.0, 0.0, 1.0, 1.0])
+            crops = roi_align(features, edges, self.crop_size, 1.0 / self.stride)
         if self.pool == "mean":
             crops = tf.reduce_mean(crops, axis=[2, 3])
         return tf.reshape(crops, [-1, count, self.dims])
+
+    def _window_crops(self, features):
+        """Of the windows, whose rows and columns are the same in all images."""
+        found, (height, width) = [], self.image_shape[:2]
+        for grid in self.grids:
+            rows, columns = (
+                np.add(spans(length, grid, self.overlap), [0, 1]) for length in (height, width)
+            )
+            found.append(align_pairs(features, rows, columns, self.crop_size, 1.0 / self.stride))
+        return tf.concat(found, axis=1)
 
     def get_config(self):
         given = self._given

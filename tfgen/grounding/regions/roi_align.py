@@ -42,6 +42,51 @@ def roi_align(
     return ops.einsum("bnqw,bnpwc->bnpqc", across, rows)
 
 
+def align_pairs(
+    features,
+    rows,
+    columns,
+    size: int = 7,
+    scale: float = 1.0,
+    samples: int = 2,
+    aligned: bool = True,
+):
+    """Crops of boxes that are every span of rows with every span of columns, as those of a grid.
+
+    They are the same in all images, and each span is sampled once for all boxes that have it.
+
+    Args:
+        features: `[B, H, W, C]` floats.
+        rows: `[R, 2]` numbers y1, y2 in pixels of the image, as edges.
+        columns: `[K, 2]` numbers x1, x2, likewise.
+        size: integer, see `roi_align`. Defaults to `7`.
+        scale: float, likewise. Defaults to `1.0`.
+        samples: integer, likewise. Defaults to `2`.
+        aligned: whether points lie in the middle of their pixels, likewise. Defaults to `True`.
+
+    Returns:
+        `[B, R * K, size, size, C]`, the columns of the first rows first.
+    """
+    height, width, channels = features.shape[1:]
+    down, across = (
+        _span_weights(spans, length, features.dtype, size, scale, samples, aligned)
+        for spans, length in ((rows, height), (columns, width))
+    )
+    found = ops.matmul(down, ops.reshape(features, (-1, height, width * channels)))
+    found = ops.matmul(across, ops.reshape(found, (-1, len(rows) * size, width, channels)))
+    found = ops.reshape(found, (-1, len(rows), size, len(columns), size, channels))
+    found = ops.transpose(found, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(found, (-1, len(rows) * len(columns), size, size, channels))
+
+
+def _span_weights(spans, length, dtype, size, scale, samples, aligned):
+    """From the points of one side of the map to those of all spans, `[N * size, length]`."""
+    spans = ops.cast(ops.convert_to_tensor(spans), dtype) * scale - (0.5 if aligned else 0.0)
+    start, end = spans[None, :, 0], spans[None, :, 1]
+    found = _weights(start, end, length, size, samples, 0.0 if aligned else 1.0)
+    return ops.reshape(found, (-1, length))
+
+
 def _weights(start, end, length, size, samples, least):
     """From the points of one side of the map to those of the crop, `[B, N, size, length]`."""
     extent = ops.maximum(end - start, least)

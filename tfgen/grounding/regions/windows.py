@@ -36,13 +36,19 @@ def windows(
     found = []
     for grid in grids:
         whole_number("a grid", grid, 1, min(height, width))
-        across, down = _spans(width, grid, overlap), _spans(height, grid, overlap)
+        across, down = spans(width, grid, overlap), spans(height, grid, overlap)
         found += [(x1, y1, x2, y2) for y1, y2 in down for x1, x2 in across]
     return np.asarray(found, np.float32)
 
 
-def _spans(length, grid, overlap) -> list[tuple[int, int]]:
-    """First and last pixel of each window along one side."""
+def spans(length: int, grid: int, overlap: float) -> list[tuple[int, int]]:
+    """First and last pixel of each window along one side.
+
+    Args:
+        length: integer, pixels of that side.
+        grid: integer, see `windows`.
+        overlap: float, see `windows`.
+    """
     size = length / grid
     count = 1 + round((length - size) / (size * (1.0 - overlap)))
     starts = np.linspace(0.0, length - size, count)
