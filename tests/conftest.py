@@ -41,8 +41,9 @@ if not os.environ.get("TFGEN_TEST_STACKS"):
     tf_stack.extract_stack = lambda stacklevel=1: _NO_CALLS
 
 # Tracing makes objects by the million, nearly all of which stay: looking through them after every
-# 700 finds little. What is left over waits for the end of the module, below.
-gc.set_threshold(20_000, 20, 100)
+# 700 finds little. What is left over waits for the end of the module, below, or for the next eight
+# million objects.
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)
