@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
+from tensorflow.python.util import tf_stack
 
 from tfgen.ops import seeded_rows
 
@@ -33,9 +34,16 @@ tf.config.set_logical_device_configuration(
 )
 
 
+# Every operation of a graph remembers the calls that made it, a hundred deep under pytest: a tenth
+# of the suite's time. TFGEN_TEST_STACKS=1 keeps them, for errors that name an operation.
+if not os.environ.get("TFGEN_TEST_STACKS"):
+    _NO_CALLS = tf_stack.extract_stack()
+    tf_stack.extract_stack = lambda stacklevel=1: _NO_CALLS
+
 # Tracing makes objects by the million, nearly all of which stay: looking through them after every
-# 700 finds little. What is left over waits for the end of the module, below.
-gc.set_threshold(20_000, 20, 100)
+# 700 finds little. What is left over waits for the end of the module, below, or for the next eight
+# million objects.
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a program: the same command again leaves what an undisturbed one does.
+"""Signals at any moment of a program: the same command again leaves what an undisturbed one does.
 
 Moments are drawn in the time that the undisturbed program took.
 """
@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 
-KILLS = 3
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)
 # What no two runs share: clocks, random names of SavedModels and so their sizes, and what is only
 # there to be held or watched.
 _CLOCKS = ("seconds", "ms_per_step", "latency", "peak_memory", "_ms", "created", "size_bytes")
@@ -32,13 +32,15 @@ def finish(root, argv):
     return time.monotonic() - begun
 
 
-def kill(root, argv, moment):
+def kill(root, argv, moment, number):
+    """Sends a signal; whoever may end by itself says so, unless Python is not there yet."""
     process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        process.wait(timeout=300)
+    assert process.returncode in (0, -number, 128 + number)
 
 
 def content(path):
@@ -87,8 +89,11 @@ def same_after_kills(root, tmp_path, argv, seed, prepared=None, uncompared=()):
         if prepared is not None:
             shutil.copytree(prepared, folder)
     took = finish(root, argv(whole))
-    for fraction in np.random.default_rng(seed).uniform(0.3, 1.0, KILLS):
-        kill(root, argv(killed), fraction * took)
+    moments = took * np.random.default_rng(seed).uniform(0.3, 1.0, len(SIGNALS))
+    for moment, number in zip(moments, SIGNALS):
+        kill(root, argv(killed), moment, number)
+        for path in killed.parent.rglob("metrics.json"):
+            json.loads(path.read_text())  # whole at any moment
     finish(root, argv(killed))
     uncompared = (*_UNCOMPARED, *uncompared)
     expected, found = (contents(folder.parent, uncompared) for folder in (whole, killed))

@@ -82,6 +82,10 @@ PAPERS = (
     Paper(("Balle & Wang",), "1805.06530", equation="6", theorem="8"),
 )
 
+_NAMES = [
+    (paper, re.compile("|".join(rf"\b{re.escape(name)}(?!\w)" for name in paper.names)))
+    for paper in PAPERS
+]
 _SHORT = {"sec": "section", "eq": "equation", "fig": "figure", "appendice": "appendix"}
 _NUMBER = r"\(?((?:[A-Z]\.)?\d+(?:\.\d+)*|[A-Z](?:\.\d+)+|[A-Z])\)?(?![\w-])"
 CITATION = re.compile(
@@ -110,19 +114,16 @@ def citations(text):
 
 def named(text):
     """The papers that a text names."""
-    return [
-        paper
-        for paper in PAPERS
-        if paper.arxiv in text
-        or any(re.search(rf"\b{re.escape(name)}(?!\w)", text) for name in paper.names)
-    ]
+    return [paper for paper, names in _NAMES if paper.arxiv in text or names.search(text)]
 
 
 def mistakes(text, head):
     """What is wrong with the citations of one docstring, comment or paragraph."""
     found = list(citations(text))
+    if not found:
+        return
     papers = named(text) or named(head)
-    if found and not papers:
+    if not papers:
         yield f"cites {found} of no paper"
         return
     for kind, number in found:
@@ -178,6 +179,8 @@ def files():
 def test_citations_resolve():
     wrong = []
     for path in files():
+        if not CITATION.search(path.read_text()):
+            continue  # before it is taken apart
         head, parts = passages(path)
         for line, text in parts:
             where = f"{path.relative_to(ROOT)}:{line}"

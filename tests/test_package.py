@@ -3,7 +3,6 @@
 import ast
 import graphlib
 import importlib.metadata
-import importlib.util
 import pathlib
 import re
 import subprocess
@@ -11,6 +10,7 @@ import sys
 
 import pytest
 from ml_collections import config_dict
+from scripts import script
 
 import tfgen
 
@@ -201,23 +201,21 @@ def _config_modules():
 
 @pytest.mark.parametrize("path", _config_modules(), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_config_parses(path):
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text = path.read_text(encoding="utf-8")
-    # What recipes share is light; the rest of the package would load TensorFlow.
-    imported = re.findall(r"^(?:from|import) .*tfgen.*$", text, re.MULTILINE)
-    assert set(imported) <= {"from tfgen import recipes"}
-    assert f"--config=configs/{path.parent.name}/{path.name}" in module.__doc__
-    assert "runlocal" in module.MODES
-    assert module.MODES[0] == ""
-    for mode in module.MODES:
-        config = module.get_config(mode)
-        assert isinstance(config, config_dict.ConfigDict)
-        sections = SECTIONS.get(path.parent.name, SECTIONS["default"])
-        assert sections == set(config) - {"vae"}
-    with pytest.raises(ValueError, match="'nonsense'"):
-        module.get_config("nonsense")
+    with script(path) as module:
+        text = path.read_text(encoding="utf-8")
+        # What recipes share is light; the rest of the package would load TensorFlow.
+        imported = re.findall(r"^(?:from|import) .*tfgen.*$", text, re.MULTILINE)
+        assert set(imported) <= {"from tfgen import recipes"}
+        assert f"--config=configs/{path.parent.name}/{path.name}" in module.__doc__
+        assert "runlocal" in module.MODES
+        assert module.MODES[0] == ""
+        for mode in module.MODES:
+            config = module.get_config(mode)
+            assert isinstance(config, config_dict.ConfigDict)
+            sections = SECTIONS.get(path.parent.name, SECTIONS["default"])
+            assert sections == set(config) - {"vae"}
+        with pytest.raises(ValueError, match="'nonsense'"):
+            module.get_config("nonsense")
 
 
 def test_no_machine_in_tracked_files(root):

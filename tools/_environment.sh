@@ -33,6 +33,7 @@ stamp() {
 
 make_environment() {
   local python
+  echo "$TOOL: installing into $VENV (about 3 GB, some minutes the first time)"
   if [ -e "$VENV" ] && [ ! -e "$VENV/.tfgen-unfinished" ] && [ -x "$VENV/bin/python" ]; then
     # Complete, but the requirements or the folder's place changed: pip brings it up to date.
     "$VENV/bin/python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
@@ -49,7 +50,6 @@ make_environment() {
       fail "$python cannot make environments (on Debian: apt-get install python3-venv)."
   fi
   touch "$VENV/.tfgen-unfinished"
-  echo "$TOOL: installing into $VENV (about 3 GB, some minutes the first time)"
   if ! "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
       --retries 2 -c "$ROOT/constraints.txt" -e "$ROOT[all]" >"$VENV/install.log" 2>&1; then
     if grep -qE 'NewConnectionError|NameResolutionError|name resolution|ConnectTimeout|ProxyError|ReadTimeout|No matching distribution' "$VENV/install.log"; then

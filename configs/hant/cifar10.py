@@ -10,18 +10,15 @@ from ml_collections import config_dict
 
 from tfgen import recipes
 
-MODES = ("", "cpu", "runlocal")
+MODES = recipes.MOBILE_HANT_MODES
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    config = recipes.hant(
+    return recipes.mobile_hant(
         mode,
-        modes=MODES,
         model=dict(
-            source="mobile",
             image_shape=(32, 32, 3),
-            num_classes=10,
             stages=((1, 16, 1, 1, 3), (4, 24, 3, 1, 3), (4, 40, 5, 2, 3), (4, 80, 5, 2, 3)),
             stem=24,
             head=256,
@@ -31,10 +28,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         distillation=dict(epochs=2, batch_size=128, at_once=16),
         plan=dict(budget=0.4, num_plans=100),
         fine_tuning=dict(epochs=50, learning_rate=2e-3),
-        small=dict(
-            model=dict(stages=((1, 4, 1, 1, 3), (2, 4, 2, 2, 3)), stem=4, head=8),
-        ),
+        cpu=dict(teacher=2000, distillation=150, fine_tuning=1000, num_plans=8),
     )
-    if mode == "cpu":
-        recipes.shorten_hant(config, teacher=2000, distillation=150, fine_tuning=1000, num_plans=8)
-    return config

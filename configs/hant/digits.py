@@ -14,12 +14,10 @@ MODES = recipes.HANT_MODES
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    return recipes.hant(
+    return recipes.mobile_hant(
         mode,
         model=dict(
-            source="mobile",
             image_shape=(16, 16, 1),
-            num_classes=10,
             stages=((1, 8, 1, 1, 3), (4, 12, 3, 2, 3), (4, 16, 2, 2, 3)),
             stem=8,
             head=48,
@@ -40,7 +38,4 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         plan=dict(budget=0.5, num_plans=10, num_images=256),
         fine_tuning=dict(epochs=10, learning_rate=2e-3),
         quantization=dict(num_images=128),
-        small=dict(
-            model=dict(stages=((1, 4, 1, 1, 3), (2, 4, 2, 2, 3)), stem=4, head=8),
-        ),
     )

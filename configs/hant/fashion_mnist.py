@@ -10,18 +10,15 @@ from ml_collections import config_dict
 
 from tfgen import recipes
 
-MODES = ("", "cpu", "runlocal")
+MODES = recipes.MOBILE_HANT_MODES
 
 
 def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
-    config = recipes.hant(
+    return recipes.mobile_hant(
         mode,
-        modes=MODES,
         model=dict(
-            source="mobile",
             image_shape=(28, 28, 1),
-            num_classes=10,
             stages=((3, 16, 2, 1, 3), (4, 32, 5, 2, 3), (4, 40, 5, 1, 3)),
             stem=16,
             stem_stride=2,
@@ -32,10 +29,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         distillation=dict(epochs=1, batch_size=64, at_once=16),
         plan=dict(budget=0.4, num_plans=100),
         fine_tuning=dict(epochs=20, learning_rate=2e-3),
-        small=dict(
-            model=dict(stages=((1, 4, 1, 1, 3), (2, 4, 2, 2, 3)), stem=4, head=8),
-        ),
+        cpu=dict(teacher=700, distillation=60, fine_tuning=400, num_plans=4),
     )
-    if mode == "cpu":
-        recipes.shorten_hant(config, teacher=700, distillation=60, fine_tuning=400, num_plans=4)
-    return config

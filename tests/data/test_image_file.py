@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -153,6 +154,13 @@ def test_more_pixels_than_pillow_decodes(tmp_path):
     PIL.Image.new("1", (20000, 9000)).save(tmp_path / "panorama.png")
     with pytest.raises(DataError, match=r"panorama\.png has more pixels than .*180000000"):
         load(f"folder:{tmp_path}", "all", image_size=8)
+
+
+def test_pillow_says_nothing_of_fewer(tmp_path):
+    PIL.Image.new("1", (10000, 9000)).save(tmp_path / "panorama.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_header(tmp_path / "panorama.png").size == (10000, 9000)
 
 
 def test_a_small_file_of_many_pixels_is_refused(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tfgen.errors import ExportError
 from tfgen.files import replacing, temporaries
 from tfgen.files.replacing import replace_dir, replace_file
 from tfgen.files.temporaries import sweep, temporary_beside
@@ -128,6 +129,14 @@ def test_a_full_disk_names_the_file(tmp_path, replace, named):
     with pytest.raises(OSError, match="No space left") as full, replace(path) as temporary:
         raise OSError(errno.ENOSPC, "No space left on device", *[str(temporary)] * named)
     assert full.value.filename == str(path)
+
+
+@pytest.mark.parametrize("replace", [replace_file, replace_dir])
+def test_errors_of_ours_name_the_target(tmp_path, replace):
+    path = tmp_path / "model.bin"
+    with pytest.raises(ExportError) as full, replace(path) as temporary:
+        raise ExportError(f"{temporary}/1 cannot be written (No space left on device)")
+    assert str(full.value) == f"{path}/1 cannot be written (No space left on device)"
 
 
 def test_names_of_any_length_can_be_replaced(tmp_path):

@@ -1,9 +1,8 @@
 """The published recipes' sizes, from declarations alone: no variable is made."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from scripts import recipe
 
 from tfgen.errors import ConfigError
 from tfgen.generative.nvae import NVAE
@@ -39,11 +38,8 @@ RECIPES = {
 
 
 def declared(root, config, changes):
-    path = root / "configs" / "nvae" / f"{config}.py"
-    spec = importlib.util.spec_from_file_location(f"sizes_{config}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    options = {**module.get_config().model.to_dict(), **changes}
+    found = recipe(root / "configs" / "nvae" / f"{config}.py")
+    options = {**found.model.to_dict(), **changes}
     assert options.pop("name") == "nvae"
     return NVAE(**options)
 

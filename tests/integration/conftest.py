@@ -12,6 +12,7 @@ from tfgen.bin import app
 
 # A generator that trains in a second once it is traced.
 TINY = (
+    "--config.model.architecture=res_bnswish",
     "--config.model.num_channels=4",
     "--config.model.latent_channels=2",
     "--config.model.num_scales=1",

@@ -1,5 +1,7 @@
 """`tfgen-audit` from its configuration to its report."""
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -20,20 +22,26 @@ def config(root) -> str:
 
 
 @pytest.fixture(scope="module")
-def audited(exit_code, config, tmp_path_factory):
-    """The workdir of a finished audit, which no test changes."""
+def audit(exit_code, config, tmp_path_factory):
+    """The workdir of a finished audit, which no test changes, and what was said."""
     folder = tmp_path_factory.mktemp("audit") / "run"
-    assert exit_code("audit", config, *TINY, f"--workdir={folder}") == 0
-    return folder
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert exit_code("audit", config, *TINY, f"--workdir={folder}") == 0
+    return folder, said.getvalue()
 
 
-def test_writes_a_report(cli, config, tmp_path):
-    found = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}")
-    assert found.code == 0, found.err
-    assert "PSNR" in found.out
-    names = {p.name for p in (tmp_path / "run").iterdir()}
+@pytest.fixture(scope="module")
+def audited(audit):
+    """The workdir alone."""
+    return audit[0]
+
+
+def test_writes_a_report(cli, config, audit, tmp_path):
+    folder, said = audit
+    assert "PSNR" in said
+    names = {p.name for p in folder.iterdir()}
     assert {"audit.html", "audit.json", "reconstructions.npz", "config.json"} <= names
-    report = json.loads((tmp_path / "run" / "audit.json").read_text())
+    report = json.loads((folder / "audit.json").read_text())
     assert {c["defence"] for c in report["cells"]} >= {"none"}
     again = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}")
     assert again.code == 0
@@ -156,13 +164,13 @@ class TestWorkdir:
         assert not folder.exists()
 
 
-def test_says_that_the_files_hold_the_images(cli, config, tmp_path):
-    found = cli("audit", config, *TINY, f"--workdir={tmp_path / 'run'}")
-    assert "hold the audited images" in found.out
+def test_says_that_the_files_hold_the_images(audit):
+    folder, said = audit
+    assert "hold the audited images" in said
     # Four steps restore no image, and both labels: that is a finding.
-    assert "leaks labels (confidence 9" in found.out
-    assert "The bare gradient, without a defence." in found.out
-    report = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert "leaks labels (confidence 9" in said
+    assert "The bare gradient, without a defence." in said
+    report = json.loads((folder / "audit.json").read_text())
     assert report["audit"]["training"] == {"weights": None, "epochs": 0}
     assert report["audit"]["data"]["name"] == "digits"
     assert report["audit"]["data"]["num_images"] == 297

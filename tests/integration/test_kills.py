@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of any program, see `killing`."""
+"""SIGKILL and SIGTERM at any moment of any program, see `killing`."""
 
 import pytest
 from killing import command, same_after_kills

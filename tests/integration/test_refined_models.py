@@ -7,6 +7,7 @@ import pytest
 
 from tfgen.files.tensor_file import read_tensors
 from tfgen.generative.ncp import NCPVAE
+from tfgen.runs.workdir import Workdir
 
 NCP = (
     "--config.data.batch_size=16",
@@ -97,7 +98,8 @@ def test_data_that_the_generator_does_not_know_are_named(cli, flags, trained, tm
     images = np.zeros((40, 16, 16, 1), np.uint8)
     np.savez(tmp_path / "blank.npz", x_train=images, x_test=images[:8])
     other = f"--config.data.name=npz:{tmp_path / 'blank.npz'}"
-    result = cli("train", *flags, *arguments, other)
+    with Workdir(tmp_path / "run").claimed():  # said before the training that is refused here
+        result = cli("train", *flags, *arguments, other)
     assert "was trained on 'digits'" in result.out
 
 

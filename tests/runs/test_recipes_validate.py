@@ -1,9 +1,9 @@
 """Every recipe, in every mode, is a configuration that its program accepts."""
 
-import importlib.util
 import pathlib
 
 import pytest
+from scripts import script
 
 from tfgen.runs import auditing, config, searching, transforming
 
@@ -17,21 +17,14 @@ PROGRAMS = {
 OTHER = ("fromage",)
 
 
-def recipe(path):
-    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "path",
     sorted(p for p in CONFIGS.rglob("*.py") if p.parent.name not in OTHER),
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
 def test_every_mode_is_accepted(path):
-    module = recipe(path)
     complete = PROGRAMS.get(path.parent.name, config.complete)
-    for mode in module.MODES:
-        completed = complete(module.get_config(mode))
-        assert completed == complete(completed), mode
+    with script(path) as module:
+        for mode in module.MODES:
+            completed = complete(module.get_config(mode))
+            assert completed == complete(completed), mode

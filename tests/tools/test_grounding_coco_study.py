@@ -1,12 +1,12 @@
 """The study of a few pictures of COCO: what it reads, its baselines, and that it runs whole."""
 
-import importlib.util
 import json
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import script
 
 from tfgen.grounding.coco import read_images
 from tfgen.grounding.evaluation import Located
@@ -16,17 +16,8 @@ from tfgen.grounding.words import LexiconTagger, WordPieces, build_vocabulary
 
 @pytest.fixture(scope="module")
 def study(root):
-    path = root / "tools" / "studies" / "grounding_coco.py"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)
-        yield loaded(path)
-
-
-def loaded(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "grounding_coco.py") as module:
+        yield module
 
 
 @pytest.fixture

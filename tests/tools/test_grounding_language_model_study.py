@@ -1,10 +1,10 @@
 """The study of the small language model: what it holds out, and how it counts."""
 
-import importlib.util
 import types
 
 import numpy as np
 import pytest
+from scripts import script
 
 from tfgen.grounding.coco import Captions
 from tfgen.grounding.words import WordPieces
@@ -12,11 +12,8 @@ from tfgen.grounding.words import WordPieces
 
 @pytest.fixture(scope="module")
 def study(root):
-    path = root / "tools" / "studies" / "grounding_language_model.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "grounding_language_model.py") as module:
+        yield module
 
 
 def test_images_are_held_out_with_all_their_captions(study):

@@ -1,26 +1,17 @@
 """The study of negatives: its scenes, what each kind proposes, and that it runs whole."""
 
-import importlib.util
 import json
 import types
 
 import numpy as np
 import pytest
+from scripts import script
 
 
 @pytest.fixture(scope="module")
 def study(root):
-    path = root / "tools" / "studies" / "grounding_negatives.py"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)
-        yield loaded(path)
-
-
-def loaded(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "grounding_negatives.py") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

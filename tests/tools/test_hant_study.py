@@ -1,21 +1,18 @@
 """The study of what else one would do than HANT, on a network of known numbers."""
 
-import importlib.util
 import types
 
 import numpy as np
 import pytest
+from scripts import script
 
 from tfgen.search.hant import InfeasibleError
 
 
 @pytest.fixture(scope="module")
 def study(root):
-    path = root / "tools" / "studies" / "hant.py"
-    spec = importlib.util.spec_from_file_location("hant_study", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "hant.py") as module:
+        yield module
 
 
 class Known:

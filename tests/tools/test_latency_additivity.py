@@ -1,10 +1,10 @@
 """The study of additivity, on a table of known times."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
+from scripts import script
 
 from tfgen.search.latency import Entry, LatencyTable, ReplayedBackend
 from tfgen.search.unas.latency import BlockSpace
@@ -12,11 +12,8 @@ from tfgen.search.unas.latency import BlockSpace
 
 @pytest.fixture(scope="module")
 def study(root):
-    path = root / "tools" / "studies" / "latency_additivity.py"
-    spec = importlib.util.spec_from_file_location("latency_additivity", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "latency_additivity.py") as module:
+        yield module
 
 
 def test_report(study, tmp_path, capsys):

@@ -1,19 +1,15 @@
 """LSGM on rows of counts: the example runs, and its prior gains on rows that it has not seen."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from scripts import script
 
 
 @pytest.fixture(scope="module")
 def example(root):
-    path = root / "tools" / "examples" / "lsgm_bag_of_words.py"
-    spec = importlib.util.spec_from_file_location("lsgm_bag_of_words", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "examples" / "lsgm_bag_of_words.py") as module:
+        yield module
 
 
 def test_decoder_counts_words(example):

@@ -1,7 +1,5 @@
 """The study of solvers: rows that are kept, a table and a curve of a tiny LSGM."""
 
-import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scripts import script
 
 import tfgen
 from tfgen.data import load
@@ -50,18 +49,6 @@ def folder(tmp_path_factory):
     layers = [keras.layers.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
     keras.Sequential(layers).save(folder / "features.keras")
     return folder
-
-
-@contextlib.contextmanager
-def part(root, name):
-    """A module of the tool."""
-    path = root / "tools" / "studies" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"study_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
 
 
 def study(root, folder, *arguments):
@@ -116,7 +103,7 @@ def test_rows_that_are_done_are_kept(root, folder):
 
 
 def test_a_folder_of_other_settings_is_refused(root, folder, tmp_path):
-    with part(root, "solver_report") as report:
+    with script(root / "tools" / "studies" / "solver_report.py") as report:
         begun = report.Study.of(tmp_path, {"seed": 0})
         begun.add("DDIM 5", dict.fromkeys(report._ROW, 1.0))
         assert report.Study.of(tmp_path, {"seed": 0}).rows == begun.rows

@@ -1,6 +1,5 @@
 """The study of detectors: rows that are kept, tables over seeds, a picture; and a whole run."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -8,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scripts import script
 
 from tfgen.errors import ConfigError
 
@@ -16,13 +16,8 @@ SETTINGS = {"recipe": "r.py", "in": "d (2x2x1): all 9", "others": {"a": 5, "b": 
 
 @pytest.fixture(scope="module")
 def report(root):
-    path = root / "tools" / "studies" / "ood_report.py"
-    spec = importlib.util.spec_from_file_location("ood_report", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with script(root / "tools" / "studies" / "ood_report.py") as module:
+        yield module
 
 
 def row(mode, seed, a, b, **more):

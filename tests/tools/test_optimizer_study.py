@@ -1,7 +1,5 @@
 """The optimizer study: its networks and data, and the tool from a configuration to a report."""
 
-import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scripts import script
 
 CONFIG = """
 from ml_collections import config_dict
@@ -48,21 +47,9 @@ print(codes)
 """
 
 
-@contextlib.contextmanager
-def part(root, name):
-    """A module of the tool."""
-    path = root / "tools" / "studies" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"study_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
 @pytest.fixture(scope="module")
 def tasks(root):
-    with part(root, "tasks") as module:
+    with script(root / "tools" / "studies" / "tasks.py") as module:
         yield module
 
 
@@ -122,7 +109,10 @@ def test_runs_of_other_types_are_left_out_and_said(root):
     damaged = [{**run, "loss": "low"}, {**run, "accuracy": []}, {**run, "seconds": [3]}, {}]
     found = {f"run {index}": values for index, values in enumerate([run, *damaged])}
     words = "'run [1-4]' is left out of the report"
-    with part(root, "report") as report, pytest.warns(UserWarning, match=words):
+    with (
+        script(root / "tools" / "studies" / "report.py") as report,
+        pytest.warns(UserWarning, match=words),
+    ):
         assert report.readable(found) == {"run 0": run}
 
 

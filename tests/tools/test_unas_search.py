@@ -1,19 +1,15 @@
 """What the study of searched cells says of its rows, and that it goes on where it stopped."""
 
-import importlib.util
-
 import pytest
+from scripts import script
 
 from tfgen.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def report(root):
-    path = root / "tools" / "studies" / "unas_search_report.py"
-    spec = importlib.util.spec_from_file_location("unas_search_report", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "unas_search_report.py") as module:
+        yield module
 
 
 def rows():

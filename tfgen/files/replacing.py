@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tfgen.errors import UserError
 from tfgen.files.temporaries import remove, set_aside_for, sweep_once, temporary_beside
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -87,7 +88,7 @@ def _temporary(path: Path) -> Iterator[Path]:
         temporary = temporary_beside(path)
         try:
             yield temporary
-        except OSError as error:
+        except (OSError, UserError) as error:
             _name(error, str(temporary), str(path))
             raise
         finally:
@@ -108,9 +109,11 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _name(error: OSError, temporary: str, path: str) -> None:
+def _name(error: OSError | UserError, temporary: str, path: str) -> None:
     """A full disk names no file, and nobody knows the temporary's."""
-    if error.filename is None:
+    if isinstance(error, UserError):
+        error.args = tuple(str(said).replace(temporary, path) for said in error.args)
+    elif error.filename is None:
         error.filename = path if error.errno in _DISK_ERRORS else None
     else:
         error.filename = str(error.filename).replace(temporary, path)

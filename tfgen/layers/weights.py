@@ -16,6 +16,7 @@ from tfgen.ops.pointwise import activate, affine
 from tfgen.ops.pooled_convolution import pooled_conv2d, pooled_kernel
 from tfgen.ops.precision import at_most_float32
 
+FIRST_POWER_ITERATIONS = 40  # as in NVAE's published code
 MOMENTUM = 0.95  # of running statistics: new = 0.95 old + 0.05 batch (PyTorch's momentum 0.05)
 
 
@@ -143,6 +144,15 @@ class LiveWeights:
         """See `ParameterBank.spectral_sum`; uses the kernels of this pass."""
         matrices = {name: self.effective(name) for name in self.bank.left}
         return self.bank.spectral_sum(matrices, num_iterations)
+
+    def initialize_singular_vectors(self) -> None:
+        """Forty power iterations, for use before the first step.
+
+        One operation at a time: they take less than tracing them would.
+        """
+        _, updates = self.spectral_sum(FIRST_POWER_ITERATIONS)
+        for variable, value in updates:
+            variable.assign(value)
 
     def statistics_updates(self) -> list[tuple]:
         """Running statistics after this pass, `[(variable, value)]`; untouched layers keep

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -132,9 +133,11 @@ def inception_v3(weights: str | os.PathLike | None = None) -> FeatureExtractor:
         return FeatureExtractor(_downloaded(build), "inception_v3")
     if not os.path.lexists(weights):
         raise DataError(f"Inception weights {weights} do not exist; give the path of a .h5 file.")
-    model = build(weights=None)
     try:
-        model.load_weights(regular_file(weights, DataError))
+        # What is no such file is known before a network of 22 million weights is made for it.
+        with h5py.File(regular_file(weights, DataError)):
+            model = build(weights=None)
+        model.load_weights(weights)
     except DataError:
         raise
     except Exception as error:

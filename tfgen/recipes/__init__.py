@@ -3,7 +3,13 @@
 from tfgen.recipes.gradinversion import deep_attack
 from tfgen.recipes.grey_vaebm import GREY_MODES, grey_vaebm
 from tfgen.recipes.grounding import composed_scenes, grounding, grounding_scenes
-from tfgen.recipes.hant import HANT_MODES, hant, shorten_hant
+from tfgen.recipes.hant import (
+    HANT_MODES,
+    MOBILE_HANT_MODES,
+    hant,
+    mobile_hant,
+    shorten_hant,
+)
 from tfgen.recipes.image_vaebm import (
     REPLAY,
     VAEBM_MODES,
@@ -48,6 +54,7 @@ __all__ = [
     "HANT_MODES",
     "IMAGENET_PIXELS",
     "LSGM_MODES",
+    "MOBILE_HANT_MODES",
     "OOD_MODES",
     "REPLAY",
     "SEARCHED_MODES",
@@ -74,6 +81,7 @@ __all__ = [
     "image_energy",
     "image_vaebm",
     "lsgm",
+    "mobile_hant",
     "ncp",
     "normal_nvae",
     "ood",

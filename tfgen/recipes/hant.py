@@ -7,6 +7,7 @@ from ml_collections import config_dict
 from tfgen.recipes.sections import check_mode
 
 HANT_MODES = ("", "runlocal")
+MOBILE_HANT_MODES = ("", "cpu", "runlocal")
 _SECTIONS = (
     "teacher",
     "pool",
@@ -53,6 +54,34 @@ def hant(
     config.training = dict(seed=0)
     if mode == "runlocal":
         _shorten(config, small or {})
+    return config
+
+
+def mobile_hant(
+    mode: str, model: dict, data: dict, cpu: dict[str, int] | None = None, **sections: dict
+) -> config_dict.ConfigDict:
+    """A network of inverted bottlenecks for ten classes, trained here and made fast.
+
+    Args:
+        mode: string, one of `MOBILE_HANT_MODES`, or of `HANT_MODES` where `cpu` is None.
+        model: dict of fields of `tfgen.search.hant.mobile_network`.
+        data: dict of the section of that name.
+        cpu: dict of keyword arguments of `shorten_hant` for the mode "cpu". Defaults to `None`.
+        **sections: dicts of fields that differ from the defaults, by section.
+
+    Returns:
+        The recipe, a `ConfigDict`.
+    """
+    config = hant(
+        mode,
+        dict(source="mobile", num_classes=10, **model),
+        data,
+        modes=HANT_MODES if cpu is None else MOBILE_HANT_MODES,
+        small=dict(model=dict(stages=((1, 4, 1, 1, 3), (2, 4, 2, 2, 3)), stem=4, head=8)),
+        **sections,
+    )
+    if mode == "cpu":
+        shorten_hant(config, **cpu)
     return config
 
 

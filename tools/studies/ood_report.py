@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import study
 from matplotlib.figure import Figure
-
-from tfgen.errors import ConfigError
-from tfgen.files.json_file import read_json, write_json
-from tfgen.files.replacing import replace_file
 
 ROBUSTNESS = ("auroc_clean", "auroc", "reject_rate", "accuracy_clean", "accuracy")
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
@@ -33,55 +28,17 @@ class Spread(NamedTuple):
     count: int
 
 
-@dataclasses.dataclass
-class Study:
-    """Rows by name, and what they have in common.
+class Study(study.Study):
+    """Rows of "mode", "seed", "served", "scores" (numbers by score and set) and, of classifiers,
+    "accuracy"; "robustness" where it was measured."""
 
-    Attributes:
-        folder: path where it is written.
-        settings: dict of what all rows have in common.
-        rows: dict by name of "mode", "seed", "served", "scores" (numbers by score and set) and, of
-            classifiers, "accuracy"; "robustness" where it was measured.
-    """
+    def text(self):
+        return text(self)
 
-    folder: Path
-    settings: dict[str, Any]
-    rows: dict[str, dict[str, Any]]
-
-    @classmethod
-    def of(cls, folder: Path, settings: Mapping[str, Any]) -> Study:
-        """The study of a folder, begun if there is none.
-
-        Raises:
-            ConfigError: the folder holds one of other settings, or something else.
-        """
-        path = folder / "study.json"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(folder, dict(settings), {})
-        mend = "choose another --output, or move it away"
-        found = read_json(path, ConfigError, mend)
-        if found.get("settings") != dict(settings) or not isinstance(found.get("rows"), dict):
-            raise ConfigError(
-                f"{path} holds a study of other settings, {found.get('settings')}; {mend}"
-            )
-        return cls(folder, dict(settings), found["rows"])
-
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Keeps a row, on the disk as well."""
-        self.rows[name] = dict(row)
-        write_json(self.folder / "study.json", {"settings": self.settings, "rows": self.rows})
-
-    def write(self) -> list[Path]:
-        """Writes the tables and the picture; returns all paths."""
-        paths = [self.folder / f"study.{kind}" for kind in ("json", "md", "png")]
-        with replace_file(paths[1]) as temporary:
-            Path(temporary).write_text(text(self) + "\n", encoding="utf-8")
+    def picture(self):
         figure = Figure(figsize=(7.5, 1.2 + 0.24 * len(areas(self))), layout="constrained")
         draw(figure.subplots(), self)
-        with replace_file(paths[2]) as temporary:
-            figure.savefig(temporary, dpi=120, format="png")
-        return paths
+        return figure
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -99,10 +56,10 @@ def spread(values) -> Spread:
     return Spread(float(values.mean()), float(sd), len(values))
 
 
-def areas(study: Study) -> dict[tuple[str, str], dict[str, Spread]]:
+def areas(kept: Study) -> dict[tuple[str, str], dict[str, Spread]]:
     """AUROC over seeds by mode and score: of every set, and of the "mean" over them."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in study.rows.values():
+    for row in kept.rows.values():
         for score, by_set in row["scores"].items():
             cells = {name: numbers["auroc"] for name, numbers in by_set.items()}
             cells["mean"] = float(np.mean(list(cells.values())))
@@ -112,49 +69,49 @@ def areas(study: Study) -> dict[tuple[str, str], dict[str, Spread]]:
     return {key: {k: spread(v) for k, v in cells.items()} for key, cells in found.items()}
 
 
-def text(study: Study) -> str:
+def text(kept: Study) -> str:
     """All tables in Markdown."""
-    settings = study.settings
+    settings = kept.settings
     sets = ", ".join(f"{name} ({count:,})" for name, count in settings["others"].items())
-    parts = [f"In-distribution: {settings['in']}; others: {sets}.", "", *auroc_table(study)]
-    for mode, found in accuracies(study).items():
+    parts = [f"In-distribution: {settings['in']}; others: {sets}.", "", *auroc_table(kept)]
+    for mode, found in accuracies(kept).items():
         parts += ["", f"Accuracy of {mode}: {percent(found)}, {seeds(found)}."]
-    if any("robustness" in row for row in study.rows.values()):
-        parts += ["", *robustness_table(study)]
+    if any("robustness" in row for row in kept.rows.values()):
+        parts += ["", *robustness_table(kept)]
     return "\n".join(parts)
 
 
-def auroc_table(study: Study) -> list[str]:
+def auroc_table(kept: Study) -> list[str]:
     """AUROC in percent, a row for each mode and score; the served one is marked."""
-    served = {(row["mode"], row["served"]) for row in study.rows.values()}
-    columns = [*study.settings["others"], "mean"]
+    served = {(row["mode"], row["served"]) for row in kept.rows.values()}
+    columns = [*kept.settings["others"], "mean"]
     rows = [f"| mode | score | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
-    for key, cells in areas(study).items():
+    for key, cells in areas(kept).items():
         mark = " (served)" if key in served else ""
         told = " | ".join(percent(cells[name]) for name in columns)
         rows.append(f"| {key[0]} | {key[1]}{mark} | {told} |")
     return rows
 
 
-def accuracies(study: Study) -> dict[str, Spread]:
+def accuracies(kept: Study) -> dict[str, Spread]:
     """Over seeds by mode."""
-    modes = dict.fromkeys(row["mode"] for row in study.rows.values() if "accuracy" in row)
+    modes = dict.fromkeys(row["mode"] for row in kept.rows.values() if "accuracy" in row)
     return {
-        mode: spread(r["accuracy"] for r in study.rows.values() if r["mode"] == mode)
+        mode: spread(r["accuracy"] for r in kept.rows.values() if r["mode"] == mode)
         for mode in modes
     }
 
 
-def robustness_table(study: Study) -> list[str]:
+def robustness_table(kept: Study) -> list[str]:
     """Means over corruptions, severities and sets, in percent."""
     rows = [
-        f"With {study.settings['corrupted']} in-distribution images corrupted:",
+        f"With {kept.settings['corrupted']} in-distribution images corrupted:",
         "",
         "| mode | score | AUROC clean | corrupted | rejected | accuracy clean | corrupted |",
         "|---" * 7 + "|",
     ]
     found: dict[tuple[str, str], list[dict]] = {}
-    for row in study.rows.values():
+    for row in kept.rows.values():
         for score, numbers in row.get("robustness", {}).items():
             found.setdefault((row["mode"], score), []).append(numbers)
     for (mode, score), all_seeds in found.items():
@@ -177,10 +134,10 @@ def seeds(found: Spread) -> str:
     return f"{found.count} training{'s' * (found.count > 1)}"
 
 
-def draw(axis, study: Study) -> None:
+def draw(axis, kept: Study) -> None:
     """A line for each mode and score, a point for each set."""
-    rows = areas(study)
-    for colour, name in zip(itertools.cycle(_COLOURS), study.settings["others"]):
+    rows = areas(kept)
+    for colour, name in zip(itertools.cycle(_COLOURS), kept.settings["others"]):
         cells = [row[name] for row in rows.values()]
         axis.errorbar(
             [100 * cell.mean for cell in cells],

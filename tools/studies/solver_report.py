@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
+import study
 from matplotlib.figure import Figure
 
-from tfgen.errors import ConfigError
-from tfgen.files.json_file import read_json, write_json
-from tfgen.files.replacing import replace_file
 from tfgen.runs.numbers import misfit
 
 REFERENCE = "RK45 1e-5"
@@ -28,59 +23,22 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _NAME = re.compile(r"(?P<solver>.+?) (?P<size>[0-9][-+.e0-9]*)(?P<variant>(, .*)?)")
 
 
-@dataclasses.dataclass
-class Study:
-    """Rows by name, and what they have in common.
+class Study(study.Study):
+    """Rows by the name of the solver."""
 
-    Attributes:
-        folder: path where it is written.
-        settings: dict of what all rows have in common.
-        rows: dict of rows by the name of the solver.
-    """
+    stem = "solvers"
 
-    folder: Path
-    settings: dict[str, Any]
-    rows: dict[str, dict[str, float]]
+    @staticmethod
+    def is_row(row):
+        return isinstance(row, dict) and misfit(row, _ROW) is None
 
-    @classmethod
-    def of(cls, folder: Path, settings: Mapping[str, Any]) -> Study:
-        """The study of a folder, begun if there is none.
+    def text(self):
+        return table(self)
 
-        Raises:
-            ConfigError: the folder holds one of other settings, or something else.
-        """
-        path = folder / "solvers.json"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(folder, dict(settings), {})
-        mend = "choose another --output, or move it away"
-        found = read_json(path, ConfigError, mend)
-        old, rows = found.get("settings"), found.get("rows")
-        if old != dict(settings):
-            raise ConfigError(f"{path} holds a study of other settings, {old}; {mend}")
-        if not isinstance(rows, dict) or not all(map(_is_row, rows.values())):
-            raise ConfigError(f"{path} holds rows that this program did not write; {mend}")
-        return cls(folder, dict(settings), rows)
-
-    def add(self, name: str, row: Mapping[str, float]) -> None:
-        """Keeps a row, on the disk as well."""
-        self.rows[name] = dict(row)
-        write_json(self.folder / "solvers.json", {"settings": self.settings, "rows": self.rows})
-
-    def write(self) -> list[Path]:
-        """Writes the table and the curve; returns all paths."""
-        paths = [self.folder / f"solvers.{kind}" for kind in ("json", "md", "png")]
-        with replace_file(paths[1]) as temporary:
-            Path(temporary).write_text(table(self) + "\n", encoding="utf-8")
+    def picture(self):
         figure = Figure(figsize=(7.5, 4.6), layout="constrained")
         draw(figure.subplots(), self)
-        with replace_file(paths[2]) as temporary:
-            figure.savefig(temporary, dpi=120, format="png")
-        return paths
-
-
-def _is_row(row) -> bool:
-    return isinstance(row, dict) and misfit(row, _ROW) is None
+        return figure
 
 
 def ratio(name: str, rows: Mapping[str, Mapping[str, float]]) -> float | None:
@@ -100,9 +58,9 @@ def line(name: str, rows: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def table(study: Study) -> str:
+def table(found: Study) -> str:
     """All rows in Markdown."""
-    settings = study.settings
+    settings = found.settings
     lines = [
         f"{settings['model']}: {settings['num_samples']:,} samples of the same noise, against "
         f"{settings['real']}; features of {settings['extractor']}",
@@ -111,9 +69,9 @@ def table(study: Study) -> str:
         f"| of {REFERENCE} |",
         "|---|---|---|---|---|---|",
     ]
-    for name, row in study.rows.items():
+    for name, row in found.rows.items():
         solver, size, variant = parts(name)
-        times = ratio(name, study.rows)
+        times = ratio(name, found.rows)
         cells = (
             solver + variant,
             size,
@@ -132,10 +90,10 @@ def parts(name: str) -> tuple[str, str, str]:
     return (found["solver"], found["size"], found["variant"]) if found else (name, "", "")
 
 
-def draw(axis, study: Study) -> None:
+def draw(axis, found: Study) -> None:
     """Distance over evaluations, a line for each solver and variant."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    for name, row in study.rows.items():
+    for name, row in found.rows.items():
         solver, _, variant = parts(name)
         point = row["num_evaluations"], row["frechet_distance"]
         lines.setdefault(solver + variant, []).append(point)
@@ -144,8 +102,8 @@ def draw(axis, study: Study) -> None:
         style = "--" if "," in label else "-"
         marker = _MARKERS[index % len(_MARKERS)]
         axis.plot(*zip(*sorted(points)), style, color=colour, marker=marker, ms=5, label=label)
-    if REFERENCE in study.rows:
-        level = study.rows[REFERENCE]["frechet_distance"]
+    if REFERENCE in found.rows:
+        level = found.rows[REFERENCE]["frechet_distance"]
         axis.axhspan(0.98 * level, 1.02 * level, color="0.88", label=f"within 2 % of {REFERENCE}")
     axis.set(xscale="log", yscale="log")
     axis.set(xlabel="network evaluations of an image", ylabel="Fréchet distance")

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import scipy.integrate
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
@@ -114,22 +114,13 @@ class Objective:
     def normal_integral(self) -> tuple[float, float]:
         """The bound's integral for a latent z_0 where the prior is a standard Normal: nats A and B
         of A + B z_0^2."""
-
-        def integrand(t, power):
-            t = tf.constant(t, tf.float64)
-            coefficient = self.sde.normal_coefficient(t)
-            error = (
-                1.0 - coefficient * self.sde.std(t)
-                if power == 0
-                else (coefficient * self.sde.mean(t))
-            )
-            return float(loss_weight(self.sde, "ll", t) * error**2)
-
+        times, widths = _quadrature(self.cutoff)
         with tf.init_scope():
-            return tuple(
-                scipy.integrate.quad(integrand, self.cutoff, 1.0, (power,), limit=200)[0]
-                for power in (0, 2)
-            )
+            t = tf.constant(times)
+            coefficient = self.sde.normal_coefficient(t)
+            errors = (1.0 - coefficient * self.sde.std(t), coefficient * self.sde.mean(t))
+            density = loss_weight(self.sde, "ll", t).numpy() * widths
+            return tuple(float(density @ np.square(error.numpy())) for error in errors)
 
     def draw(self, times: TimeSampler, z, seeds) -> Draw:
         """Times and noise for latents `z` `[B, ...]`, from two seeds `[2]`."""
@@ -235,6 +226,16 @@ def scale_gradient(x, scale) -> tf.Tensor:
         return tf.identity(x), lambda dy: dy * tf.stop_gradient(column)
 
     return run(x)
+
+
+def _quadrature(start: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times in [start, 1] and their weights: Gauss and Legendre's rule on 64 panels that are short
+    where the likelihood's weighting is steep, near the start."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    edges = start + (1.0 - start) * np.linspace(0.0, 1.0, 65) ** 4
+    halves = np.expand_dims(np.diff(edges) / 2.0, 1)
+    times = np.expand_dims(edges[:-1], 1) + halves * (1.0 + nodes)
+    return times.ravel(), (halves * weights).ravel()
 
 
 def _summed(values):

@@ -25,7 +25,6 @@ from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
-FIRST_POWER_ITERATIONS = 40
 _CHOOSING_BATCHES = 8  # of images that tell which channels carry something
 
 
@@ -193,19 +192,9 @@ class LSGMTraining:
         if not self.vae_is_frozen:
             self.vae.prepare_training()
         if self._options["spectral_coefficient"] and not int(self.singular_vectors_ready.numpy()):
-            self._initialize_singular_vectors()
+            self.network.weights_view().initialize_singular_vectors()
+            self.singular_vectors_ready.assign(1)
         return super().make_train_function(force)
-
-    def _initialize_singular_vectors(self):
-        @tf.function(autograph=False)
-        def iterate():
-            _, updates = self.network.weights_view().spectral_sum(POWER_ITERATIONS)
-            for variable, value in updates:
-                variable.assign(value)
-
-        for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
-            iterate()
-        self.singular_vectors_ready.assign(1)
 
     def evaluation_logs(self, data):
         """Of each image the bound and its parts, and as `loss` the bound; of latents the prior's

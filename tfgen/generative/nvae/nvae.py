@@ -22,7 +22,6 @@ from tfgen.training.model import Model
 from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
-FIRST_POWER_ITERATIONS = 40
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -324,15 +323,7 @@ class NVAE(NVAEInference, Model):
 
     def initialize_singular_vectors(self):
         """Forty power iterations before the first step, as in the published code."""
-
-        @tf.function(autograph=False)
-        def iterate():
-            _, updates = self.weights_view().spectral_sum()
-            for variable, value in updates:
-                variable.assign(value)
-
-        for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
-            iterate()
+        self.weights_view().initialize_singular_vectors()
         self.singular_vectors_ready.assign(1)
 
     def evaluation_logs(self, data):

@@ -12,7 +12,6 @@ from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
 
 POWER_ITERATIONS = 4
-FIRST_POWER_ITERATIONS = 40
 _GAP_DECAY = 0.9  # of the running gap that the guard watches
 
 
@@ -117,15 +116,7 @@ class VAEBMTraining:
         # Workers see different data and would part; the authors skip this there as well.
         if batches and x is not None and not is_multi_worker(self.distribute_strategy):
             self.energy.initialize_from_data(first_images(x, batches, self.distribute_strategy))
-
-        @tf.function(autograph=False)
-        def iterate():
-            _, updates = self.energy.weights_view().spectral_sum(POWER_ITERATIONS)
-            for variable, value in updates:
-                variable.assign(value)
-
-        for _ in range(FIRST_POWER_ITERATIONS // POWER_ITERATIONS):
-            iterate()
+        self.energy.weights_view().initialize_singular_vectors()
 
     def make_train_function(self, force=False):
         self.build_optimizer()  # within the first trace its variables would cost a second one
