@@ -8,7 +8,7 @@ import pytest
 from timers import KnownBackend
 from toy_supernet import ToySupernet
 
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.runs import config as training_config
 from tfgen.runs.searching import Searching, complete
 from tfgen.runs.workdir import Workdir
@@ -17,6 +17,7 @@ from tfgen.search.unas import parts
 from tfgen.search.unas.genotypes import GENOTYPES
 from tfgen.search.unas.latency import CellSpace
 from tfgen.search.unas.pictures import draw_genotype
+from tfgen.training import CheckpointManager
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +93,13 @@ def test_batches_are_pairs_and_continue(tmp_path):
         ({"criteria": {"size": {"measure": "macs", "targt": 2}}}, "did you mean 'target'"),
         ({"model": {"temprature": 0.4}}, "did you mean 'temperature'"),
         ({"model": {"supernet": None}}, "config.model.supernet is missing"),
+        (
+            {"criteria": {"size": {"measure": "macs", "target": 3, "form": "hing"}}},
+            "is 'hing'; exp",
+        ),
+        ({"criteria": {"size": {"measure": "macs"}}}, "config.criteria.size has no target"),
+        ({"training": {"num_genotypes": 0}}, "training.num_genotypes is 0; expected at least 1"),
+        ({"training": {"steps_per_epoch": 0}}, "training.steps_per_epoch is 0; expected at least"),
     ],
 )
 def test_mistakes_name_their_field(tmp_path, changes, message):
@@ -158,8 +166,41 @@ def test_data_that_do_not_fit(tmp_path):
         Searching(complete(config(tmp_path, model=small)))
     with pytest.raises(DataError, match="30 for validation, fewer than a batch of 64"):
         Searching(complete(config(tmp_path, data={"batch_size": 64})))
-    with pytest.raises(ConfigError, match=r"none\.json"):
-        Searching(complete(config(tmp_path, criteria={"x": {"measure": "none.json"}})))
+    for measure, message in (
+        ("none.json", r"none\.json"),
+        ("latncy", "one of latency, parameters"),
+    ):
+        fields = config(tmp_path, criteria={"x": {"measure": measure, "target": 1.0}})
+        with pytest.raises(ConfigError, match=message):
+            Searching(complete(fields))
+    images = np.zeros((40, 16, 16, 1), np.uint8)
+    for labels, message in (
+        (np.zeros(40, int), "are of class 0"),
+        (np.arange(40) % 3 - 1, "-1 on"),
+    ):
+        np.savez(tmp_path / "odd.npz", x_train=images, y_train=labels)
+        data = {"name": f"npz:{tmp_path / 'odd.npz'}", "num_images": None, "batch_size": 2}
+        with pytest.raises(DataError, match=message):
+            Searching(complete(config(tmp_path, data=data)))
+
+
+@pytest.mark.slow
+def test_a_damaged_newest_save_costs_what_was_in_it(tmp_path):
+    """A search falls back on the one before, and ends as it would have."""
+    workdir = Workdir(tmp_path / "run")
+    found = Searching(complete(config(tmp_path)), workdir, report=lambda line: None).run()
+    newest = CheckpointManager(workdir.checkpoints).latest()
+    newest.write_bytes(newest.read_bytes()[:-100])
+    again = Searching(complete(config(tmp_path)), workdir, report=lambda line: None)
+    with pytest.warns(UserWarning, match="Trying the one before it"):
+        assert again.run() == found
+
+
+def test_a_second_search_in_the_same_folder_is_refused(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    second = Searching(complete(config(tmp_path)), Workdir(workdir.path), report=lambda line: None)
+    with workdir.claimed(), pytest.raises(UserError, match="is in use by"):
+        second.run()
 
 
 def test_pictures_of_published_genotypes(tmp_path):

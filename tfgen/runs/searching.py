@@ -59,6 +59,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "data": dict(name=str, num_images=int | None, crop_padding=int | None),
     "training": dict(steps_per_epoch=int | None),
 }
+_COUNTS = {
+    "data": ("num_images", "batch_size"),
+    "training": (
+        "steps_per_epoch",
+        "report_steps",
+        "max_consecutive_skips",
+        "num_genotypes",
+        "num_candidates",
+        "candidate_batches",
+    ),
+}
 _OWN = ("criteria", "groups", "seed", "name")  # arguments of UNAS that other sections give
 # Of a criterion: what is measured, and of latencies, where.
 MEASURES = ("latency", *COUNTS)
@@ -94,6 +105,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     for section, defaults in DEFAULTS.items():
         given = config.get(section) or {}
         completed[section] = complete_section(f"config.{section}", given, defaults, KINDS[section])
+    for section, fields in _COUNTS.items():
+        for field in fields:
+            if (value := completed[section][field]) is not None:
+                whole_number(f"config.{section}.{field}", value, 1)
     share = completed["data"]["validation"]
     if not 0 < share <= 0.5:
         raise ConfigError(f"config.data.validation is {share!r}; expected it in (0, 0.5]")
@@ -124,6 +139,7 @@ def _criterion_section(where: str, section) -> dict[str, Any]:
     if measured and section["measure"] != "latency":
         raise ConfigError(f"{where} has {', '.join(measured)}, which only a latency needs")
     completed = _arguments(where, own, Criterion, ("measure", "groups", "name"))
+    Criterion(float, {}, name=where, **completed)  # complains now, not after minutes of measuring
     return {"measure": str(section["measure"]), **completed, **measured}
 
 
@@ -185,6 +201,8 @@ class Searching:
         if what in COUNTS:
             return count_of(supernet, what)
         if what != "latency":
+            if not what.endswith(".json") and not Path(what).exists():
+                one_of("the measure of a criterion", what, (*MEASURES, "the path of a JSON file"))
             return read_measure(what)
         return self._latency(supernet, fields)
 
@@ -405,9 +423,16 @@ def _check(source, supernet: keras.Model, name: str) -> None:
             f"images of {name!r} have shape {source.image_shape}, but those of "
             f"config.model.supernet {tuple(supernet.image_shape)}; set one to the other"
         )
-    most = int(np.max(source.labels))
+    least, most = int(np.min(source.labels)), int(np.max(source.labels))
     if most >= supernet.num_classes:
         raise DataError(
             f"{name!r} has labels up to {most}, but config.model.supernet.num_classes is "
             f"{supernet.num_classes}; expected at least {most + 1}"
+        )
+    if least < 0:
+        raise DataError(f"{name!r} has labels from {least} on; expected 0 to {most - least}")
+    if least == most:
+        raise DataError(
+            f"all images of {name!r} are of class {most}, which any network tells; expected at "
+            "least two classes"
         )
