@@ -1,6 +1,8 @@
 """tfgen-evaluate, tfgen-sample and tfgen-export on a run, and what mistakes get."""
 
+import contextlib
 import csv
+import io
 import json
 import re
 import shutil
@@ -31,15 +33,25 @@ def run_copy(trained, tmp_path_factory):
     return workdir
 
 
-def test_evaluate_writes_numbers_and_pictures(cli, run_copy):
-    result = cli("evaluate", f"--workdir={run_copy}", "--temperatures=0.7,1")
-    assert result.code == 0, result.err
-    assert "NLL" in result.out
-    assert "+-" in result.out
-    metrics = json.loads((run_copy / "metrics.json").read_text())["test"]
+@pytest.fixture(scope="module")
+def evaluated(exit_code, trained, tmp_path_factory):
+    """The workdir of an evaluation, which no test changes, and what was said."""
+    folder = tmp_path_factory.mktemp("runs") / "evaluated"
+    shutil.copytree(trained, folder)
+    (folder / "metrics.json").unlink(missing_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert exit_code("evaluate", f"--workdir={folder}", "--temperatures=0.7,1") == 0
+    return folder, said.getvalue()
+
+
+def test_evaluate_writes_numbers_and_pictures(evaluated):
+    folder, said = evaluated
+    assert "NLL" in said
+    assert "+-" in said
+    metrics = json.loads((folder / "metrics.json").read_text())["test"]
     assert metrics["num_images"] == 24
     assert metrics["images"] == "a random 24 of 297 test images (seed 0)"
-    assert "scoring digits: a random 24 of 297 test images (seed 0)\n" in result.out
+    assert "scoring digits: a random 24 of 297 test images (seed 0)\n" in said
     assert metrics["num_importance_samples"] == 3
     assert metrics["nll"] <= metrics["nelbo"] + 1e-3
     assert 0 < metrics["nll_standard_error"] < metrics["nll"]
@@ -56,19 +68,18 @@ def test_evaluate_writes_numbers_and_pictures(cli, run_copy):
         "interpolations",
         "kl_per_group",
     ):
-        assert picture(run_copy / "samples" / f"{name}.png").std() > 1
+        assert picture(folder / "samples" / f"{name}.png").std() > 1
 
 
-def test_evaluating_again_gives_the_same_numbers_whatever_the_batch(cli, run_copy, tmp_path):
-    shutil.copytree(run_copy, tmp_path / "run")
-    (tmp_path / "run" / "metrics.json").unlink(missing_ok=True)
-    found = []
-    for size in (7, 24):
-        result = cli(
-            "evaluate", f"--workdir={tmp_path / 'run'}", f"--batch_size={size}", "--nopictures"
-        )
-        assert result.code == 0, result.err
-        found.append(json.loads((tmp_path / "run" / "metrics.json").read_text())["test"])
+def test_evaluating_again_gives_the_same_numbers_whatever_the_batch(cli, evaluated, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(evaluated[0], folder)
+    (folder / "metrics.json").unlink()
+    result = cli("evaluate", f"--workdir={folder}", "--batch_size=7", "--nopictures")
+    assert result.code == 0, result.err
+    found = [
+        json.loads((run / "metrics.json").read_text())["test"] for run in (evaluated[0], folder)
+    ]
     for name in ("nll", "nelbo", "kl"):
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
     np.testing.assert_allclose(found[0]["kl_per_group"], found[1]["kl_per_group"], rtol=1e-4)
