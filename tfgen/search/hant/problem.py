@@ -128,7 +128,7 @@ class Problem:
         """The smallest sum of a limit's costs that there is.
 
         Args:
-            limit: one of `limits`.
+            limit: a `Limit`, one of `limits`.
         """
         costs = zip(limit.costs, self.usable)
         return self.runs.least([row[use].min() if use.any() else np.inf for row, use in costs])

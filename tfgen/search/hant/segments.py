@@ -22,7 +22,7 @@ class Runs:
 
     Attributes:
         pairs: list of these pairs.
-        num_layers: integer.
+        num_layers: integer, how many layers there are.
         lengths: integers `[runs]`, layers of each.
         covers: float64 `[layers, runs]`, 1 where a run has a layer and 0 elsewhere.
 
