@@ -157,7 +157,8 @@ def random_plans(hant: HANT, count: int, seed: int = 0) -> list[Plan]:
                 choices[layer] = int(rng.choice(others[layer]))
         if any(choice != teacher for choice in choices):
             found.setdefault(tuple(choices), plan_of(hant, tuple(choices)))
-    return list(found.values())
+    # In any order, so that the first of them stand for all.
+    return [list(found.values())[k] for k in rng.permutation(count)]
 
 
 def kendall(first, second, num_resamples: int = 2000, seed: int = 0) -> dict[str, float]:
