@@ -220,6 +220,48 @@ def test_what_was_stopped_goes_on_to_the_same_end(done, tmp_path, monkeypatch, c
     same(weights(folder / "student"), weights(done[1] / "student"))
 
 
+def test_a_folder_from_before_there_was_a_field(done, tmp_path):
+    folder = copied(done, tmp_path)
+    transforming = Transforming(done[0], Workdir(folder), say=silent)
+    transforming._begin()
+    known = folder / "student/transformation.json"
+    sections = json.loads(known.read_text())
+    del sections["plan"]["grouping"]
+    known.write_text(json.dumps(sections))
+    transforming._begin()
+    grouped = {**done[0], "plan": {**done[0]["plan"], "grouping": 2}}
+    with pytest.raises(ConfigError, match=r"another plan \(plan.grouping: 1 -> 2\); choose"):
+        Transforming(grouped, Workdir(folder))._begin()
+
+
+@pytest.mark.slow
+def test_layers_in_a_row(done, tmp_path, monkeypatch):
+    """The library is shared; what was stopped among the candidates of runs goes on there."""
+    folder, said = copied(done, tmp_path), []
+    plan = {**done[0]["plan"], "name": "grouped", "grouping": 2, "budget": 0.3, "num_plans": 12}
+    completed = {**done[0], "plan": plan}
+    trained = (folder / "library/manifest.json").read_text()
+    with monkeypatch.context() as patch:
+        stopped_after(2, patch)
+        with pytest.raises(stopping.Stopped):
+            Transforming(completed, Workdir(folder), say=silent).run()
+    found = Transforming(completed, Workdir(folder), say=said.append).run()
+    assert said[:2] == [
+        "3 layers, 0 candidates to train",
+        "1 run of 2 layers, 1 candidates to train",
+    ]
+    assert (folder / "library/manifest.json").read_text() == trained
+    assert len(json.loads((folder / "library/runs_of_2/manifest.json").read_text())["entries"]) == 1
+    plans = json.loads((folder / "grouped/plans.json").read_text())["found"]
+    rows = [row["choices"] for row in plans["plans"]]
+    assert any(row[3] is not None for row in rows)
+    assert all((row[0] is None) == (row[1] is None) == (row[3] is not None) for row in rows)
+    assert sum(row["num_layers"] for row in found["plan"]) == 3
+    assert found["predicted_ms"] == 15.0 - sum(row["saved_ms"] for row in found["plan"]) <= 4.5
+    again = Transforming(completed, Workdir(folder), say=silent).run()
+    assert again == found
+
+
 @pytest.mark.slow
 def test_a_network_that_is_trained_first(known, tmp_path):
     transforming = Transforming(config(), Workdir(tmp_path), say=silent)
@@ -238,6 +280,9 @@ def test_the_plan_of_a_run():
     assert [row["operations"] for row in plan["layers"]] == [3, 2, 3]
     assert (plan["candidates"], plan["networks"], plan["trained_here"]) == (3, 18.0, True)
     assert plan["layers"][1]["output"] == [4, 4, 4]
+    assert plan["runs_of_layers"] == 0
+    grouped = Transforming(config(plan=dict(grouping=9))).plan()
+    assert (grouped["runs_of_layers"], grouped["candidates"]) == (2, 5)  # of two layers, of three
     assert plan["parameters"] > sum(row["parameters"] for row in plan["layers"])
 
 
@@ -252,6 +297,8 @@ def test_the_plan_of_a_run():
         ("plan", dict(budget=None), "config.plan.budget is None; expected a share"),
         ("plan", dict(name="a/b"), "config.plan.name is 'a/b'; expected letters"),
         ("plan", dict(name="library"), "the name of another folder"),
+        ("plan", dict(grouping=0), "config.plan.grouping is 0; expected at least 1"),
+        ("plan", dict(grouping=2, refinements=1), "only plans of single layers are refined"),
         ("data", dict(held_out=0.0), r"config.data.held_out is 0.0; expected it in \(0, 0.5\]"),
         ("scores", dict(measure="luck"), "config.scores.measure is 'luck'; expected one of kl"),
         ("latency", dict(backend="abacus"), "config.latency.backend is 'abacus'; expected one of"),

@@ -182,38 +182,49 @@ class TestPlanning:
 
 class TestRunsOfLayers:
     @pytest.fixture(scope="class")
-    def runs(self, hant):
-        """The first two layers as one, and the third."""
+    def grouping(self, hant):
+        """The first two layers as one as well; the third is left over."""
         made, (images, labels) = coarser(hant, 2), digits()
         made.distil(images, batch_size=64, epochs=1, learning_rate=0.01, at_once=16)
         made.score(images[:256], labels[:256], "loss")
-        made.measure(backend(made), repeat=0)
-        return made
+        found = Grouping(hant, [made])
+        found.measure(backend(made), repeat=0)
+        return found
 
-    def test_one_operation_for_two_layers(self, hant, runs):
-        layers = [segment.name for segment in runs.library.network.segments]
-        assert layers == ["b1_out", "b2_out"]
-        grouping = Grouping(hant, [runs])
-        (whole,) = hant.plans(15.0)
-        kept = grouping.plan(15.0)
-        assert [choice.operation for choice in kept] == ["teacher"] * len(kept)
-        assert sum(choice.score for choice in kept) == whole.score
+    def test_one_operation_for_two_layers(self, hant, grouping, tmp_path):
+        made = grouping.cuts[1]
+        assert [segment.name for segment in made.library.network.segments] == ["b1_out"]
+        assert grouping.runs == [(0, 0), (1, 1), (2, 2), (0, 1)]
+        (whole,), (kept,) = hant.plans(15.0), grouping.plans(15.0)
+        assert kept.choices == (*whole.choices, None)
         # Three of stem and head, and one millisecond for each of two operations.
-        runs._scores[0][runs.operations.index("cb_res_k1")] = 0.0
-        plan = grouping.plan(8.0)
-        assert [(c.first, c.last) for c in plan] == [(0, 1), (2, 2)]
-        assert plan[0].operation == "cb_res_k1"
-        assert grouping.predicted_ms(plan) <= 8.0
+        made._scores[0][made.operations.index("cb_res_k1")] = 0.0
+        (plan,) = grouping.plans(8.0)
+        rows = grouping.rows(plan)
+        assert [row.layer for row in rows] == ["b0_out to b1_out", "b2_out"]
+        assert (rows[0].operation, rows[0].saved_ms, rows[0].num_layers) == ("cb_res_k1", 7.0, 2)
+        assert grouping.predicted_ms(plan) == 15.0 - sum(row.saved_ms for row in rows) <= 8.0
+        assert grouping.front().at(5.0).score == pytest.approx(plan.score)
+        assert "b0_out to b1_out  cb_res_k1" in grouping.describe(plan)
+        grouping.plot(plan, tmp_path / "plan.png")
         images = digits()[0][:4]
         last = hant.library.teacher_name, hant.library.network.layer(2)
-        candidate = runs.library.candidate(0, "cb_res_k1")
+        candidate = made.library.candidate(0, "cb_res_k1")
         x = hant.library.network.features()(images, training=False)[0]
         expected = hant.library.network.tail(2)(last[1](candidate(x, training=False)))
-        assert plan[1].operation == last[0]
+        assert rows[1].operation == last[0]
         found = grouping.network(plan)
         np.testing.assert_allclose(found(images, training=False), expected, rtol=1e-4, atol=1e-4)
-        with pytest.raises(InfeasibleError, match="cannot be met"):
-            grouping.plan(2.5)
+        with pytest.raises(InfeasibleError, match="the smallest that this pool makes is 3 ms"):
+            grouping.plans(2.5)
+
+    def test_plans_that_differ(self, grouping):
+        images, labels = digits()
+        plans = grouping.plans(11.0, 4)
+        assert len({plan.choices for plan in plans}) == 4
+        assert all(grouping.predicted_ms(plan) <= 11.0 for plan in plans)
+        chosen, _, losses = grouping.best(plans[:2], images[:64], labels[:64])
+        assert chosen is plans[int(np.argmin(losses))]
 
     def test_mistakes(self, hant, tmp_path):
         with pytest.raises(ConfigError, match="the layers of a run is 1; expected 2 to 3"):
@@ -221,6 +232,9 @@ class TestRunsOfLayers:
         other = HANT(small_networks.residual(), tmp_path, POOL)
         with pytest.raises(ConfigError, match="is no run of the layers"):
             Grouping(hant, [other])
+        fewer = HANT(hant.library.network.network, tmp_path / "fewer", POOL[:2])
+        with pytest.raises(ConfigError, match="runs of layers have the pool teacher, identity,"):
+            Grouping(hant, [fewer])
 
 
 def rank_correlation(hant, count):

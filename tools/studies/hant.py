@@ -181,6 +181,19 @@ def table(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def read_recipe(named: str) -> dict[str, Any]:
+    """The configuration that a command line names, complete.
+
+    Args:
+        named: string, FILE or FILE:MODE.
+    """
+    path, _, mode = named.partition(":")
+    spec = importlib.util.spec_from_file_location("recipe", pathlib.Path(path))
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    return complete(recipe.get_config(mode))
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -188,11 +201,7 @@ def main() -> None:
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--data_dir")
     arguments = parser.parse_args()
-    path, _, mode = arguments.config.partition(":")
-    spec = importlib.util.spec_from_file_location("recipe", pathlib.Path(path))
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    study(complete(recipe.get_config(mode)), Workdir(arguments.workdir), arguments.data_dir)
+    study(read_recipe(arguments.config), Workdir(arguments.workdir), arguments.data_dir)
 
 
 if __name__ == "__main__":

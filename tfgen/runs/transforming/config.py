@@ -72,6 +72,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         gap=0.0,
         num_images=2048,
         refinements=0,
+        grouping=1,  # layers in a row that one operation may stand for, at most
     ),
     "fine_tuning": dict(_TRAINING, temperature=2.0, student_loss_weight=0.5),
     "quantization": dict(
@@ -101,7 +102,7 @@ _COUNTS = {
     "distillation": ("epochs", "steps_per_epoch", "batch_size", "at_once"),
     "scores": ("num_images", "batch_size"),
     "latency": ("threads", "batch_size", "num_runs"),
-    "plan": ("num_plans", "num_images"),
+    "plan": ("num_plans", "num_images", "grouping"),
     "fine_tuning": ("epochs", "steps_per_epoch"),
     "quantization": ("num_images", "training_images", "epochs", "batch_size"),
     "evaluation": ("batch_size",),
@@ -180,6 +181,11 @@ def _check_ranges(config):
             "milliseconds in config.plan.budget_ms"
         )
     in_range("config.plan.overlap", plan["overlap"], 0.0, most=1.0)
+    if plan["grouping"] > 1 and plan["refinements"]:
+        raise ConfigError(
+            f"config.plan.refinements is {plan['refinements']} and config.plan.grouping "
+            f"{plan['grouping']}; only plans of single layers are refined: set one to its default"
+        )
     if not str(plan["name"]).isidentifier():
         raise ConfigError(
             f"config.plan.name is {plan['name']!r}; expected letters, digits and underscores, the "

@@ -8,7 +8,8 @@ from typing import Any
 from tfgen.files.json_file import write_json
 from tfgen.files.replacing import replace_file
 from tfgen.runs.transforming.measured import INT8, STUDENT, TEACHER
-from tfgen.search.hant import HANT, Plan
+from tfgen.search.hant import Plan
+from tfgen.search.hant.planner import Planner
 
 _PAGE = """\
 # {name}, made fast
@@ -47,7 +48,7 @@ _MEASURES = {
 
 def write(
     folder: Path,
-    hant: HANT,
+    planner: Planner,
     plan: Plan,
     budget_ms: float,
     times: Mapping[str, float],
@@ -58,16 +59,16 @@ def write(
 
     Args:
         folder: path of the student's folder.
-        hant: the `HANT`.
+        planner: the `Planner`.
         plan: the `Plan` that was chosen.
         budget_ms: float, the budget of the whole network.
         times: mapping of a network's name to its milliseconds.
         right: mapping of a network's name to its accuracy, with `images` and `num_images`.
         config: dict of the transformation, complete.
     """
-    predicted = hant.predicted_ms(plan)
+    predicted = planner.predicted_ms(plan)
     found = {
-        "network": hant.library.network.network.name,
+        "network": planner.library.network.network.name,
         "networks": {
             name: {
                 "accuracy": right[name],
@@ -79,18 +80,18 @@ def write(
         },
         "images": right["images"],
         "budget_ms": budget_ms,
-        "teacher_table_ms": hant.latency_ms,
+        "teacher_table_ms": planner.latency_ms,
         "predicted_ms": predicted,
         # Of one run to the other the machine may be busier: teacher and student are of one.
-        "predicted_speed_up": hant.latency_ms / predicted,
+        "predicted_speed_up": planner.latency_ms / predicted,
         "latency": {key: config["latency"][key] for key in _MEASURED},
-        "plan": [row._asdict() for row in hant.rows(plan)],
+        "plan": [row._asdict() for row in planner.rows(plan)],
         "score": plan.score,
     }
     write_json(folder / "report.json", found)
-    hant.plot(plan, folder / "plan.png")
+    planner.plot(plan, folder / "plan.png")
     # Of whole networks, as the budget is: with what stem and head take.
-    front, rest = hant.front(), predicted - plan.latency_ms
+    front, rest = planner.front(), predicted - plan.latency_ms
     whole = dataclasses.replace(front, latencies_ms=front.latencies_ms + rest)
     whole.plot(folder / "front.png", [budget_ms])
     with replace_file(folder / "report.md") as temporary:

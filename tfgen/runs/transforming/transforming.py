@@ -2,7 +2,8 @@
 
 teacher.keras   the network that is made fast, of images in [0, 1]
 teacher/        its training, as tfgen-train keeps it, where it was trained here
-library/        candidates of every layer, their scores and latencies
+library/        candidates of every layer, their scores and latencies; in runs_of_2/ and so on
+                those of layers in a row, where `config.plan.grouping` wants them
 student/        what came of it, named by `config.plan.name`:
   plans.json        the plans, each with the loss of its whole network
   start.keras       the network of the best one, not yet trained as a whole
@@ -27,13 +28,24 @@ from tfgen.runs.config import differences
 from tfgen.runs.data_record import DataRecord
 from tfgen.runs.experiment import load_source, set_aside, training_pipeline
 from tfgen.runs.transforming import measured, networks, report
-from tfgen.runs.transforming.config import is_trained_here
+from tfgen.runs.transforming.config import DEFAULTS, is_trained_here
 from tfgen.runs.transforming.records import Record, digest
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
-from tfgen.search.hant import HANT, CutNetwork, NetworkClassifier, Plan, full_pool, small_pool
+from tfgen.search.hant import (
+    HANT,
+    CutNetwork,
+    Grouping,
+    NetworkClassifier,
+    Plan,
+    coarser,
+    full_pool,
+    small_pool,
+)
+from tfgen.search.hant.grouping import run_boundaries
+from tfgen.search.hant.library import UNTRAINED
+from tfgen.search.hant.planner import Planner
 from tfgen.search.hant.pool import checked_pool, possible, with_teacher
-from tfgen.search.hant.timing import layer_blocks
 
 # What a student is of: its folder is of no other one.
 _OF_STUDENT = ("pool", "scores", "latency", "plan")
@@ -89,19 +101,26 @@ class Transforming:
             }
             for number, segment in enumerate(cut.segments)
         ]
-        untrained = sum(o["family"] not in ("teacher", "identity") for o in operations.values())
+        untrained = sum(o["family"] not in UNTRAINED for o in operations.values())
+        sizes = self._sizes(len(rows))
+        runs = sum(len(run_boundaries(cut, size)) - 1 for size in sizes)
         return {
             "network": network.name,
             "parameters": network.count_params(),
             "image_shape": list(network.inputs[0].shape[1:]),
             "trained_here": is_trained_here(self.config),
             "layers": rows,
-            "candidates": untrained * len(rows),
+            "runs_of_layers": runs,
+            "candidates": untrained * (len(rows) + runs),
             "networks": float(np.prod([float(row["operations"]) for row in rows])),
             "data": self.config["data"]["name"],
             "backend": self.config["latency"]["backend"],
             **{k: self.config["plan"][k] for k in ("budget", "budget_ms", "num_plans")},
         }
+
+    def _sizes(self, num_layers):
+        """The layers in a row for which there are candidates as well."""
+        return range(2, min(self.config["plan"]["grouping"], num_layers) + 1)
 
     def _pool(self):
         section = self.config["pool"]
@@ -120,22 +139,25 @@ class Transforming:
         """
         with self.workdir.claimed():
             self._begin()
-            hant, source, held_out = self.prepared()
+            planner, source, held_out = self.prepared()
             compared = self.some(held_out, self.config["plan"]["num_images"])
-            chosen = self.choose(hant, *compared)
-            student = self.fine_tune(hant, chosen, compared[0])
-            return self.finish(hant, chosen, student, source)
+            chosen = self.choose(planner, *compared)
+            student = self.fine_tune(planner, chosen, compared[0])
+            return self.finish(planner, chosen, student, source)
 
-    def prepared(self) -> tuple[HANT, Source, Source]:
+    def prepared(self) -> tuple[Planner, Source, Source]:
         """Candidates that are trained, scored and measured; images to learn from, and others."""
         teacher, section = self.teacher(), self.config["pool"]
         source, held_out = self.images(teacher)
         folder = self.workdir.path / "library"
         hant = HANT(teacher, folder, self._pool(), section["boundaries"], section["activation"])
-        self.distil(hant, source)
-        self.score(hant, source)
-        self.measure(hant)
-        return hant, source, held_out
+        sizes = self._sizes(len(hant.library.network.segments))
+        grouping = Grouping(hant, [coarser(hant, size) for size in sizes])
+        for each, size in zip(grouping.cuts, (1, *sizes)):
+            self.distil(each, source, size)
+            self.score(each, source)
+        self.measure(grouping)
+        return (grouping if sizes else hant), source, held_out
 
     def _begin(self):
         """The folder says what it is of, before anything is found."""
@@ -143,7 +165,9 @@ class Transforming:
         known = self.student / "transformation.json"
         sections = {name: self.config[name] for name in _OF_STUDENT}
         if known.is_file():
-            changed = differences(read_json(known, ConfigError), sections, _OF_STUDENT)
+            before = read_json(known, ConfigError)  # perhaps without fields there are by now
+            before = {name: {**DEFAULTS[name], **before.get(name, {})} for name in _OF_STUDENT}
+            changed = differences(before, sections, _OF_STUDENT)
             if changed:
                 raise ConfigError(
                     f"{self.student} holds what came of another plan ({'; '.join(changed)}); "
@@ -187,11 +211,20 @@ class Transforming:
             )
         return set_aside(source, self.config["data"]["held_out"])
 
-    def distil(self, hant: HANT, source: Source) -> None:
-        """Every candidate learns to do what its layer does."""
+    def distil(self, hant: HANT, source: Source, size: int = 1) -> None:
+        """Every candidate learns to do what its layer does.
+
+        Args:
+            hant: the `HANT`.
+            source: `Source` of images to learn from.
+            size: integer, how many layers of the network are one in this `HANT`. Defaults to `1`.
+        """
         section, missing = self.config["distillation"], hant.library.missing()
         count = len(hant.library.network.segments)
-        self.say(f"{count} layers, {len(missing)} candidates to train")
+        what = f"layer{'s' * (count != 1)}"
+        if size > 1:
+            what = f"run{'s' * (count != 1)} of {size} layers"
+        self.say(f"{count} {what}, {len(missing)} candidates to train")
         if not missing:
             return
         data = {**self.training["data"], "batch_size": section["batch_size"]}
@@ -227,52 +260,52 @@ class Transforming:
         images = np.asarray(part.images[np.arange(len(part))], np.float32) / np.float32(255)
         return images, np.asarray(part.labels, np.int64)
 
-    def measure(self, hant: HANT) -> None:
+    def measure(self, grouping: Grouping) -> None:
         """Milliseconds of every candidate and of the network: on this device, or out of a table."""
         section = self.config["latency"]
         options = {key: section[key] for key in ("calibrate", "num_runs", "repeat")}
         if section["table"] is not None:
-            hant.measure(latency.ReplayedBackend(section["table"]), **options | {"repeat": 0})
+            grouping.measure(latency.ReplayedBackend(section["table"]), **options | {"repeat": 0})
         else:
             fields = ("backend", "precision", "threads", "batch_size")
             name = "_".join(str(section[key]) for key in fields)
-            num_timed = len(layer_blocks(hant.library)) + section["calibrate"]
+            num_timed = len(grouping.blocks()) + section["calibrate"]
             with self.progress("measuring latencies", num_timed) as advance:
-                hant.measure(
+                grouping.measure(
                     measured.backend_of(section),
-                    hant.library.folder / f"latency_{name}.json",
+                    grouping.library.folder / f"latency_{name}.json",
                     seed=self.config["training"]["seed"],
                     report=lambda done, total: advance(done),
                     **options,
                 )
-        if hant.calibration is not None:
-            self.say(f"latency: {hant.calibration.describe()}")
+        if grouping.calibration is not None:
+            self.say(f"latency: {grouping.calibration.describe()}")
 
-    def budget_ms(self, hant: HANT) -> float:
+    def budget_ms(self, planner: Planner) -> float:
         """Milliseconds that the whole network may take."""
         section = self.config["plan"]
         if section["budget_ms"] is not None:
             return float(section["budget_ms"])
-        return float(section["budget"]) * hant.latency_ms
+        return float(section["budget"]) * planner.latency_ms
 
-    def choose(self, hant: HANT, images: np.ndarray, labels: np.ndarray) -> Plan:
+    def choose(self, planner: Planner, images: np.ndarray, labels: np.ndarray) -> Plan:
         """The plan whose whole network loses least on images that no candidate has learnt from.
 
         Every plan's loss is kept as soon as it is known, and what was once begun with stays chosen.
         """
-        section, budget = self.config["plan"], self.budget_ms(hant)
+        section, budget = self.config["plan"], self.budget_ms(planner)
         kept = self.student / "plans.json"
         if (self.student / "start.keras").is_file():
             return _plan(read_json(kept)["found"]["chosen"])
         about = {
             **section,
             "budget_ms": budget,
-            "tables": digest(*map(np.concatenate, hant.tables())),
+            "tables": digest(*map(np.concatenate, planner.tables())),
         }
         record = Record(kept, about)
         found = record.read() or {"plans": [], "losses": []}
         if not found["plans"]:
-            plans = hant.plans(
+            plans = planner.plans(
                 budget,
                 section["num_plans"],
                 overlap=section["overlap"],
@@ -281,61 +314,63 @@ class Transforming:
             )
             found["plans"] = [_plain(plan) for plan in plans]
         plans = [_plan(row) for row in found["plans"]]
-        self.say(f"{len(plans)} plans within {budget:.4g} of {hant.latency_ms:.4g} ms")
+        self.say(f"{len(plans)} plans within {budget:.4g} of {planner.latency_ms:.4g} ms")
         with self.progress("evaluating plans", len(plans)) as advance:
             for number in range(len(found["losses"]), len(plans)):
-                found["losses"] += hant.best([plans[number]], images, labels)[2]
+                found["losses"] += planner.best([plans[number]], images, labels)[2]
                 record.write(found)
                 advance(number + 1)
         best = int(np.argmin(found["losses"]))
         chosen, loss = plans[best], found["losses"][best]
         if section["refinements"]:
             # Solved again around the best, by scores that hold there.
-            refined = hant.refine(
+            refined = planner.refine(
                 chosen, budget, images, labels, "loss", rounds=section["refinements"]
             )
             found["refined"] = _plain(refined)
-            found["refined_loss"] = hant.best([refined], images, labels)[2][0]
+            found["refined_loss"] = planner.best([refined], images, labels)[2][0]
             chosen = refined if found["refined_loss"] < loss else chosen
         record.write({**found, "chosen": _plain(chosen)})
         return chosen
 
-    def fine_tune(self, hant: HANT, chosen: Plan, images: np.ndarray) -> NetworkClassifier:
+    def fine_tune(self, planner: Planner, chosen: Plan, images: np.ndarray) -> NetworkClassifier:
         """The network of a plan, trained as a whole on labels and on the teacher's answers."""
         start = self.student / "start.keras"
         if not start.is_file():
             # With moving statistics of its own: replaced layers shift what those behind them see.
-            networks.save_network(hant.best([chosen], images)[1], start)
-        student = self.taught(hant, networks.read_network(start), self.student)
+            networks.save_network(planner.best([chosen], images)[1], start)
+        student = self.taught(planner, networks.read_network(start), self.student)
         networks.save_network(student.network, self.student / "student.keras")
         return student
 
-    def taught(self, hant: HANT, network: keras.Model, folder: Path) -> NetworkClassifier:
+    def taught(self, planner: Planner, network: keras.Model, folder: Path) -> NetworkClassifier:
         """A network once it has learnt from labels and from the teacher, kept in a folder.
 
         Args:
-            hant: the `HANT`.
+            planner: the `Planner`.
             network: `keras.Model`, with the weights to begin with.
             folder: path of the run's folder.
         """
 
         def begin(model):
             model.network.set_weights(network.get_weights())
-            model.learn_from(hant.library.network.network)
+            model.learn_from(planner.library.network.network)
 
         config = networks.training_config(self.config, network, self.config["fine_tuning"])
         return networks.trained(folder, config, self.data_dir, begin)
 
-    def finish(self, hant: HANT, chosen: Plan, student, source: Source) -> dict[str, Any]:
+    def finish(self, planner: Planner, chosen: Plan, student, source: Source) -> dict[str, Any]:
         """Files for devices, what they take and how often they are right, and the report.
 
         Args:
-            hant: the `HANT`.
+            planner: the `Planner`.
             chosen: the `Plan`.
             student: the `NetworkClassifier` that came of it.
             source: `Source` of the training images, some of which int8 is calibrated with.
         """
-        devices = measured.Devices(self.config, self.student, hant.library.network.network, student)
+        devices = measured.Devices(
+            self.config, self.student, planner.library.network.network, student
+        )
         devices.write(lambda count: self.some(source, count), self.say)
         with self.progress("measuring latencies", devices.num_networks) as advance:
             times = devices.latencies(lambda done, total: advance(done))
@@ -343,7 +378,7 @@ class Transforming:
         with self.progress("classifying", devices.num_networks * len(test)) as advance:
             right = devices.accuracies(test, advance)
         return report.write(
-            self.student, hant, chosen, self.budget_ms(hant), times, right, self.config
+            self.student, planner, chosen, self.budget_ms(planner), times, right, self.config
         )
 
 

@@ -7,7 +7,6 @@ latencies of their own; the programme then chooses among all of them.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -15,26 +14,11 @@ import numpy as np
 from tfgen.errors import ConfigError
 from tfgen.ops.checks import whole_number
 from tfgen.search.hant.hant import HANT
-from tfgen.search.hant.network import assembled
-from tfgen.search.hant.segments import solve_segments
-
-
-class Choice(NamedTuple):
-    """What stands for a run of layers.
-
-    Attributes:
-        first: integer, the first of the layers.
-        last: integer, the last, itself included.
-        operation: string, name of the operation.
-        score: float, what it loses.
-        latency_ms: float, milliseconds.
-    """
-
-    first: int
-    last: int
-    operation: str
-    score: float
-    latency_ms: float
+from tfgen.search.hant.library import UNTRAINED
+from tfgen.search.hant.network import CutNetwork, assembled
+from tfgen.search.hant.planner import Planner
+from tfgen.search.hant.plans import Plan
+from tfgen.search.latency import Block, Calibration, LatencyTable
 
 
 def coarser(hant: HANT, size: int, folder: str | os.PathLike | None = None) -> HANT:
@@ -42,100 +26,141 @@ def coarser(hant: HANT, size: int, folder: str | os.PathLike | None = None) -> H
 
     Args:
         hant: the `HANT` of the layers.
-        size: integer, layers of a run; the last may be shorter.
+        size: integer, layers of a run; the last may be shorter. One layer that is left over at the
+            end stays as it is.
         folder: path of the folder of its candidates; None is one within that of the layers.
 
     Raises:
         ConfigError: there are fewer layers, or they cannot be named.
     """
     library = hant.library
-    segments = library.network.segments
-    whole_number("the layers of a run", size, 2, len(segments))
-    ends = [*range(size - 1, len(segments) - 1, size), len(segments) - 1]
-    names = [segments[0].input._keras_history.operation.name]
-    names += [segments[end].nodes[-1].operation.name for end in ends]
+    names = run_boundaries(library.network, size)
     if folder is None:
         folder = Path(library.folder, f"runs_of_{size}")
     pool, network = library.operations.values(), library.network.network
     return HANT(network, folder, pool, names, library.activation)
 
 
-class Grouping:
-    """The choice among the operations of layers and those of runs of them.
+def run_boundaries(network: CutNetwork, size: int) -> list[str]:
+    """Names of the Keras layers between which runs of layers lie.
 
     Args:
-        hant: the `HANT` of the layers, scored and measured.
-        others: sequence of `HANT` of coarser cuts, likewise; see `coarser`.
+        network: the `CutNetwork`.
+        size: integer, layers of a run.
 
     Raises:
-        ConfigError: another one is of another network, or cut elsewhere.
+        ConfigError: there are fewer layers.
+    """
+    segments = network.segments
+    count = len(segments)
+    whole_number("the layers of a run", size, 2, count)
+    ends = list(range(size - 1, count, size))
+    if count - 1 - ends[-1] > 1:
+        ends.append(count - 1)
+    names = [segments[0].input._keras_history.operation.name]
+    return names + [segments[end].nodes[-1].operation.name for end in ends]
+
+
+class Grouping(Planner):
+    """The choice among the operations of layers and those of runs of them.
+
+    What stays as it is, or is left out, does so layer by layer: runs are there to be replaced.
+
+    Args:
+        hant: the `HANT` of the layers.
+        others: sequence of `HANT` of coarser cuts; see `coarser`.
+
+    Attributes:
+        library: the `Library` of the layers.
+        cuts: list of all, the finest first, each of which is to be distilled and scored.
+
+    Raises:
+        ConfigError: another one is of another network, cut elsewhere, or of another pool.
     """
 
     def __init__(self, hant: HANT, others: Sequence[HANT]):
-        self.hant, self.others = hant, list(others)
+        self.library, self.cuts = hant.library, [hant, *others]
         segments = hant.library.network.segments
         starts = {id(segment.input): number for number, segment in enumerate(segments)}
         ends = {id(segment.output): number for number, segment in enumerate(segments)}
-        self._runs = []  # of which HANT, its layer, first and last
-        for each in (hant, *self.others):
+        self._rows: list[tuple[HANT, int]] = []  # whose layer it is, and which of them
+        self._runs: list[tuple[int, int]] = []
+        for each in self.cuts:
+            if each.operations != hant.operations:
+                raise ConfigError(
+                    f"runs of layers have the pool {', '.join(each.operations)}, and layers "
+                    f"{', '.join(hant.operations)}; make them with coarser(hant, size)"
+                )
             for number, segment in enumerate(each.library.network.segments):
                 if id(segment.input) not in starts or id(segment.output) not in ends:
                     raise ConfigError(
                         f"{segment.name} is no run of the layers; make it with coarser(hant, size)"
                     )
-                first, last = starts[id(segment.input)], ends[id(segment.output)]
-                if each is hant or last > first:  # single layers have candidates already
-                    self._runs.append((each, number, first, last))
+                run = starts[id(segment.input)], ends[id(segment.output)]
+                if run not in self._runs:
+                    self._runs.append(run)
+                    self._rows.append((each, number))
 
-    def plan(self, budget_ms: float) -> list[Choice]:
-        """The operations that lose least within a budget, in the order of layers.
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The first and the last layer of every row of the tables; those of single layers first."""
+        return list(self._runs)
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds of the network as it came, measured."""
+        return self.cuts[0].latency_ms
+
+    @property
+    def rest_ms(self) -> float:
+        """Milliseconds of what is in no layer: stem and head."""
+        return self.cuts[0].rest_ms
+
+    def blocks(self) -> list[Block]:
+        """What `measure` times, the network among it."""
+        found = {block.key: block for each in self.cuts for block in each.blocks()}
+        return list(found.values())
+
+    def take_latencies(self, table: LatencyTable, calibrated: Calibration | None = None) -> None:
+        """Uses what was measured before.
 
         Args:
-            budget_ms: float, milliseconds that the whole network may take.
+            table: `LatencyTable`, of `blocks` among others.
+            calibrated: the `Calibration` of its entries; None takes them as they are.
+        """
+        for each in self.cuts:
+            each.take_latencies(table, calibrated)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How much of what layers save a network saves; None where sums are taken as they are."""
+        return self.cuts[0].calibration
+
+    def tables(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Scores and milliseconds, each one array a row of the operations in their order.
 
         Raises:
-            InfeasibleError: it cannot be met, with the smallest latency of all layers that can.
-            UserError: something was not scored or measured.
+            UserError: nothing was scored or measured.
         """
-        tables = {id(each): each.tables() for each in (self.hant, *self.others)}
-        scores, latencies = (
-            [tables[id(each)][which][number] for each, number, *_ in self._runs] for which in (0, 1)
-        )
-        runs = [(first, last) for *_, first, last in self._runs]
-        found = []
-        for run, place in solve_segments(runs, scores, latencies, budget_ms - self._rest_ms()):
-            operation = self._runs[run][0].operations[place]
-            lost, took = (float(rows[run][place]) for rows in (scores, latencies))
-            found.append(Choice(*runs[run], operation, lost, took))
-        return found
+        tables = {id(each): each.tables() for each in self.cuts}
+        families = [operation["family"] for operation in self.library.operations.values()]
+        replaces, scores, latencies = ~np.isin(families, UNTRAINED), [], []
+        for (each, number), (first, last) in zip(self._rows, self._runs):
+            row = tables[id(each)][0][number]
+            scores.append(row if first == last else np.where(replaces, row, np.inf))
+            latencies.append(tables[id(each)][1][number])
+        return scores, latencies
 
-    def _rest_ms(self) -> float:
-        """Of what is in no layer."""
-        name = self.hant.library.teacher_name
-        place = self.hant.operations.index(name)
-        layers = float(np.sum([row[place] for row in self.hant.tables()[1]]))
-        return max(0.0, self.hant.latency_ms - layers)
-
-    def predicted_ms(self, plan: Sequence[Choice]) -> float:
-        """What a plan's whole network should take.
-
-        Args:
-            plan: sequence of `Choice`.
-        """
-        return self._rest_ms() + sum(choice.latency_ms for choice in plan)
-
-    def network(self, plan: Sequence[Choice], name: str | None = None) -> keras.Model:
+    def network(self, plan: Plan, name: str | None = None) -> keras.Model:
         """The network of a plan, a plain functional model with trained candidates.
 
         Args:
-            plan: sequence of `Choice`, as `plan` returns it.
+            plan: a `Plan`.
             name: string, the model's name; None is the network's.
         """
-        by_layers = {(first, last): (each, number) for each, number, first, last in self._runs}
         replacements = []
-        for choice in plan:
-            each, number = by_layers[choice.first, choice.last]
-            if choice.operation != each.library.teacher_name:
+        for (each, number), place in zip(self._rows, plan.choices):
+            if place is not None and self.operations[place] != self.library.teacher_name:
                 segment = each.library.network.segments[number]
-                replacements.append((segment, each.deployed(number, choice.operation)))
-        return assembled(self.hant.library.network.network, replacements, name)
+                replacements.append((segment, each.deployed(number, self.operations[place])))
+        return assembled(self.library.network.network, replacements, name)

@@ -16,6 +16,7 @@ from tfgen.errors import ConfigError, UserError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.search.hant.problem import Limit, Problem, Rows
 from tfgen.search.hant.programme import ROUNDING, Program
+from tfgen.search.hant.segments import Runs
 
 
 class InfeasibleError(UserError):
@@ -27,13 +28,14 @@ class Plan:
     """An operation for every layer.
 
     Attributes:
-        choices: tuple of integers, one a layer.
+        choices: tuple of integers, one a layer; of runs of layers one a run, None where it is not
+            taken.
         score: float, sum of what they lose.
         costs: dict of the sum of every limit by its name; `"latency"` in ms is always there.
         optimal: whether it is proved that none loses less. Defaults to `True`.
     """
 
-    choices: tuple[int, ...]
+    choices: tuple[int | None, ...]
     score: float
     costs: dict[str, float]
     optimal: bool = True
@@ -44,12 +46,12 @@ class Plan:
         return self.costs["latency"]
 
     def overlap(self, other: "Plan") -> int:
-        """Layers in which both have the same operation.
+        """Layers, or runs of them, in which both have the same operation.
 
         Args:
             other: a `Plan` of as many layers.
         """
-        return sum(a == b for a, b in zip(self.choices, other.choices))
+        return sum(a == b for a, b in zip(self.choices, other.choices) if a is not None)
 
 
 def solve_plan(
@@ -93,6 +95,7 @@ def diverse_plans(
     limits: Sequence[Limit] = (),
     patience: float | None = None,
     gap: float = 0.0,
+    runs: Sequence[tuple[int, int]] | None = None,
 ) -> list[Plan]:
     """Plans in turn, each the best that shares few enough layers with every earlier one.
 
@@ -109,6 +112,8 @@ def diverse_plans(
         limits: sequence of further `Limit`. Defaults to `()`.
         patience: float, seconds for every plan, after which the best found is taken; None waits.
         gap: float, the share by which a plan may lose more than the best. Defaults to `0.0`.
+        runs: sequence of pairs, as of `solve_segments`, the layers that each array is of; None is
+            every layer by itself.
 
     Returns:
         Plans from best to worst if all are optimal; fewer than wanted where there are no more.
@@ -122,7 +127,7 @@ def diverse_plans(
     in_range("gap", gap, 0.0)
     if patience is not None:
         in_range("patience", patience, 0.0, above=True)
-    problem = _problem(scores, latencies_ms, budget_ms, limits)
+    problem = _problem(scores, latencies_ms, budget_ms, limits, runs)
     # A share such as 0.7 is no binary fraction: of 10 layers it leaves 7.
     most = math.floor(overlap * problem.num_layers + 1e-9)
     plans = [_first(problem, patience, gap)]
@@ -174,8 +179,41 @@ def nearby_plan(
     return found
 
 
-def _problem(scores, latencies_ms, budget_ms, limits):
-    return Problem(scores, [Limit("latency", latencies_ms, budget_ms, "ms"), *limits])
+def solve_segments(
+    runs: Sequence[tuple[int, int]], scores: Rows, latencies_ms: Rows, budget_ms: float
+) -> list[tuple[int, int]]:
+    """The runs of layers, and the operation of each, that lose least within a budget.
+
+    Args:
+        runs: sequence of pairs `(first, last)`, numbers of the layers that operations stand for,
+            both included; layers count from 0.
+        scores: sequence of arrays, one a run, what each of its operations loses; infinity is one
+            that cannot be used.
+        latencies_ms: sequence of arrays alike, milliseconds.
+        budget_ms: float, the most that all together may take, itself included.
+
+    Returns:
+        Pairs of a run's place among `runs` and the place of its operation, in the order of layers.
+
+    Raises:
+        InfeasibleError: nothing stays within the budget, with the smallest that could be met.
+        ConfigError: runs leave a layer out, shapes do not fit, or something is no number.
+
+    Example:
+
+    >>> from tfgen.search.hant import solve_segments
+    >>> runs = [(0, 0), (1, 1), (0, 1)]  # two layers, and both as one
+    >>> solve_segments(runs, [[0, 2], [0, 3], [1.5]], [[4, 2], [4, 2], [3]], budget_ms=5)
+    [(2, 0)]
+    """
+    problem = _problem(scores, latencies_ms, budget_ms, (), runs)
+    choices = _first(problem).choices
+    return [(place, choices[place]) for place in problem.runs.in_order(choices)]
+
+
+def _problem(scores, latencies_ms, budget_ms, limits, runs=None):
+    limits = [Limit("latency", latencies_ms, budget_ms, "ms"), *limits]
+    return Problem(scores, limits, None if runs is None else Runs(runs))
 
 
 def _first(problem, patience=None, gap=0.0) -> Plan:
@@ -214,14 +252,15 @@ def _within(limit, value) -> bool:
 def _why(problem) -> str:
     """One sentence: which limit is too tight, and what would do."""
     latency, *others = problem.limits
-    alone = [x for x in problem.limits if not _within(x, x.least(problem.usable))]
+    alone = [x for x in problem.limits if not _within(x, problem.least(x))]
     if alone:
         limit = alone[0]
         return (
             f"a {limit.name} of {limit.shown(limit.most)} cannot be met: the smallest there is is "
-            f"{limit.shown(limit.least(problem.usable))}"
+            f"{limit.shown(problem.least(limit))}"
         )
-    rest = Problem(problem.scores, [dataclasses.replace(latency, most=math.inf), *others])
+    open_ended = dataclasses.replace(latency, most=math.inf)
+    rest = Problem(problem.scores, [open_ended, *others], problem.runs)
     kept = rest.worthwhile()
     row = np.concatenate([cost[places] for cost, places in zip(latency.costs, kept)])
     choices, _ = Program(rest, kept).minimise(row)

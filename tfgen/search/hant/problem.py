@@ -1,4 +1,4 @@
-"""One operation for every layer: what each loses, what it costs, and what may be left out."""
+"""An operation for every layer: what each loses, what it costs, and what may be left out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,8 +7,11 @@ import numpy as np
 
 from tfgen.errors import ConfigError
 from tfgen.ops.checks import in_range
+from tfgen.search.hant.segments import Runs
 
-Rows = Sequence[np.ndarray]  # one 1-D array a layer, as long as it has operations
+# One 1-D array a layer, or a run of layers, as long as it has operations.
+Rows = Sequence[np.ndarray]
+Choices = Sequence[int | None]  # one a layer, or a run; None where it is not taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,41 +31,41 @@ class Limit:
     most: float
     unit: str = ""
 
-    def least(self, usable: Sequence[np.ndarray]) -> float:
-        """The smallest sum there is.
-
-        Args:
-            usable: sequence of arrays of booleans, one a layer, the operations there are.
-        """
-        return float(sum(cost[use].min() for cost, use in zip(self.costs, usable)))
-
     def shown(self, value: float) -> str:
         """A sum with its unit."""
         return f"{value:.6g} {self.unit}".rstrip()
 
 
 class Problem:
-    """The choice of an operation for every layer.
+    """The choice of an operation for every layer, or for runs that have every layer once.
 
     Args:
         scores: sequence of arrays, one a layer, what each operation loses; infinity is one that
             cannot be used.
         limits: sequence of `Limit`.
+        runs: `Runs` of as many rows; None is every layer by itself.
 
     Attributes:
         scores: list of float64 arrays.
         limits: tuple of `Limit` whose costs are lists of float64 arrays.
         usable: list of arrays of booleans.
+        runs: the `Runs`.
 
     Raises:
         ConfigError: there is no layer, a layer has no operation, two rows do not fit, or a number
             is none.
     """
 
-    def __init__(self, scores: Rows, limits: Sequence[Limit]):
+    def __init__(self, scores: Rows, limits: Sequence[Limit], runs: Runs | None = None):
         self.scores = _rows("scores", scores)
         if not self.scores:
             raise ConfigError("there is no layer; expected scores of at least one")
+        self.runs = Runs.single(len(self.scores)) if runs is None else runs
+        if len(self.runs.pairs) != len(self.scores):
+            raise ConfigError(
+                f"there are {len(self.runs.pairs)} runs, and scores of {len(self.scores)}; "
+                "expected as many"
+            )
         self.limits = tuple(self._checked(limit) for limit in limits)
         names = [limit.name for limit in self.limits]
         if len({*names}) < len(names):
@@ -71,15 +74,23 @@ class Problem:
             np.all([np.isfinite(row), *(np.isfinite(x.costs[k]) for x in self.limits)], axis=0)
             for k, row in enumerate(self.scores)
         ]
-        for layer, (row, usable) in enumerate(zip(self.scores, self.usable)):
+        for layer, row in enumerate(self.scores):
             if np.isnan(row).any() or np.isneginf(row).any():
                 place = int(np.flatnonzero(np.isnan(row) | np.isneginf(row))[0])
                 raise ConfigError(
                     f"the score of operation {place} of layer {layer} is {row[place]}; expected a "
                     "number, or infinity for one that cannot be used"
                 )
-            if not usable.any():
-                raise ConfigError(f"layer {layer} has no operation that can be used; add one")
+        self._check_usable()
+
+    def _check_usable(self):
+        there = np.array([usable.any() for usable in self.usable])
+        if np.isfinite(self.runs.least(np.where(there, 0.0, np.inf))):
+            return
+        left_out = np.flatnonzero(~self.runs.covers[:, there].any(1))
+        if len(left_out):
+            raise ConfigError(f"layer {left_out[0]} has no operation that can be used; add one")
+        raise ConfigError("operations that can be used do not stand for all layers; add some")
 
     def _checked(self, limit):
         costs = _rows(limit.name, limit.costs)
@@ -101,21 +112,28 @@ class Problem:
 
     @property
     def num_layers(self) -> int:
-        """Layers, each of which gets one operation."""
-        return len(self.scores)
+        """Layers, each of which gets one operation or is in a run that does."""
+        return self.runs.num_layers
 
-    def sum(self, rows: Rows, choices: Sequence[int]) -> float:
+    def sum(self, rows: Rows, choices: Choices) -> float:
         """The sum of chosen entries.
 
         Args:
             rows: sequence of arrays, one a layer.
-            choices: sequence of integers, one a layer.
+            choices: sequence of integers, one a layer; None where nothing is chosen.
         """
-        return float(sum(row[choice] for row, choice in zip(rows, choices)))
+        return chosen_sum(rows, choices)
 
-    def worthwhile(
-        self, used: Sequence[Sequence[int]] = (), near: Sequence[int] | None = None
-    ) -> list[np.ndarray]:
+    def least(self, limit: Limit) -> float:
+        """The smallest sum of a limit's costs that there is.
+
+        Args:
+            limit: a `Limit`, one of `limits`.
+        """
+        costs = zip(limit.costs, self.usable)
+        return self.runs.least([row[use].min() if use.any() else np.inf for row, use in costs])
+
+    def worthwhile(self, used: Sequence[Choices] = (), near: Choices | None = None) -> list:
         """Operations that an optimum may need, indices by layer.
 
         One that is no better in anything than another one of its layer can be replaced by it. Where
@@ -131,12 +149,23 @@ class Problem:
             places = np.flatnonzero(usable)
             columns = [self.scores[layer], *(limit.costs[layer] for limit in self.limits)]
             values = np.stack([column[places] for column in columns], axis=1)
-            taken = np.isin(places, [plan[layer] for plan in used])
+            before = [plan[layer] for plan in used if plan[layer] is not None]
+            taken = np.isin(places, before)
             dominated = _dominated(values, taken)
             if near is not None:
                 dominated &= places != near[layer]
             found.append(places[~dominated])
         return found
+
+
+def chosen_sum(rows: Rows, choices: Choices) -> float:
+    """The sum of chosen entries.
+
+    Args:
+        rows: sequence of arrays, one a layer.
+        choices: sequence of integers, one a layer; None where nothing is chosen.
+    """
+    return float(sum(row[choice] for row, choice in zip(rows, choices) if choice is not None))
 
 
 def _rows(name, rows):

@@ -4,23 +4,27 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tfgen.files.replacing import replace_file
 
 
 class PlanRow(NamedTuple):
-    """What a plan does in a layer.
+    """What a plan does in a layer, or in several in a row.
 
     Attributes:
-        layer: string, its name.
+        layer: string, its name, or those of the first and the last.
         operation: string, name of what stands there.
         saved_ms: float, milliseconds that it takes less than the layer itself.
         score: float, what it loses.
+        num_layers: integer, layers that it stands for. Defaults to `1`.
     """
 
     layer: str
     operation: str
     saved_ms: float
     score: float
+    num_layers: int = 1
 
 
 def table_of(rows: Sequence[PlanRow]) -> str:
@@ -42,7 +46,7 @@ def table_of(rows: Sequence[PlanRow]) -> str:
 
 
 def draw(rows: Sequence[PlanRow], path: str | os.PathLike) -> None:
-    """Draws rows as two bar charts side by side.
+    """Draws rows as two bar charts side by side; a bar is as broad as the layers it stands for.
 
     Args:
         rows: sequence of `PlanRow`.
@@ -53,11 +57,12 @@ def draw(rows: Sequence[PlanRow], path: str | os.PathLike) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 1.2 + 0.25 * len(rows)), layout="constrained")
+    counts = np.array([row.num_layers for row in rows])
+    figure = Figure(figsize=(9, 1.2 + 0.25 * counts.sum()), layout="constrained")
     saved, lost = figure.subplots(1, 2, sharey=True)
-    places = range(len(rows))
-    saved.barh(places, [row.saved_ms for row in rows], color="C0")
-    lost.barh(places, [row.score for row in rows], color="C3")
+    places = np.cumsum(counts) - (counts + 1) / 2
+    saved.barh(places, [row.saved_ms for row in rows], counts - 0.2, color="C0")
+    lost.barh(places, [row.score for row in rows], counts - 0.2, color="C3")
     saved.set_yticks(places, [f"{row.layer}: {row.operation}" for row in rows], fontsize="small")
     saved.invert_yaxis()
     saved.set_xlabel("milliseconds saved")
