@@ -188,7 +188,8 @@ def _system(name):
 def _splits(info):
     if info is None:
         return ""
-    return ": " + ", ".join(f"{count:,} {split} images" for split, count in info.num_images.items())
+    counts = ", ".join(f"{count:,} {split} images" for split, count in info.num_images.items())
+    return f", as published: {counts}"
 
 
 def left_out(config: Mapping[str, Any], numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
