@@ -106,7 +106,8 @@ def test_which_scores_there_are_and_what_they_cost():
     assert list(make(num_classes=None).scores) == ["ssl", *further]
     assert list(make(supervised_weights=0.0).scores) == ["main", "ssl", "combined", *further]
     assert list(make(ssl_weights=0.0).scores) == ["main", "ensemble"]
-    assert [make(()).served_score, make().served_score] == ["main", "combined_distance"]
+    served = [make(()), make(), make(num_classes=None)]
+    assert [m.served_score for m in served] == ["main", "combined_distance", "ssl"]
     model = make(other_scores=[scores.Mahalanobis(), scores.ODIN()])
     costs = {name: model.passes(name) for name in model.scores}
     assert costs["main"] == costs["mahalanobis"] == costs["distance"] == 1

@@ -19,8 +19,8 @@ from tfgen.serving import PORTABLE, Signature
 
 # Outputs that one pass through the backbone gives, without any transformation.
 PLAIN = ("logits", "features", "images")
-# Which score is served where none was chosen: the first that there is.
-_PREFERRED = ("combined_distance", "combined", "main", "ssl")
+# Which score is served where none was chosen, with and without classes: the first that there is.
+_WITH_CLASSES, _WITHOUT = ("combined_distance", "combined", "main"), ("ssl",)
 _LATER = ("distance", "combined_distance")  # scores that files did not always hold
 
 
@@ -90,7 +90,8 @@ class Detection(FinishesCalibrated):
         """The name of the score that is served."""
         if self._served_score is not None:
             return self._served_score
-        names = [name for name in _PREFERRED if name in self.scores]
+        preferred = _WITH_CLASSES if "main" in self.scores else _WITHOUT
+        names = [name for name in preferred if name in self.scores]
         if int(value_of(self.fitted_to)):
             names = [name for name in names if name not in self.unfitted]
         return names[0]

@@ -71,8 +71,8 @@ class MultiTaskOOD(Detection):
         flip: whether images are mirrored at random in training, likewise. Defaults to `False`.
         contrastive: dict of options of `tfgen.ood.multi_task.Contrast`, which adds CSI's loss over
             two views of every image and doubles a training step; None: not part of it.
-        score: string, the score that is served, see `scores`; None: "combined_distance", and
-            "main" where there are no transformations.
+        score: string, the score that is served, see `scores`; None: "combined_distance" with
+            classes and transformations, "ssl" without classes, "main" without transformations.
         task_score_weights: string, what each task counts in the score "ssl": "one", its "weights",
             or 1 after it is "normalised" by its mean over in-distribution images. Defaults to
             `"one"`.
