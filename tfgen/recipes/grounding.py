@@ -101,7 +101,7 @@ def composed_scenes(mode: str = "") -> config_dict.ConfigDict:
         region_features={
             "image_shape": (96, 96, 1),
             "grids": (3,),
-            "overlap": 0.5,
+            "overlap": 2 / 3,
             "crop_size": 3,
             "backbone": {"filters": (12, 24, 32)},
             "train_backbone": True,
@@ -110,7 +110,7 @@ def composed_scenes(mode: str = "") -> config_dict.ConfigDict:
     )
     config.data.batch_size = 32
     config.optimizer = adam(2e-3, final_learning_rate=4e-5)
-    config.training.epochs = 1 if mode else 8
+    config.training.epochs = 1 if mode else 14
     config.evaluation.batch_size = 100
     return config
 
