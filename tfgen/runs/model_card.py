@@ -17,6 +17,7 @@ _BINARIZE = {
 }
 
 _LONGEST = 1000  # characters of an option's value
+_LINE = 100  # characters of a line of code
 
 _CARD = """\
 # {name}
@@ -172,7 +173,9 @@ def _serve(signature) -> str:
         name: values.get(name, f"tf.zeros({[1 if d is None else d for d in spec.shape]})")
         for name, spec in signature.inputs.items()
     }
-    return f"answers = serve({', '.join(f'{name}={value}' for name, value in inputs.items())})"
+    arguments = ", ".join(f"{name}={value}" for name, value in inputs.items())
+    line = f"answers = serve({arguments})"
+    return line if len(line) <= _LINE else f"answers = serve(\n    {arguments}\n)"
 
 
 def _listing(names) -> str:
