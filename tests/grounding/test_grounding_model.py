@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfgen import PhraseGrounding
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError, DataError, plain_user_errors
+from tfgen.grounding.batch import checked_numbers
 
 
 @pytest.fixture
@@ -136,7 +137,6 @@ def test_float16_keeps_the_losses(batch):
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize(
     ("name", "numbers", "sentence"),
     [
@@ -145,10 +145,10 @@ def test_float16_keeps_the_losses(batch):
         ("word_positions", [[0, 3]], "word_positions has numbers from 0 to 3; .* and below 3"),
     ],
 )
-def test_words_and_places_that_are_not_there(eager, name, numbers, sentence):
+def test_words_and_places_that_are_not_there(name, numbers, sentence):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "cat"]
     model = PhraseGrounding(6, dims=4, num_layers=1, word_encoder=dict(vocabulary=words, dims=4))
-    model.compile("sgd", run_eagerly=eager)
+    model.compile("sgd", run_eagerly=True)
     batch = {
         "regions": np.ones((1, 2, 6), np.float32),
         "token_ids": [[2, 4, 3]],
@@ -159,3 +159,14 @@ def test_words_and_places_that_are_not_there(eager, name, numbers, sentence):
     batch = {key: np.asarray(value) for key, value in batch.items()}
     with pytest.raises(DataError, match=sentence):
         model.train_on_batch(batch | {name: np.asarray(numbers)})
+
+
+def test_words_that_are_not_there_within_a_graph():
+    @tf.function
+    def checked(numbers):
+        return checked_numbers("token_ids", numbers, 6)
+
+    np.testing.assert_array_equal(checked(tf.constant([5, 0])), [5, 0])
+    sentence = "token_ids has numbers from 2 to 9; expected 0 or more, and below 6"
+    with pytest.raises(DataError, match=sentence), plain_user_errors():
+        checked(tf.constant([9, 2]))
