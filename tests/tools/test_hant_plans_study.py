@@ -1,25 +1,20 @@
 """The study of whether scores add up: ranks, random plans, networks put together of parts."""
 
-import importlib.util
 import types
 
 import keras
 import numpy as np
 import pytest
 import scipy.stats
+from scripts import script
 
 from tfgen.search.hant import HANT, CutNetwork, Plan, mobile_network
 
 
 @pytest.fixture(scope="module")
 def study(root):
-    folder = root / "tools" / "studies"
-    spec = importlib.util.spec_from_file_location("hant_plans", folder / "hant_plans.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        spec.loader.exec_module(module)
-    return module
+    with script(root / "tools" / "studies" / "hant_plans.py") as module:
+        yield module
 
 
 @pytest.mark.parametrize("digits", [None, 0])
