@@ -29,6 +29,12 @@ def test_kendalls_tau_is_that_of_scipy(study, digits):
     assert found["low"] < found["tau"] < found["high"]
 
 
+def test_numbers_without_an_order_have_no_tau(study):
+    found = study.kendall(np.ones(5), np.arange(5), 20)
+    assert np.isnan(list(found.values())).all()
+    assert study._shown(found["tau"]) == study._shown(None) == "-"
+
+
 def test_intervals_cover_as_often_as_they_say(study):
     """95 % of 200 intervals have the true value; five standard errors of 1.5 % are allowed."""
     rng, rho, hits = np.random.default_rng(1), 0.9, 0

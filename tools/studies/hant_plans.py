@@ -179,8 +179,10 @@ def kendall(first, second, num_resamples: int = 2000, seed: int = 0) -> dict[str
         return np.sum((weights @ matrix) * weights, axis=1)
 
     pairs = sums(signs[0] * signs[1])
-    tau = pairs / np.sqrt(sums(np.abs(signs[0])) * sums(np.abs(signs[1])))
-    low, high = np.percentile(tau[1:], [2.5, 97.5])
+    untied = np.sqrt(sums(np.abs(signs[0])) * sums(np.abs(signs[1])))
+    tau = np.divide(pairs, untied, out=np.full(len(pairs), np.nan), where=untied > 0)
+    known = tau[1:][np.isfinite(tau[1:])]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
     return {"tau": float(tau[0]), "low": float(low), "high": float(high)}
 
 
@@ -348,14 +350,19 @@ def lines(folder) -> Iterator[str]:
     yield "| Statistics | Loss of the whole | Scores | tau | 95 % |"
     yield "|---|---|---|---|---|"
     for each in result["taus"]:
-        interval = f"{each['low']:.3f} to {each['high']:.3f}"
+        tau, low, high = (_shown(each[name]) for name in ("tau", "low", "high"))
         names = " | ".join(each[k] for k in ("statistics", "loss", "measure"))
-        yield f"| {names} | {each['tau']:.3f} | {interval} |"
+        yield f"| {names} | {tau} | {low} to {high} |"
     if (folder / "diversity.json").is_file():
         found = read_json(folder / "diversity.json")
         falling = np.minimum.accumulate(found["losses"])
         yield f"best of K plans: {[round(float(falling[k - 1]), 4) for k in _powers(len(falling))]}"
         yield f"on other images: {found['judged']}; once trained: {found.get('accuracies')}"
+
+
+def _shown(value):
+    """Three digits; files keep None of numbers that have no order."""
+    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
 
 
 def _powers(count):
