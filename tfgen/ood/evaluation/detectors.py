@@ -22,8 +22,8 @@ class Detector(Network):
 
     def __init__(self, model: Any):
         self._model = model
-        unfitted = getattr(model, "unfitted", [])
-        if unfitted and not int(np.asarray(model.fitted_to)):
+        unfitted, fitted = _unfitted(model), _is_fitted(model)
+        if unfitted and not fitted:
             raise UserError(
                 f"{model.name!r} is not fitted, which its score {unfitted[0]!r} needs; call "
                 "fit_scores with training images first"
@@ -44,6 +44,18 @@ class Detector(Network):
             seconds = seconds_of(lambda name=name: self._model.ood_score(images, score=name))
             found[name] = Cost(self._model.passes(name), 1e3 * seconds / len(images))
         return found
+
+
+def _is_fitted(model) -> bool:
+    return bool(int(np.asarray(getattr(model, "fitted_to", 1))))
+
+
+def _unfitted(model) -> list[str]:
+    """Names of the scores that cannot be computed: what the model says of itself, if it does."""
+    known = getattr(model, "unfitted", None)
+    if known is not None or _is_fitted(model):
+        return list(known or [])
+    return [name for name, score in model.scores.items() if score.fitted_to]
 
 
 class Scorer(Subject):
