@@ -252,6 +252,7 @@ def additivity(transforming, hant, cut: CutNetwork, data, learning, count: int) 
 def draw(result, path) -> None:
     """Two clouds: the networks as plans are compared, and with the statistics that were kept."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     own, rows = result["scored_by"], result["plans"]
     figure = Figure(figsize=(10, 4.5), layout="constrained")
@@ -272,6 +273,10 @@ def draw(result, path) -> None:
         )
         axis.axhline(result["teacher"]["loss"], color="0.5", lw=1, ls=":")
         axis.set(xscale="log", yscale="log", xlabel=f"sum of scores ({own}, nats)")
+        for scale in (axis.xaxis, axis.yaxis):  # whose labels would lie on one another
+            scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            scale.set_major_formatter(ScalarFormatter())
+            scale.set_minor_formatter(NullFormatter())
         axis.set_title(f"{title}: tau {tau['tau']:.2f}", fontsize="medium")
         axis.set_ylabel("cross-entropy of the whole network (nats)")
     figure.colorbar(cloud, label="latency by the table (microseconds)")
