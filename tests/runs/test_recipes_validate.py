@@ -5,14 +5,14 @@ import pathlib
 import pytest
 from scripts import script
 
-from tfgen.runs import auditing, config, searching, transforming
+from tfgen.runs import auditing, config, search_config, transforming
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Recipes of studies, which are no system's: tools/optimizer_study reads those.
 PROGRAMS = {
     "gradinversion": auditing.complete,
     "hant": transforming.complete,
-    "unas": searching.complete,
+    "unas": search_config.complete,
 }
 OTHER = ("fromage",)
 

@@ -10,7 +10,8 @@ from toy_supernet import ToySupernet
 
 from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.runs import config as training_config
-from tfgen.runs.searching import Searching, complete
+from tfgen.runs.search_config import complete
+from tfgen.runs.searching import Searching
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
 from tfgen.search.unas import parts

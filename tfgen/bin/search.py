@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     config = app.required(CONFIG.value, "config", "for example --config=configs/unas/cifar10.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
-        from tfgen.runs.searching import Searching, complete
+        from tfgen.runs.search_config import complete
+        from tfgen.runs.searching import Searching
         from tfgen.runs.workdir import Workdir
         from tfgen.training import keep_freed_memory
 
