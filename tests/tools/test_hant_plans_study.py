@@ -13,7 +13,13 @@ from tfgen.search.hant import HANT, CutNetwork, Plan, mobile_network
 
 @pytest.fixture(scope="module")
 def study(root):
-    with script(root / "tools" / "studies" / "hant_plans.py") as module:
+    with script(root / "tools" / "studies" / "hant_additivity.py") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def networks(root):
+    with script(root / "tools" / "studies" / "hant_networks.py") as module:
         yield module
 
 
@@ -93,7 +99,7 @@ def test_taus_of_all_pairs(study):
 
 
 @pytest.mark.slow
-def test_networks_of_parts_are_those_of_plans(study, tmp_path):
+def test_networks_of_parts_are_those_of_plans(networks, tmp_path):
     stages = ((1, 4, 1, 1, 3), (2, 4, 2, 2, 3))
 
     def once():
@@ -105,7 +111,7 @@ def test_networks_of_parts_are_those_of_plans(study, tmp_path):
     labels = rng.integers(0, 10, 200)
     hant = HANT(once(), tmp_path, [{"family": "identity"}, {"family": "cb_res", "kernel": 1}])
     hant.distil(images, batch_size=50)
-    whole = study.Networks(hant, CutNetwork(once()), images, labels)
+    whole = networks.Networks(hant, CutNetwork(once()), images, labels)
     place = hant.operations.index
     teacher = [place("teacher")] * 3
     before = whole.losses(teacher, anew=False)
@@ -114,7 +120,7 @@ def test_networks_of_parts_are_those_of_plans(study, tmp_path):
     for names in (["identity", "cb_res_k1", "teacher"], ["cb_res_k1"] * 3, ["teacher"] * 3):
         plan = Plan(tuple(map(place, names)), 0.0, {"latency": 0.0})
         found = whole.losses(plan.choices)
-        (loss,) = hant.best([plan], images, labels, batch_size=study.BATCH)[2]
+        (loss,) = hant.best([plan], images, labels, batch_size=networks.BATCH)[2]
         assert found["loss"] == pytest.approx(loss, rel=1e-4)
     # Whatever was looked at between, parts come back as they were.
     assert whole.losses(teacher, anew=False) == before
