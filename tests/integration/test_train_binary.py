@@ -298,6 +298,7 @@ def test_a_workdir_removed_meanwhile_is_an_error(cli, tiny, tmp_path, monkeypatc
     workdir = tmp_path / "run"
     step = NVAE.training_loss
 
+    @tf.autograph.experimental.do_not_convert  # or all it calls is
     def removing(self, data):
         tf.py_function(
             lambda n: shutil.rmtree(workdir) if n == 4 else None, [self.train_steps.value], []
