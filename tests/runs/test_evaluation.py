@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.runs.evaluation import compare_bounds
-from tfgen.runs.evaluators import Partition
+from tfgen.runs.evaluation import compare_bounds, density_variance
+from tfgen.runs.evaluators import Likelihood, Partition
 from tfgen.samplers import partition_bounds
 
 
@@ -43,6 +43,33 @@ def test_one_image_has_no_standard_error():
     found = compare_bounds(Known(1.0), Known(2.0), batches, num_images=1)
     assert found["nelbo_gain"] == pytest.approx(4.0)
     assert np.isnan(found["nelbo_gain_standard_error"])
+
+
+class Noisy(Known):
+    """Log-densities with a variance of what is in the image."""
+
+    def density_variance(self, images, seeds):
+        return tf.reduce_mean(images, axis=[1, 2, 3]) + 0.0 * tf.cast(seeds, tf.float32)
+
+
+@pytest.mark.parametrize("count", [1, 16, 30])
+def test_variance_of_densities_over_a_few_images(count):
+    images = np.linspace(0.0, 1.0, count, dtype=np.float32).reshape(-1, 1, 1, 1)
+    batches = [{"images": tf.constant(images[k : k + 8])} for k in range(0, count, 8)]
+    found = density_variance(Noisy(1.0), batches)
+    expected = 0.0 if count == 1 else 0.5
+    assert found == pytest.approx(expected, abs=1e-6 if count <= 16 else 0.3)
+
+
+def test_noise_that_makes_a_bound_too_good_is_said():
+    found = dict(nll=95.0, bits_per_dim=0.2, num_importance_samples=20, nelbo=98.0, kl=40.0)
+    found |= dict(kl_per_group=[40.0], active_units=1, latent_channels=2, num_images=3)
+    quiet, noisy = (found | {"nll_noise_gain": gain} for gain in (0.0049, 2.1))
+    assert len(list(Likelihood().lines(quiet))) == len(list(Likelihood().lines(found)))
+    sentence = "up to 2.10 nats of the NLL may be the noise of the prior's density"
+    assert any(line.startswith(sentence) for line in Likelihood().lines(noisy))
+    assert f"test: {sentence}" in "\n".join(Likelihood.table({"test": noisy}))
+    assert "noise" not in "\n".join(Likelihood.table({"test": found}))
 
 
 class Annealed:

@@ -63,7 +63,7 @@ class TestStep:
         marginal = np.stack([losses @ p[1], p[0] @ losses])
         exact = p * (marginal - (p * marginal).sum(axis=1, keepdims=True))
 
-        @tf.function
+        @tf.function(autograph=False)
         def gradient():
             model.train_steps.assign_add(1)
             _, gradients = model.compute_gradients(given)

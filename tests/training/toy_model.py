@@ -113,7 +113,7 @@ def train(model, steps, **kwargs):
 def run_steps(model, steps):
     """Trains without `fit`, which at its end overwrites the weights by their averages."""
     model.reset_metrics()
-    step = model.__dict__.setdefault("traced_step", tf.function(model.train_step))
+    step = model.__dict__.setdefault("traced_step", tf.function(model.train_step, autograph=False))
     for data in batches(int(model.train_steps.numpy())).take(steps):
         logs = step(data)
     return {name: float(value) for name, value in logs.items()}

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.data.elements import images_of
+from tfgen.data.subset import part_of
 from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
@@ -17,6 +18,8 @@ from tfgen.runs.pictures import save_kl_per_group
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (NVAE, section 4.3)
 
 IMAGES_SHOWN = 40  # beside their reconstructions
+
+_PROBED = 16  # images by which the error of log-densities is measured
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -43,7 +46,9 @@ def measure(
 
     Returns:
         The results of `evaluate_likelihood`, and `kl_per_group` (nats, top group first),
-        `active_units` and `latent_channels`; with a base also those of `compare_bounds`.
+        `active_units` and `latent_channels`; with a base also those of `compare_bounds`. Where K is
+        above 1 and log-densities of the generator are themselves random, `nll_noise_gain`, the nats
+        by which `nll` may be too good for it.
     """
     results = evaluate_likelihood(
         generator,
@@ -52,10 +57,22 @@ def measure(
         seed=seed,
         report=report,
     )
+    if num_importance_samples > 1 and hasattr(generator, "density_variance"):
+        results["nll_noise_gain"] = 0.5 * density_variance(generator, pipeline.dataset(), seed)
     results |= rates(generator, pipeline.dataset(), results["num_images"], seed)
     if base is not None:
         results |= compare_bounds(generator, base, pipeline.dataset(), results["num_images"], seed)
     return results
+
+
+def density_variance(generator, dataset, seed: int = 0) -> float:
+    """Mean variance of a generator's log-densities, which are random, in squared nats: over at most
+    16 images drawn at random."""
+    parts = [images_of(batch) for batch in part_of(dataset, _PROBED, seed).images]
+    images = generator.as_images(np.concatenate(parts)[:_PROBED])
+    measure_of = tf.function(generator.density_variance, autograph=False)
+    variance = measure_of(images, tf.constant(seeds_for(len(images), seed)))
+    return float(tf.reduce_mean(variance))
 
 
 def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> dict[str, float]:
@@ -65,7 +82,7 @@ def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> 
         `base_nelbo` and `nelbo_gain`, each with its `_standard_error`.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def batch_bounds(images, seeds):
         return tf.stack([g.negative_elbo(images, seeds)["nelbo"] for g in (base, generator)])
 
@@ -89,7 +106,7 @@ def _mean(name: str, values: np.ndarray) -> dict[str, float]:
 def rates(generator, dataset, num_images: int, seed: int = 0) -> dict[str, Any]:
     """Mean nats of each latent group, and how many latent channels are in use."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def batch_rates(images, seeds):
         return generator.kl_per_group(images, seeds), generator.kl_per_channel(images, seeds)
 

@@ -20,6 +20,7 @@ class FrozenLSGM(LSGMInference, FrozenOverVAE):
         super().__init__(model, storage, name="frozen_lsgm")
         self.joined, self.objective = model.joined, model.objective
         self.solver, self.num_evaluation_times = model.solver, model.num_evaluation_times
+        self.num_density_probes = model.num_density_probes
         (self._weights,) = self.store([model.network.folded()], storage)
         # Of the network only what computes: its variables are those of the model.
         self._predict, self._velocity = model.network.predict, model.predicts_velocity

@@ -79,6 +79,8 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             20 steps.
         num_evaluation_times: integer, times of every image at which the bound is evaluated.
             Defaults to `4`.
+        num_density_probes: integer, random probes over which `log_weights` averages the divergence
+            of the ODE; each costs as much as the first. Defaults to `1`.
         total_steps: integer, training steps of the whole run; None trains without warm-up.
         seed: integer, seed of the initial weights and the training noise. Defaults to `0`.
         name: string, the model's name.
@@ -122,6 +124,7 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         spectral_coefficient=0.0,
         sampler: FixedStepSolver | RK45 | Mapping | str | None = None,
         num_evaluation_times=4,
+        num_density_probes=1,
         total_steps: int | None = None,
         seed=0,
         name="lsgm",
@@ -145,10 +148,12 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
             spectral_coefficient=spectral_coefficient,
             total_steps=total_steps,
             num_evaluation_times=num_evaluation_times,
+            num_density_probes=num_density_probes,
             seed=seed,
         )
         self._check_options()
         self.num_evaluation_times = num_evaluation_times
+        self.num_density_probes = num_density_probes
         self.set_sampler(sampler)
         self.network = self._checked_network(score_network, seed)
 
@@ -158,7 +163,8 @@ class LSGM(LSGMInference, LSGMTraining, LSGMEncoding, OverVAEModel):
         for field in ("kl_initial", "kl_warmup_fraction"):
             in_range(field, options[field], 0.0, most=1.0)
         in_range("spectral_coefficient", options["spectral_coefficient"], 0.0)
-        whole_number("num_evaluation_times", options["num_evaluation_times"], 1)
+        for field in ("num_evaluation_times", "num_density_probes"):
+            whole_number(field, options[field], 1)
         if options["total_steps"] is not None:
             whole_number("total_steps", options["total_steps"], 1)
         if options["vae_sees_average"] and self.objective.algorithm != 2:

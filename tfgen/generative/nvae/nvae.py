@@ -374,7 +374,7 @@ class NVAE(NVAEInference, Model):
         if sampler is None:
             sampler = NVAEView.generate_from_seeds
 
-        @tf.function
+        @tf.function(autograph=False)
         def refresh(seeds):
             w = self.weights_view(training=True)
             sampler(NVAEView(self, w), seeds, temperature)

@@ -9,6 +9,8 @@ from tfgen.runs.evaluators.base import Evaluator, images_of
 
 _COLUMNS = ("Split", "Images", "NLL (nats)", "bits/dim", "K", "NELBO (nats)", "KL (nats)")
 
+_SHOWN_NATS = 0.005  # below, there is nothing to say
+
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood(Evaluator):
@@ -32,6 +34,7 @@ class Likelihood(Evaluator):
         "active_units": float,
         "latent_channels": float,
         "num_images": float,
+        "nll_noise_gain": float | None,
         "images": str | None,
         "base_nelbo": float | None,
         "base_nelbo_standard_error": float | None,
@@ -56,6 +59,8 @@ class Likelihood(Evaluator):
             f"NLL   {_with_error(found, 'nll', '+-')} nats ({found['bits_per_dim']:.4f} "
             f"bits/dim), importance-weighted with K = {found['num_importance_samples']}"
         )
+        if found.get("nll_noise_gain", 0.0) >= _SHOWN_NATS:
+            yield f"{_noise(found)}; config.model.num_density_probes makes it less"
         yield (f"NELBO {_with_error(found, 'nelbo', '+-')} nats, of which KL {found['kl']:.3f}")
         if "base_nelbo" in found:
             yield (
@@ -89,6 +94,9 @@ class Likelihood(Evaluator):
             f"over the images. Nats per latent group, top first: {rates}."
         )
         for split, n in numbers.items():
+            if n.get("nll_noise_gain", 0.0) >= _SHOWN_NATS:
+                yield ""
+                yield f"{split}: {_noise(n)}."
             if "base_nelbo" in n and "nelbo_gain" in n:
                 yield ""
                 yield (
@@ -96,6 +104,13 @@ class Likelihood(Evaluator):
                     f"{_with_error(n, 'base_nelbo', '±', 2)} nats on the same images; "
                     f"{_with_error(n, 'nelbo_gain', '±', 2)} are gained, image by image."
                 )
+
+
+def _noise(found) -> str:
+    return (
+        f"up to {found['nll_noise_gain']:.2f} nats of the NLL may be the noise of the prior's "
+        "density, by which it comes out too small"
+    )
 
 
 def _with_error(found, key: str, sign: str, digits: int = 3) -> str:
