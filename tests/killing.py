@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 
@@ -34,13 +35,15 @@ def finish(root, argv):
 
 def kill(root, argv, moment, number):
     """Sends a signal; whoever may end by itself says so, unless Python is not there yet."""
-    process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(timeout=moment)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        process.wait(timeout=300)
-    assert process.returncode in (0, -number, 128 + number)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(argv, cwd=root, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            process.wait(timeout=300)
+        said.seek(0)
+        assert process.returncode in (0, -number, 128 + number), said.read()
 
 
 def content(path):

@@ -1,6 +1,7 @@
 """Which files of a folder are images, and to which split, class and number of channels they go."""
 
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -41,6 +42,10 @@ def names(folder, split):
         ),
         (("train", "val"), {"train": "train", "test": "val", "validation": "val"}),
         (("Train", "VALID"), {"train": "Train", "test": "VALID", "validation": "VALID"}),
+        (("train_images", "test_images"), {"train": "train_images", "test": "test_images"}),
+        (("Trainset", "Testset"), {"train": "Trainset", "test": "Testset"}),
+        (("train2017", "val2017"), {"train": "train2017", "test": "val2017"}),
+        (("training-data", "Dev"), {"train": "training-data", "validation": "Dev"}),
     ],
 )
 def test_split_folders_in_any_case(tmp_path, save, folders, found):
@@ -72,6 +77,23 @@ def test_two_folders_for_one_split_are_refused(tmp_path, save, pair):
     save(*(f"{name}/0.png" for name in pair))
     with pytest.raises(DataError, match="are one split"):
         load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(("above", "within"), [("images", ""), ("", "cat"), ("a/b", "cat")])
+def test_split_folders_below_the_top_are_refused(tmp_path, save, above, within):
+    place = tmp_path / "set" / above / within
+    save(*(f"set/{above}/{within}/{name}/0.png" for name in ("train", "Test")))
+    with pytest.raises(DataError, match=re.escape(f"but {place} has train{os.sep} and Test")):
+        load(f"folder:{tmp_path / 'set'}")
+    assert len(load(f"folder:{tmp_path / 'set'}", "all")) == 2
+    assert len(load(f"folder:{place}")) == 1
+
+
+def test_folders_that_only_begin_like_a_split_are_classes(tmp_path, save):
+    folders = ("train station", "valley", "testudo", "devil", "evaluation")
+    save(*(f"{folder}/{index}.png" for folder in folders for index in range(6)))
+    found = load(f"folder:{tmp_path}")
+    assert len(set(found.labels)) == len(folders)
 
 
 def test_links_are_followed_and_loops_noticed(tmp_path, save):

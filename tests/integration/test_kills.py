@@ -1,5 +1,7 @@
 """SIGKILL and SIGTERM at any moment of any program, see `killing`."""
 
+import itertools
+
 import pytest
 from killing import command, same_after_kills
 
@@ -7,10 +9,33 @@ pytestmark = pytest.mark.slow
 
 
 def test_train(root, tiny, tmp_path):
+    """SIGTERM within an epoch saves and reports there: a checkpoint and a row between the others.
+
+    So of the checkpoints the last is the same, and of the rows those of undivided epochs.
+    """
     argv = [*tiny, "--config.training.epochs=20", "--config.training.report_steps=3"]
     same_after_kills(
-        root, tmp_path, lambda folder: command("train", *argv, f"--workdir={folder}"), seed=1
+        root,
+        tmp_path,
+        lambda folder: command("train", *argv, f"--workdir={folder}"),
+        seed=1,
+        uncompared=["training.csv", *(f"checkpoint-{step:08d}" for step in range(60))],
     )
+    check_rows(*(tmp_path / name / "run/logs/training.csv" for name in ("whole", "killed")))
+
+
+def check_rows(whole, killed):
+    expected, found = (path.read_text().splitlines() for path in (whole, killed))
+    assert found[0] == expected[0]
+    places = {_step(row): place for place, row in enumerate(found)}
+    for before, row in itertools.pairwise(expected):
+        place = places[_step(row)]
+        if _step(found[place - 1]) == _step(before):
+            assert found[place] == row
+
+
+def _step(row):
+    return row.partition(",")[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from tfgen.files.names import shown
 # Names of subfolders, in lower case. A set that has no test part of its own is evaluated on its
 # validation part, as the papers do.
 _TRAIN = ("train", "training", "train_32x32")
-_VALIDATION = ("validation", "valid", "val", "valid_32x32")
+_VALIDATION = ("validation", "valid", "val", "dev", "eval", "valid_32x32")
 _TEST = ("test", "testing")
 SPLIT_FOLDERS = {"train": _TRAIN, "validation": _VALIDATION, "test": (*_TEST, *_VALIDATION)}
 _PARTS = (_TRAIN, _VALIDATION, _TEST)
+# What people write behind them: train_images, Testset, val2017.
+_SPLIT_NAME = re.compile(
+    rf"({'|'.join(sorted({name for names in _PARTS for name in names}))})"
+    r"(?:[\W_]*(?:set|split|images?|imgs|data|\d{4}|\d+x\d+))?"
+)
 # Lists of CelebA, as published and as re-packed: "000001.jpg 0" or "000001.jpg,0".
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION_CODES = {"train": "0", "validation": "1", "test": "2"}
@@ -78,14 +84,16 @@ def relative_name(path: Path, folder: Path) -> bytes:
 def split_files(folder: Path, split: str) -> Listing:
     """The image files of one split.
 
-    A folder says how it is split by subfolders (`train/` or `training/`, `validation/`, `valid/` or
-    `val/`, `test/` or `testing/`, in any case) or by CelebA's `list_eval_partition`. One that says
-    nothing is split by a hash of each file's relative name: about a tenth is held out for
-    "validation" and "test" alike. No file's place depends on the others, so images that are added
-    move none, and copies of the folder agree; a renamed file may change sides.
+    A folder says how it is split by subfolders (`train/` or `training/`, `validation/`, `valid/`,
+    `val/`, `dev/` or `eval/`, `test/` or `testing/`, in any case, also as in `train_images/`,
+    `Trainset/` or `train2017/`) or by CelebA's `list_eval_partition`. One that says nothing is
+    split by a hash of each file's relative name: about a tenth is held out for "validation" and
+    "test" alike. No file's place depends on the others, so images that are added move none, and
+    copies of the folder agree; a renamed file may change sides.
 
     Raises:
-        DataError: there are no such images; image folders or files lie beside split folders.
+        DataError: there are no such images; image folders or files lie beside split folders, or
+            split folders lie deeper.
     """
     if split == "all":
         return _found(list_images(folder))
@@ -99,6 +107,7 @@ def split_files(folder: Path, split: str) -> Listing:
     parts = split_folders(folder)
     if not parts:
         listing = _found(list_images(folder))
+        _refuse_deeper_splits(listing)
         return _found(_hashed(listing, split), _all_on_the_other_side(listing, split))
     for name in SPLIT_FOLDERS[split]:
         if name in parts:
@@ -110,23 +119,23 @@ def split_files(folder: Path, split: str) -> Listing:
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Lower-case name -> subfolder, of the subfolders that are splits; empty when there are none.
+    """The name of a split -> subfolder, of the subfolders that are one; empty when there are none.
 
     Raises:
         DataError: other images lie beside split folders, or two folders are one split.
     """
-    known = {name for names in _PARTS for name in names}
     parts, others = {}, []
     for entry in _entries(folder):
         path = Path(entry.path)
         if _is_hidden(entry.name):
             continue
-        if entry.name.lower() not in known or not os.path.isdir(path):
+        name = _split_name(entry.name)
+        if name is None or not os.path.isdir(path):
             others.append(path)
-        elif entry.name.lower() in parts:
-            raise _two_folders(folder, parts[entry.name.lower()], path)
+        elif name in parts:
+            raise _two_folders(folder, parts[name], path)
         else:
-            parts[entry.name.lower()] = path
+            parts[name] = path
     for names in _PARTS:
         first, *more = [parts[name] for name in names if name in parts] or [None]
         if more:
@@ -139,6 +148,33 @@ def split_folders(folder: Path) -> dict[str, Path]:
             "clear; rename the one if it is a class, move the other, or load the split 'all'"
         )
     return parts
+
+
+def _split_name(folder_name: str) -> str | None:
+    """Which of `_PARTS` a folder is called, whatever is written behind it; None: not one."""
+    match = _SPLIT_NAME.fullmatch(folder_name.lower())
+    return match[1] if match else None
+
+
+def _refuse_deeper_splits(listing: Listing) -> None:
+    """Refuses training and other images in folders side by side, but not at the top.
+
+    By the hash of their names, images meant for testing would be trained on.
+    """
+    split = {}
+    for folder in {path.parent for path in listing}:
+        while folder != listing.root:
+            if (name := _split_name(folder.name)) is not None:
+                split.setdefault(folder.parent, {}).setdefault(name in _TRAIN, folder)
+            folder = folder.parent
+    for place, parts in sorted(split.items()):
+        if len(parts) == 2:
+            first, second = (shown(parts[is_train].name) for is_train in (True, False))
+            raise DataError(
+                f"{shown(listing.root)} has no split folders, but {shown(place)} has "
+                f"{first}{os.sep} and {second}{os.sep}; load that folder, move them to the top, or "
+                "load the split 'all'"
+            )
 
 
 def _two_folders(folder, first, second) -> DataError:
