@@ -194,7 +194,7 @@ class GroundingInference:
             if boxes is None:
                 raise DataError("regions are given without boxes; expected one box for each region")
             regions = _features("regions", regions, self._width("region_key"))
-            boxes = np.asarray(boxes, np.float32)
+            boxes = _numbers("boxes", boxes)
             if boxes.shape != (len(regions), 4):
                 raise DataError(
                     f"regions have shape {regions.shape} and boxes {boxes.shape}; expected [M, D] "
@@ -213,7 +213,7 @@ class GroundingInference:
             own = self.region_features.boxes
             edges = (own + np.float32([0, 0, 1, 1])) * scale
             return {"images": pixels[None]}, _of_pixels(edges, size)
-        boxes = _ordered_boxes(boxes)
+        boxes = _boxes_within(boxes, size)
         edges = (boxes + np.float32([0, 0, 1, 1])) / scale - np.float32([0, 0, 1, 1])
         features = self.region_features(tf.constant(pixels[None]), tf.constant(edges[None]))
         return {"regions": features, "region_mask": np.ones((1, len(boxes)))}, boxes
@@ -231,6 +231,12 @@ class GroundingInference:
                 )
             return {"words": words[None], "word_mask": np.ones((1, len(words)))}, word_pieces
         tokens = self.tokenizer(caption)
+        encoder = self.word_encoder
+        if encoder.blocks and len(tokens.ids) > encoder.max_length:
+            raise DataError(
+                f"the caption has {len(tokens.ids)} tokens; expected at most {encoder.max_length}, "
+                "word_encoder.max_length of the model: cut it"
+            )
         known = [
             [piece for piece in group if tokens.pieces[piece] != UNKNOWN]
             for group in tokens.word_pieces
@@ -265,7 +271,7 @@ class GroundingInference:
 
 def _features(name, features, width) -> np.ndarray:
     """Float32 `[N, width]`, at least one row and all finite."""
-    features = np.asarray(features, np.float32)
+    features = _numbers(name, features)
     if features.ndim != 2 or features.shape[1] != width or not len(features):
         raise DataError(
             f"{name} have shape {features.shape}; expected at least one row of {width} numbers, "
@@ -276,13 +282,28 @@ def _features(name, features, width) -> np.ndarray:
     return features
 
 
-def _ordered_boxes(boxes) -> np.ndarray:
-    boxes = np.asarray(boxes, np.float32)
+def _numbers(name, values) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} are no array of numbers ({error})") from error
+
+
+def _boxes_within(boxes, size) -> np.ndarray:
+    """Float32 `[M, 4]`, in order and each with a part in an image of that height and width."""
+    boxes = _numbers("boxes", boxes)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise DataError(f"boxes have shape {boxes.shape}; expected [M, 4], at least one")
     if not np.all(boxes[:, 2:] >= boxes[:, :2]) or not np.isfinite(boxes).all():
         wrong = next(b for b in boxes if not np.all(b[2:] >= b[:2]) or not np.isfinite(b).all())
         raise DataError(f"a box is {wrong.tolist()}; expected x1 <= x2 and y1 <= y2, in pixels")
+    height, width = size
+    outside = np.any(boxes[:, 2:] < 0, axis=1) | np.any(boxes[:, :2] >= [width, height], axis=1)
+    if outside.any():
+        raise DataError(
+            f"a box is {boxes[outside][0].tolist()}; expected one that meets the image of "
+            f"{width} by {height} pixels"
+        )
     return boxes
 
 

@@ -176,11 +176,11 @@ def normalize_rows(x, scale, offset, counts, epsilon: float = EPSILON):
         y = part(_normalized_relu)(x, mean, inverse, scale, offset)
 
         def gradient(dy, *_):
-            # The sign of the output is computed again: it costs less than to read the output.
-            inner = part(_before_relu)(x, dy, mean, inverse, scale, offset)
-            doffset = tf.raw_ops.BiasAddGrad(out_backprop=inner)
-            dscale = part(_scale_slope)(x, inner, mean, inverse)
-            dx = part(_finish_rows)(x, inner, shares, scale, mean, inverse, doffset, dscale)
+            # The sign of the output is computed again, and what comes before the ReLU twice: it
+            # costs less than to write and read it.
+            given = (x, dy, mean, inverse, scale, offset)
+            doffset, dscale = part(_row_sums)(*given)
+            dx = part(_finish_rows)(*given, shares, doffset, dscale)
             return dx, dscale, doffset
 
         return (y, tf.stop_gradient(mean), tf.stop_gradient(variance)), gradient
@@ -206,10 +206,13 @@ def _before_relu(x, dy, mean, inverse, scale, offset):
     return tf.where(kept, dy, tf.zeros_like(dy))
 
 
-def _scale_slope(x, inner, mean, inverse):
-    return tf.reduce_sum(inner * (x - mean), axis=0) * inverse
+def _row_sums(x, dy, mean, inverse, scale, offset):
+    """Gradients of offset and scale."""
+    inner = _before_relu(x, dy, mean, inverse, scale, offset)
+    return tf.reduce_sum(inner, axis=0), tf.reduce_sum(inner * (x - mean), axis=0) * inverse
 
 
-def _finish_rows(x, inner, shares, scale, mean, inverse, doffset, dscale):
+def _finish_rows(x, dy, mean, inverse, scale, offset, shares, doffset, dscale):
+    inner = _before_relu(x, dy, mean, inverse, scale, offset)
     standardized = (x - mean) * inverse
     return scale * inverse * (inner - shares * (doffset + standardized * dscale))

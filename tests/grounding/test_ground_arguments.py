@@ -1,0 +1,45 @@
+"""What `ground` says of captions and boxes that it cannot use."""
+
+import numpy as np
+import pytest
+
+from tfgen import PhraseGrounding
+from tfgen.errors import DataError
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog")
+PICTURE = np.zeros((20, 30, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return PhraseGrounding(
+        dims=4,
+        num_layers=1,
+        region_features=dict(image_shape=(8, 8, 3), grids=(2,), overlap=0.0, crop_size=1),
+        word_encoder=dict(vocabulary=WORDS, dims=4, num_blocks=1, num_heads=1, max_length=8),
+    )
+
+
+def test_a_caption_longer_than_the_encoder_reads(model):
+    assert len(model.ground(PICTURE, "a dog a dog a dog")) == 3
+    with pytest.raises(DataError, match=r"^the caption has 10 tokens; expected at most 8, "):
+        model.ground(PICTURE, "a dog " * 4)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([["a"] * 4], r"^boxes are no array of numbers \("),
+        ([[0, 0, 1]], r"^boxes have shape \(1, 3\); expected"),
+        ([[0, 0, 5, 5], [30, 0, 40, 9]], r"^a box is \[30.0, 0.0, 40.0, 9.0\]; expected one that "),
+        ([[0, -9, 5, -1]], r"^a box is .*; expected one that meets the image of 30 by 20 pixels"),
+    ],
+)
+def test_boxes_that_are_none_of_the_image(model, boxes, message):
+    with pytest.raises(DataError, match=message):
+        model.ground(PICTURE, "a dog", boxes=boxes)
+
+
+def test_a_box_may_reach_beyond_the_image(model):
+    (found,) = model.ground(PICTURE, "a dog", boxes=[[-3, -3, 35, 25]])
+    np.testing.assert_array_equal(found.box, [-3, -3, 35, 25])
