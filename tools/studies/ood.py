@@ -169,7 +169,7 @@ def measured(model, config, sets: Sets) -> dict[str, Any]:
     if "classifier" in found.classification:
         row |= {"accuracy": found.classification["classifier"]["accuracy"]}
     if CORRUPTED.value:
-        few = [scores.MaxSoftmax(), scores.Energy(), scores.Mahalanobis()]
+        few = [scores.MaxSoftmax(), scores.Energy(), scores.Mahalanobis(), scores.KNN()]
         evaluator = Evaluator(models, sets.inside, others, scores=few, **options)
         robustness = measure_robustness(evaluator, num_images=CORRUPTED.value)
         row["robustness"] = {label(r["model"], r["score"]): r for r in robustness.summary()}
