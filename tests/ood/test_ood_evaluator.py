@@ -254,5 +254,5 @@ def test_a_weight_that_is_nan_is_found_behind_a_rectifier():
     kernel, bias = broken.get_layer("hidden").get_weights()
     kernel[0, 0] = np.nan
     broken.get_layer("hidden").set_weights([kernel, bias])
-    with pytest.raises(UserError, match="the weight 'hidden/kernel' of .* holds NaN"):
+    with pytest.raises(UserError, match=r"the weight 'hidden/kernel' of .* holds NaN"):
         Evaluator(broken, TEST, {"noise": NOISE})

@@ -44,9 +44,9 @@ def delong_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float 
     the degrees of freedom of Brunner & Munzel (2000): intervals hold for small sets too.
 
     Sets that are wholly apart, or of one and the same score, have no variance to estimate, and one
-    or two examples tell too little of it. As many pairs in a row as the smaller set has examples then make
-    likely that the share of pairs like these is at least `((1 - level) / 2)^(1 / count)`; the
-    others may be of either kind.
+    or two examples tell too little of it. As many pairs in a row as the smaller set has examples
+    then make likely that the share of pairs like these is at least
+    `((1 - level) / 2)^(1 / count)`; the others may be of either kind.
 
     Args:
         in_scores: `[N]`, of in-distribution examples.
