@@ -8,7 +8,7 @@ moves: they are saved and loaded with whatever model holds the score.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -214,8 +214,11 @@ class Score(keras.layers.Layer):
         return labels.astype(np.int64)
 
 
-def check_score(score) -> None:
+def check_score(score: Any) -> None:
     """That something is a `Score`, one that was made.
+
+    Args:
+        score: object of any type, the candidate.
 
     Raises:
         ConfigError: it is none.
