@@ -218,7 +218,7 @@ def check_score(score: Any) -> None:
     """That something is a `Score`, one that was made.
 
     Args:
-        score: object of any type, the candidate.
+        score: `Score`, or what was given in its place.
 
     Raises:
         ConfigError: it is none.
