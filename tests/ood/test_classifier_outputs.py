@@ -119,3 +119,10 @@ def test_models_that_are_no_classifiers(last, words):
     inputs = keras.Input(SHAPE)
     with pytest.raises(UserError, match=words):
         Classifier(keras.Model(inputs, last(keras.layers.Flatten()(inputs))), SHAPE)
+
+
+def test_a_model_of_two_inputs_is_no_classifier_of_images():
+    inputs = [keras.Input(SHAPE), keras.Input(SHAPE)]
+    both = keras.layers.Flatten()(keras.layers.Add()(inputs))
+    with pytest.raises(UserError, match="takes 2 inputs; expected the images alone"):
+        Classifier(keras.Model(inputs, keras.layers.Dense(3)(both)), SHAPE)

@@ -8,8 +8,8 @@ import scipy.stats
 import tensorflow as tf
 from surprises import surprise
 
-from tfgen.errors import DataError
-from tfgen.ood.scores import KNN, Combined, Mahalanobis, Score
+from tfgen.errors import ConfigError, DataError
+from tfgen.ood.scores import KNN, ODIN, Combined, Mahalanobis, Score
 
 
 class Given(Score):
@@ -127,3 +127,14 @@ def test_few_images_and_labels_that_a_part_needs():
         Combined([KNN(1)]).fit({"features": features[:2]})
     with pytest.raises(DataError, match="'combined' needs the classes"):
         Combined([Mahalanobis()]).fit({"features": features})
+
+
+def test_parts_that_cannot_be_combined():
+    for parts, words in (
+        ([ODIN(), KNN(1)], "'odin' computes gradients of images"),
+        (["knn"], "'knn' came as a score; expected one that was made"),
+        ([KNN], "KNN came as a score"),
+        ([], "there are no scores to combine"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Combined(parts)

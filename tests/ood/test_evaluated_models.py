@@ -56,6 +56,7 @@ def broken(kind):
     [
         (np.zeros((0, *SHAPE), np.float32), "'other' is empty"),
         (np.zeros((4, 6, 5, 1), np.float32), r"'other' has images of shape \(6, 5, 1\)"),
+        (TEST[0], r"shape \(6, 1, 1\), and the model takes \(6, 6, 1\); a single image needs"),
         (broken("nan"), "'other' has NaN or infinite pixels, first in image 4"),
         (broken("range"), "'other' holds floating-point pixels from .* to 300"),
         ((TEST, LABELS[:3]), "'other' has labels of shape"),

@@ -220,6 +220,7 @@ def test_any_backbone_and_what_is_said_of_its_batch_norms(tmp_path):
         (dict(task_score_weights="all"), "task_score_weights is 'all'"),
         (dict(backbone="resnet"), "backbone is 'resnet'"),
         (dict(backbone={"name": "small_cnn", "widths": [4]}), "as many of one as of the other"),
+        (dict(other_scores=["knn"]), "'knn' came as a score; expected one that was made"),
         (dict(other_scores=[scores.KLToUniform(name="main")]), "two scores are called 'main'"),
     ],
 )

@@ -169,6 +169,8 @@ def test_mistakes_are_one_sentence(model):
             ConfigError,
             "two scores are called 'knn'",
         ),
+        (lambda: Evaluator(model, TEST, noise, scores="msp"), ConfigError, "'msp' came as a score"),
+        (lambda: Evaluator(model, TEST, noise, scores=[scores.KNN]), ConfigError, "KNN came as a"),
         (lambda: Evaluator(object(), TEST, noise), UserError, "is a object; expected a keras"),
         (lambda: Evaluator(keras.Sequential(), TEST, noise), UserError, "is not built"),
         (
@@ -224,3 +226,33 @@ def test_one_image_a_set_is_enough_for_scores_without_statistics(model):
         model, TEST[:1], {"noise": NOISE[:1]}, scores=[scores.MaxSoftmax()]
     ).evaluate()
     assert result.rows[0].separation["noise"].auroc in (0.0, 1.0)
+    low, high = result.rows[0].intervals["noise"].auroc
+    assert high - low > 0.97  # of one pair nothing is known
+    assert [note[:22] for note in result.notes] == [
+        "'in' has 1 image: inte",
+        "'noise' has 1 image: i",
+    ]
+    with pytest.raises(UserError, match="no set of outliers 'svhn'; there are 'noise'"):
+        result.compare(result.rows[0], result.rows[0], "svhn")
+
+
+def test_scores_that_cannot_be_had_are_notes():
+    dead = classifier("functional")
+    kernel, bias = dead.get_layer("hidden").get_weights()
+    kernel[:, 2:], bias[2:] = 0.0, -1.0  # two features are left, four dimensions are kept
+    dead.get_layer("hidden").set_weights([kernel, np.r_[9.0, 9.0, bias[2:]]])
+    known = dict(fit_data=(TRAIN, LABELS), num_resamples=10)
+    result = Evaluator(dead, TEST, {"noise": NOISE}, **known).evaluate()
+    assert "vim" not in [row.score for row in result.rows]
+    assert any("vim is left out: the features have no residual" in x for x in result.notes)
+    with pytest.raises(DataError, match="no residual outside 4 dimensions"):
+        Evaluator(dead, TEST, {"noise": NOISE}, scores=[scores.ViM()], **known).evaluate()
+
+
+def test_a_weight_that_is_nan_is_found_behind_a_rectifier():
+    broken = classifier("functional")
+    kernel, bias = broken.get_layer("hidden").get_weights()
+    kernel[0, 0] = np.nan
+    broken.get_layer("hidden").set_weights([kernel, bias])
+    with pytest.raises(UserError, match=r"the weight 'hidden/kernel' of .* holds NaN"):
+        Evaluator(broken, TEST, {"noise": NOISE})

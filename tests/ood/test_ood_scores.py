@@ -139,6 +139,19 @@ def test_k_means_finds_classes_that_lie_apart():
     )
 
 
+def test_vim_of_a_last_layer_whose_classes_sum_to_nothing():
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((80, 6)).astype(np.float32)
+    kernel, bias = rng.standard_normal((6, 3)), rng.standard_normal(3)
+    kernel -= kernel.mean(axis=1, keepdims=True)  # as softmax and weight decay leave it
+    head = Head(kernel.astype(np.float32), bias.astype(np.float32))
+    outputs = {"features": features, "logits": features @ head.kernel + head.bias}
+    origin = ViM(2).fit(outputs, head=head).statistic("origin").numpy()
+    # The smallest point whose logits are as near to 0 as they can be: alike.
+    exact = -np.linalg.lstsq(kernel.T, bias - bias.mean(), rcond=1e-9)[0]
+    np.testing.assert_allclose(origin, exact, atol=1e-4)
+
+
 def test_knn_tells_small_distances():
     angles = np.array([0.0, 1e-4, 2e-4, 1.0])
     bank = np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -45,6 +45,14 @@ def test_means_and_deviations_over_seeds(report, study):
     assert np.isnan(single.sd)
 
 
+def test_classes_of_one_seed_count_as_one_training(report, tmp_path):
+    found = report.Study.of(tmp_path / "classes", SETTINGS)
+    for seed, normal, a in ((0, 0, 0.5), (0, 1, 0.9), (1, 0, 0.6), (1, 1, 1.0)):
+        found.add(f"m-class{normal}-{seed}", row("m", seed, a, 0.5))
+    cell = report.areas(found)["m", "x"]["a"]
+    np.testing.assert_allclose(cell, [0.75, np.std([0.7, 0.8], ddof=1), 2])
+
+
 def test_tables_say_how_many_trainings(report, study):
     text = report.text(study)
     assert "| m | x (served) | 85.0 ± 7.1 | 60.0 ± 14.1 | 72.5 ± 3.5 |" in text
@@ -97,6 +105,8 @@ def test_a_whole_study_of_digits_goes_on_where_it_was(root, tmp_path):
     assert [rows[name] for name in kept] == list(kept.values())
     assert "2 trainings" in (tmp_path / "found" / "study.md").read_text()
     for wrong, words in (
+        ("--tasks=flip", "'flip' is none of the recipe's, rotation, translation"),
+        ("--classes=1", "the mode 'runlocal' is not of one class"),
         ("--seeds=x", "seeds"),
         ("--modes=best", "mode 'best' is none of"),
         ("--recipe=none.py", "there is no file"),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfgen.errors import DataError
 from tfgen.metrics.separation import Separation, ordered, smallest_count
 from tfgen.ops.checks import in_range, whole_number
 
@@ -39,8 +40,13 @@ class AurocDifference(NamedTuple):
 def delong_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float = 0.95) -> Interval:
     """Confidence interval of the AUROC by DeLong et al. (1988), on the scale of log odds.
 
-    Sets that are wholly apart have no variance to estimate. The AUROC is then at least what as many
-    pairs in a row as the smaller set has examples make likely: `((1 - level) / 2)^(1 / count)`.
+    The variance is estimated from as many examples as there are, so the quantile is Student's, with
+    the degrees of freedom of Brunner & Munzel (2000): intervals hold for small sets too.
+
+    Sets that are wholly apart, or of one and the same score, have no variance to estimate, and one
+    or two examples tell too little of it. As many pairs in a row as the smaller set has examples
+    then make likely that the share of pairs like these is at least
+    `((1 - level) / 2)^(1 / count)`; the others may be of either kind.
 
     Args:
         in_scores: `[N]`, of in-distribution examples.
@@ -56,12 +62,14 @@ def delong_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float 
     from scipy import special
 
     in_range("level", level, 0.0, above=True, below=1.0)
-    (area,), ((variance,),) = _delong([ordered(in_scores, out_scores)])
-    if area in (0.0, 1.0):
-        smaller = min(np.size(in_scores), np.size(out_scores))
-        reach = float(((1.0 - level) / 2.0) ** (1.0 / smaller))
-        return Interval(reach, 1.0) if area == 1.0 else Interval(0.0, 1.0 - reach)
-    reach = special.ndtri(0.5 + level / 2.0) * np.sqrt(variance) / (area * (1.0 - area))
+    found = _delong([ordered(in_scores, out_scores)])
+    area, variance = float(found.areas[0]), float(found.covariance[0, 0])
+    smaller = min(np.size(in_scores), np.size(out_scores))
+    if not variance > 0.0 or smaller < 3:
+        share = float(((1.0 - level) / 2.0) ** (1.0 / smaller))
+        return Interval(area * share, 1.0 - (1.0 - area) * share)
+    quantile = special.stdtrit(found.degrees_of_freedom([1.0]), 0.5 + level / 2.0)
+    reach = quantile * np.sqrt(variance) / (area * (1.0 - area))
     middle = special.logit(area)
     return Interval(*(float(x) for x in special.expit([middle - reach, middle + reach])))
 
@@ -71,6 +79,9 @@ def compare_auroc(
 ) -> AurocDifference:
     """Whether one score parts the same examples better than another (DeLong et al., 1988).
 
+    The test is Student's, with degrees of freedom as in `delong_interval`. Where the difference has
+    no variance, it is the sign test of as many pairs as the smaller set has examples.
+
     Args:
         in_scores: pair of `[N]`, both scores of the in-distribution examples, in one order.
         out_scores: pair of `[M]`, both scores of the others.
@@ -79,18 +90,25 @@ def compare_auroc(
         An `AurocDifference`.
 
     Raises:
-        DataError: a set is empty, or a score is NaN.
+        DataError: a set has fewer than 2 examples, or a score is NaN.
     """
     from scipy import special
 
-    areas, covariance = _delong([ordered(*both) for both in zip(in_scores, out_scores)])
-    difference = areas[0] - areas[1]
-    variance = covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1]
-    error = float(np.sqrt(max(variance, 0.0)))
+    found = _delong([ordered(*both) for both in zip(in_scores, out_scores)])
+    smaller = min(np.size(in_scores[0]), np.size(out_scores[0]))
+    if smaller < 2:
+        raise DataError(
+            "a set of 1 example does not tell whether one score is better than another; give at "
+            "least 2 of each"
+        )
+    contrast = np.array([1.0, -1.0])
+    difference = float(contrast @ found.areas)
+    error = float(np.sqrt(max(contrast @ found.covariance @ contrast, 0.0)))
     if not error:
-        return AurocDifference(float(difference), 0.0, 1.0 if difference == 0.0 else 0.0)
-    p_value = 2.0 * special.ndtr(-abs(difference) / error)
-    return AurocDifference(float(difference), error, float(p_value))
+        return AurocDifference(difference, 0.0, 1.0 if difference == 0.0 else 0.5 ** (smaller - 1))
+    freedom = found.degrees_of_freedom(contrast)
+    p_value = 2.0 * special.stdtr(freedom, -abs(difference) / error)
+    return AurocDifference(difference, error, float(p_value))
 
 
 def bootstrap_intervals(
@@ -101,6 +119,8 @@ def bootstrap_intervals(
     seed: int = 0,
 ) -> Separation:
     """Percentile intervals of all numbers of `Separation`, both sets drawn anew each time.
+
+    They are too narrow for sets of fewer than some 30 examples, and have no width for one.
 
     Args:
         in_scores: `[N]`, of in-distribution examples.
@@ -181,8 +201,26 @@ def _fpr_of_counts(positive, negative, rate=0.95):
     return accepted[np.arange(len(place)), place] / accepted[:, -1]
 
 
-def _delong(pairs):
-    """Areas `[K]` and their covariance `[K, K]` for K scores of the same examples."""
+class _Areas(NamedTuple):
+    """AUROCs `[K]` of K scores of the same examples, and the two parts of their covariance."""
+
+    areas: np.ndarray
+    parts: tuple[np.ndarray, np.ndarray]  # of outliers and of inliers, [K, K] each
+    counts: tuple[int, int]
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """`[K, K]`."""
+        return self.parts[0] + self.parts[1]
+
+    def degrees_of_freedom(self, contrast) -> float:
+        """Of the variance of a weighted sum of the areas (Welch and Satterthwaite)."""
+        contrast = np.asarray(contrast)
+        own = [float(contrast @ part @ contrast) for part in self.parts]
+        return sum(own) ** 2 / sum(v**2 / (n - 1) for v, n in zip(own, self.counts))
+
+
+def _delong(pairs) -> _Areas:
     from scipy.stats import rankdata
 
     areas, above, below = [], [], []
@@ -192,8 +230,9 @@ def _delong(pairs):
         above.append((ranks[n:] - rankdata(outside)) / n)  # share of inliers below each outlier
         below.append(1.0 - (ranks[:n] - rankdata(inside)) / m)
         areas.append(np.mean(above[-1]))
-    covariance = _covariance(above) / len(above[0]) + _covariance(below) / len(below[0])
-    return np.array(areas), covariance
+    counts = len(above[0]), len(below[0])
+    parts = tuple(_covariance(each) / n for each, n in zip((above, below), counts))
+    return _Areas(np.array(areas), parts, counts)
 
 
 def _covariance(components):

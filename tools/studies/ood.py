@@ -10,6 +10,9 @@ to `study.json` when it is done, and the same command again does what is missing
 and `study.png` are written beside it. Nothing is chosen by the outliers.
 
 `--others` are data sets, those of the recipe unless given; `svhn@train+test` takes both splits.
+`--tasks` are the transformations that are learned of those of the recipe, all unless given.
+`--classes=0,1,2` makes each the normal class in turn of a mode of one class, in a folder
+MODE-classCLASS-SEED; tables then have means over classes, and deviations between seeds.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ RECIPE = flags.DEFINE_string("recipe", "configs/ood/digits.py", "The recipe's fi
 MODES = flags.DEFINE_list("modes", ["cpu", "plain_cpu"], "Its modes.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of weights and the order of the data.")
 OTHERS = flags.DEFINE_list("others", None, "Data sets to tell from; default: the recipe's.")
+TASKS = flags.DEFINE_list("tasks", None, "Transformations to learn; default: the recipe's.")
+CLASSES = flags.DEFINE_list("classes", [], "Normal classes, one after another.")
+EPOCHS = flags.DEFINE_integer("epochs", None, "Of a training; default: the mode's.", lower_bound=1)
 GENERATORS = flags.DEFINE_list("generators", [], "Presets of generators with an ood_score.")
 OUTPUT = flags.DEFINE_string("output", None, "The study's folder.")
 NUM_IMAGES = flags.DEFINE_integer("num_images", 2000, "Of a set, at most.", lower_bound=20)
@@ -47,40 +53,69 @@ def main(argv) -> None:
     if OUTPUT.value is None:
         raise UserError("--output is missing; for example --output=runs/ood-study")
     seeds = [int(seed) for seed in app.numbers("seeds", SEEDS.value)]
+    classes = [int(c) for c in app.numbers("classes", CLASSES.value)] or [None]
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
     folder = Path(OUTPUT.value)
-    sets = Sets(recipe(MODES.value[0]), OTHERS.value)
-    study = ood_report.Study.of(folder, sets.settings())
-    for seed, mode in itertools.product(seeds, MODES.value):
-        name = f"{mode}-{seed}"
+    sets = [Sets(recipe(MODES.value[0], normal), OTHERS.value) for normal in classes]
+    study = ood_report.Study.of(folder, settings(sets, classes))
+    for seed, (normal, own), mode in itertools.product(seeds, zip(classes, sets), MODES.value):
+        name = f"{mode}-{seed}" if normal is None else f"{mode}-class{normal}-{seed}"
         if name in study.rows:
             continue
-        config = recipe(mode)
+        config = recipe(mode, normal)
         config.training.seed = seed
         model = trained(config, folder / name)
-        study.add(name, {"mode": mode, "seed": seed, **measured(model, config, sets)})
+        study.add(name, {"mode": mode, "seed": seed, **measured(model, config, own)})
         terminal.say(f"{name}: {ood_report.line(study.rows[name])}")
     for name in GENERATORS.value:
         if name not in study.rows:
-            study.add(name, {"mode": name, "seed": None, **generator_row(name, sets)})
+            study.add(name, {"mode": name, "seed": None, **generator_row(name, sets[0])})
             terminal.say(f"{name}: {ood_report.line(study.rows[name])}")
     terminal.say("\n".join(map(str, study.write())))
 
 
-def recipe(mode: str):
-    """The configuration of a mode."""
+def recipe(mode: str, normal: int | None = None):
+    """The configuration of a mode, with what the flags change; `normal` is its only class."""
     from tfgen.files.names import shown
 
     path = Path(RECIPE.value)
     if not path.is_file():
         raise UserError(f"--recipe: there is no file {shown(path)}")
     try:
-        return runpy.run_path(str(path))["get_config"](mode)
+        config = runpy.run_path(str(path))["get_config"](mode)
     except ValueError as error:
         raise UserError(f"--modes: {error}") from error
+    if normal is not None:
+        if "classes" not in config.data or config.model.num_classes is not None:
+            raise UserError(f"--classes: the mode {mode!r} is not of one class")
+        config.data.classes = (normal,)
+    if EPOCHS.value is not None:
+        config.training.epochs = EPOCHS.value
+    if TASKS.value is not None and config.model.transformations:
+        config.model.transformations = chosen(list(config.model.transformations))
+    return config
+
+
+def chosen(tasks: list) -> list:
+    """Those of a recipe's transformations, names or dicts with one, that --tasks names."""
+    names = [task if isinstance(task, str) else task["name"] for task in tasks]
+    for name in TASKS.value:
+        if name not in names:
+            raise UserError(f"--tasks: {name!r} is none of the recipe's, {', '.join(names)}")
+    return [task for name, task in zip(names, tasks) if name in TASKS.value]
+
+
+def settings(sets, classes) -> dict[str, Any]:
+    """What rows of a study have in common."""
+    given = {"classes": None if classes == [None] else classes}
+    given |= {"tasks": TASKS.value, "epochs": EPOCHS.value}
+    found = sets[0].settings()
+    if classes != [None]:
+        found["in"] = f"each of {len(classes)} classes in turn, the first: {found['in']}"
+    return found | {name: value for name, value in given.items() if value is not None}
 
 
 class Sets:
@@ -101,7 +136,7 @@ class Sets:
         self.outside = {text.partition("@")[0]: self._other(text) for text in self.others}
 
     def settings(self) -> dict[str, Any]:
-        """What rows of a study have in common."""
+        """Which images they are."""
         shape = "x".join(map(str, self.inside.image_shape))
         return {
             "recipe": RECIPE.value,
@@ -169,7 +204,7 @@ def measured(model, config, sets: Sets) -> dict[str, Any]:
     if "classifier" in found.classification:
         row |= {"accuracy": found.classification["classifier"]["accuracy"]}
     if CORRUPTED.value:
-        few = [scores.MaxSoftmax(), scores.Energy(), scores.Mahalanobis()]
+        few = [scores.MaxSoftmax(), scores.Energy(), scores.Mahalanobis(), scores.KNN()]
         evaluator = Evaluator(models, sets.inside, others, scores=few, **options)
         robustness = measure_robustness(evaluator, num_images=CORRUPTED.value)
         row["robustness"] = {label(r["model"], r["score"]): r for r in robustness.summary()}
@@ -183,8 +218,8 @@ def subjects(model, train) -> dict[str, Any]:
     found = {"detector": model} if model.network.tasks else {}
     if model.num_classes:
         return {**found, "classifier": model.classifier()}
-    ssd = scores.Mahalanobis(1, normalised=True, name="ssd")
-    return {**found, "ssd": Distance(model, ssd, train.images)}
+    distances = scores.Mahalanobis(1, normalised=True, name="ssd"), scores.KNN()
+    return found | {each.name: Distance(model, each, train.images) for each in distances}
 
 
 class Distance:

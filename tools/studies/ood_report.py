@@ -57,16 +57,22 @@ def spread(values) -> Spread:
 
 
 def areas(kept: Study) -> dict[tuple[str, str], dict[str, Spread]]:
-    """AUROC over seeds by mode and score: of every set, and of the "mean" over them."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    """AUROC over seeds by mode and score: of every set, and of the "mean" over them.
+
+    Rows of one mode and seed are of several normal classes, and count as one by their mean.
+    """
+    found: dict[tuple[str, str], dict[str, dict[Any, list[float]]]] = {}
     for row in kept.rows.values():
         for score, by_set in row["scores"].items():
             cells = {name: numbers["auroc"] for name, numbers in by_set.items()}
             cells["mean"] = float(np.mean(list(cells.values())))
-            kept = found.setdefault((row["mode"], score), {})
+            own = found.setdefault((row["mode"], score), {})
             for name, value in cells.items():
-                kept.setdefault(name, []).append(value)
-    return {key: {k: spread(v) for k, v in cells.items()} for key, cells in found.items()}
+                own.setdefault(name, {}).setdefault(row["seed"], []).append(value)
+    return {
+        key: {name: spread(map(np.mean, by_seed.values())) for name, by_seed in cells.items()}
+        for key, cells in found.items()
+    }
 
 
 def text(kept: Study) -> str:

@@ -174,6 +174,12 @@ def _check_input(model, image_shape, preprocess):
     if not model.built:
         raise UserError(f"{model.name!r} is not built; call it on a batch of images first")
     shape = getattr(model, "input_shape", None)
+    count = len(keras.tree.flatten(getattr(model, "inputs", None) or [None]))
+    if count != 1:
+        raise UserError(
+            f"{model.name!r} takes {count} inputs; expected the images alone: give a model of one "
+            "input"
+        )
     if preprocess is None and isinstance(shape, tuple) and len(shape) == 4:
         wanted = tf.TensorShape(shape[1:])
         if not wanted.is_compatible_with(image_shape):

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from tfgen.data.labels import check_all_words
 from tfgen.data.subset import shuffled_rows
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics import (
     Separation,
     bootstrap_intervals,
@@ -22,8 +24,10 @@ from tfgen.ood.evaluation.image_sets import ImageSet, as_image_set
 from tfgen.ood.evaluation.plain_classifier import PlainClassifier
 from tfgen.ood.evaluation.result import Evaluation, Row, mean_separation
 from tfgen.ood.evaluation.subjects import Scored, Subject
-from tfgen.ood.scores import Score
+from tfgen.ood.scores import Score, check_score
 from tfgen.ops.checks import in_range, whole_number
+
+_FEW = 30  # images of a set
 
 
 class Evaluator:
@@ -64,7 +68,7 @@ class Evaluator:
     Raises:
         ConfigError: there is no set of outliers, or `near` names none of them.
         DataError: a set is empty, or has images of another size or range.
-        UserError: a model is none of these.
+        UserError: a model is none of these, or holds weights that are NaN.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class Evaluator:
             for score, by_set in kept[name].items():
                 rows.append(self._row(name, score, costs[score], by_set))
             self._notes += [f"{name}: {note}" for note in subject.notes]
+        self._notes += [_note_of_few(each) for each in self._sets() if len(each) < _FEW]
         return Evaluation(
             tuple(rows),
             self.in_set.name,
@@ -226,6 +231,26 @@ class Evaluator:
         return found
 
 
+def _note_of_few(images: ImageSet) -> str:
+    held = f"{len(images)} image{'s' * (len(images) > 1)}"
+    return (
+        f"{images.name!r} has {held}: intervals of the bootstrap are too narrow, those of the "
+        "AUROC hold"
+    )
+
+
+def _check_weights(model):
+    """That none is NaN, which a rectifier would hide and gradients would not."""
+    weights = model.weights if isinstance(model, keras.layers.Layer) else ()
+    for weight in weights:
+        values = tf.convert_to_tensor(weight)
+        if values.dtype.is_floating and bool(tf.reduce_any(tf.math.is_nan(values))):
+            raise UserError(
+                f"the weight {weight.path!r} of {model.name!r} holds NaN, so its training has "
+                "diverged or its file is damaged; train it again, or load an earlier checkpoint"
+            )
+
+
 def _check_names(in_name, out_data, near):
     if not isinstance(out_data, Mapping) or not out_data:
         raise ConfigError(
@@ -241,7 +266,9 @@ def _check_names(in_name, out_data, near):
 
 
 def _with_names(scores) -> list[Score]:
-    scores = list(scores)
+    scores = [scores] if isinstance(scores, Score | str) else list(scores)
+    for score in scores:
+        check_score(score)
     names = [score.name for score in scores]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
@@ -252,6 +279,7 @@ def _with_names(scores) -> list[Score]:
 
 def _as_subject(model, scores, image_shape, feature_layer, preprocess, seed) -> Subject:
     """What fits a model: one that holds scores, one that gives a score, or a classifier."""
+    _check_weights(model)
     if isinstance(getattr(model, "scores", None), Mapping) and hasattr(model, "outputs"):
         return Detector(model)
     if callable(getattr(model, "ood_score", None)):

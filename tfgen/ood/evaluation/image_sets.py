@@ -15,6 +15,8 @@ from tfgen.data.ranges import as_intensities, as_levels
 from tfgen.data.subset import shuffled_rows
 from tfgen.errors import DataError
 
+_RESIZE = "resize or convert them, all sets by the same filter"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -81,9 +83,11 @@ def as_image_set(data: Any, name: str, image_shape: tuple[int, ...] | None = Non
     if not len(found):
         raise DataError(f"{where} is empty; give at least one image, or leave the set out")
     if image_shape is not None and found.image_shape != tuple(image_shape):
+        single = found.images.shape[:3] == tuple(image_shape) and found.image_shape[-1] == 1
+        mend = "a single image needs images[None]" if single else _RESIZE
         raise DataError(
             f"{where} has images of shape {found.image_shape}, and the model takes "
-            f"{tuple(image_shape)}; resize or convert them, all sets by the same filter"
+            f"{tuple(image_shape)}; {mend}"
         )
     return found
 

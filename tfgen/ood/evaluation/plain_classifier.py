@@ -19,6 +19,7 @@ from tfgen.ood.scores import (
     Score,
     ViM,
 )
+from tfgen.ood.scores.base import NoSpread
 
 
 class PlainClassifier(Network):
@@ -52,9 +53,14 @@ class PlainClassifier(Network):
             for score in self._usual_fitted(outputs, images):
                 self._scores[score.name] = score
         self._check_classes(images)
-        for score in self._scores.values():
-            if score.fitted_to:
+        for score in [score for score in self._scores.values() if score.fitted_to]:
+            try:
                 score.fit(outputs, images.labels, head=self._classifier.head)
+            except NoSpread as error:
+                if not self._usual:
+                    raise
+                del self._scores[score.name]
+                self.notes.append(f"{score.name} is left out: {error}")
 
     def _usual_fitted(self, outputs, images):
         if "features" not in outputs:

@@ -90,7 +90,16 @@ class Evaluation:
             first: a `Row` of this evaluation.
             second: a `Row` of this evaluation.
             out_name: string, the set of outliers.
+
+        Raises:
+            UserError: there is no such set.
+            DataError: a set has a single image.
         """
+        if out_name not in first.separation:
+            raise UserError(
+                f"there is no set of outliers {out_name!r}; there are "
+                f"{', '.join(map(repr, first.separation))}"
+            )
         both = [self.scores[row.model][row.score] for row in (first, second)]
         inside, outside = (tuple(s[name] for s in both) for name in (self.in_name, out_name))
         return compare_auroc(inside, outside)

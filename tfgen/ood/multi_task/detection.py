@@ -12,7 +12,7 @@ from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.metrics.calibration import fit_temperature
 from tfgen.metrics.conformal import acceptance_threshold
 from tfgen.ood.multi_task.ending import FinishesCalibrated
-from tfgen.ood.scores import ODIN, Head, Score
+from tfgen.ood.scores import ODIN, Head, Score, check_score
 from tfgen.ood.scores.base import value_of
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.serving import PORTABLE, Signature
@@ -58,12 +58,14 @@ class Detection(FinishesCalibrated):
             served: string, the name of the one that is served; None: the model's own choice.
 
         Raises:
-            ConfigError: there is no such score; two have one name.
+            ConfigError: there is no such score; one is none; two have one name.
         """
         others = [
             keras.saving.deserialize_keras_object(dict(s)) if isinstance(s, Mapping) else s
-            for s in others
+            for s in ([others] if isinstance(others, Score | str) else others)
         ]
+        for score in others:
+            check_score(score)
         names = [score.name for score in (*own, *others)]
         for name in names:
             if names.count(name) > 1:

@@ -1,6 +1,6 @@
 """Scores that say how far an image is from what a network was made for; larger is further."""
 
-from tfgen.ood.scores.base import Head, Score
+from tfgen.ood.scores.base import Head, Score, check_score
 from tfgen.ood.scores.combined import Combined
 from tfgen.ood.scores.contrastive import CSI
 from tfgen.ood.scores.logits import Energy, Entropy, KLToUniform, MaxLogit, MaxSoftmax
@@ -29,4 +29,5 @@ __all__ = [
     "Score",
     "TransformationDistance",
     "ViM",
+    "check_score",
 ]

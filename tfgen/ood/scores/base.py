@@ -8,13 +8,13 @@ moves: they are saved and loaded with whatever model holds the score.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import DataError, UserError
+from tfgen.errors import ConfigError, DataError, UserError
 
 
 class Head(NamedTuple):
@@ -27,6 +27,10 @@ class Head(NamedTuple):
 
     kernel: np.ndarray
     bias: np.ndarray
+
+
+class NoSpread(DataError):
+    """The in-distribution images are all alike to a score, which is made of their differences."""
 
 
 class Score(keras.layers.Layer):
@@ -208,6 +212,23 @@ class Score(keras.layers.Layer):
                 "expected one integer an image (tfgen.data.Source makes them of other forms)"
             )
         return labels.astype(np.int64)
+
+
+def check_score(score: Any) -> None:
+    """That something is a `Score`, one that was made.
+
+    Args:
+        score: `Score`, or what was given in its place.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(score, Score):
+        given = repr(score) if isinstance(score, str) else getattr(score, "__name__", None)
+        raise ConfigError(
+            f"{given or f'a {type(score).__name__}'} came as a score; expected one that was made, "
+            "such as tfgen.ood.scores.KNN(k=50)"
+        )
 
 
 def value_of(variable) -> np.ndarray:

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import DataError
-from tfgen.ood.scores.base import Score
+from tfgen.errors import ConfigError, DataError
+from tfgen.ood.scores.base import Score, check_score
 
 NUM_KNOTS = 64
 _FOLDS = 5
@@ -36,6 +36,9 @@ class Combined(Score):
         parts: sequence of `Score`, or as Keras serialises them.
         name: string, the score's name.
         shapes: dict of the shape of each statistic, which `fit` finds; None: not fitted.
+
+    Raises:
+        ConfigError: there is no part, or one is no score, or one that needs images, as ODIN does.
     """
 
     fitted_to = ("knots", "inverse_widths", "tail", "reach")
@@ -45,8 +48,17 @@ class Combined(Score):
         super().__init__(shapes=shapes, name=name, **kwargs)
         self.parts = [
             keras.saving.deserialize_keras_object(dict(part)) if isinstance(part, Mapping) else part
-            for part in parts
+            for part in ([parts] if isinstance(parts, Score | str) else parts)
         ]
+        for part in self.parts:
+            check_score(part)
+            if "images" in part.needs:
+                raise ConfigError(
+                    f"{part.name!r} computes gradients of images and cannot be part of "
+                    f"{self.name!r}; combine scores of what the network says"
+                )
+        if not self.parts:
+            raise ConfigError(f"there are no scores to combine in {self.name!r}; give at least one")
         self.needs = tuple(dict.fromkeys(need for part in self.parts for need in part.needs))
 
     @property

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import DataError
-from tfgen.ood.scores.base import Score
+from tfgen.ood.scores.base import NoSpread, Score
 from tfgen.ops.checks import whole_number
 
 _NO_VARIANCE = 1e-10  # of the largest variance: less than float32 features can tell from none
@@ -128,7 +128,7 @@ def _whitening(covariance, name):
     variances, directions = np.linalg.eigh(covariance)
     kept = variances > _NO_VARIANCE * variances[-1]
     if not np.any(kept) or variances[-1] <= 0.0:
-        raise DataError(
+        raise NoSpread(
             f"the features do not vary within the clusters of the score {name!r}; give more "
             "images, of more than one appearance"
         )

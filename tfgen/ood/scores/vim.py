@@ -5,8 +5,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import DataError
-from tfgen.ood.scores.base import Score
+from tfgen.ood.scores.base import NoSpread, Score
 from tfgen.ops.checks import whole_number
+
+_NO_RESIDUAL = 1e-5  # of the features' length: less than float32 features can tell from none
+# Singular values of the last layer, as a share of the largest. Softmax and weight decay make one of
+# them vanish (the mean over classes changes nothing), whose inverse would send the origin far off.
+_NO_DIRECTION = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -48,13 +53,13 @@ class ViM(Score):
                 "leaves no residual; give a smaller dimension"
             )
         kernel, bias = (np.asarray(x, np.float64) for x in head)
-        origin = -np.linalg.pinv(kernel.T) @ bias
+        origin = -np.linalg.pinv(kernel.T, rcond=_NO_DIRECTION) @ bias
         centred = features - origin
         _, directions = np.linalg.eigh(centred.T @ centred / len(centred))  # smallest first
         residual_space = directions[:, : width - dimension]
         lengths = np.linalg.norm(centred @ residual_space, axis=1)
-        if not lengths.mean() > 0.0:
-            raise DataError(
+        if not lengths.mean() > _NO_RESIDUAL * np.linalg.norm(centred, axis=1).mean():
+            raise NoSpread(
                 f"the features have no residual outside {dimension} dimensions, which the score "
                 f"{self.name!r} is made of; give a smaller dimension"
             )
