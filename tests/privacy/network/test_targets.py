@@ -1,5 +1,6 @@
 """Labels in every form, images of every range."""
 
+import keras
 import numpy as np
 import pytest
 from tiny import digits, relu_net
@@ -83,3 +84,18 @@ def test_networks_take_them_all():
     for forms in ((images, labels[:, None]), (images, np.eye(10)[labels])):
         for a, b in zip(network.gradients(*forms), want, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_soft_labels_need_a_loss_that_sees_them():
+    images = digits()[0][:2]
+    soft = np.full((2, 10), 0.03) + 0.7 * np.eye(10)[[3, 4]]
+    with pytest.raises(UserError, match="labels are soft"):
+        SharedNetwork(relu_net()).gradients(images, soft)
+    network = SharedNetwork(relu_net(), keras.losses.CategoricalCrossentropy(from_logits=True))
+    mixed, first = (network.gradients(images, rows)[-1] for rows in (soft, np.eye(10)[[3, 4]]))
+    assert np.abs(mixed - first).max() > 1e-2
+
+
+def test_a_loss_of_numpy_is_refused():
+    with pytest.raises(UserError, match="no graph of operations"):
+        SharedNetwork(relu_net(), lambda y, p: np.mean((np.asarray(y) - np.asarray(p)) ** 2))

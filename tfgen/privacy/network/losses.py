@@ -8,6 +8,7 @@ added. Labels go in as the loss takes them, one-hot rows or class indices.
 from collections.abc import Callable, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
@@ -114,6 +115,24 @@ class ClientLoss:
             x=inputs, y=y, y_pred=outputs, sample_weight=sample_weight, training=training
         )
 
+    def check_targets(self, targets: np.ndarray) -> None:
+        """Refuses soft labels where the loss would see nothing but their likeliest class.
+
+        Args:
+            targets: `[K, N]`.
+
+        Raises:
+            UserError: they are soft, and the loss takes class indices.
+        """
+        if not self.takes_indices or self.num_classes == 1:
+            return
+        hard = np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) <= 1)
+        if not hard:
+            raise UserError(
+                f"the labels are soft, and the loss {self.name} takes one class an image; give a "
+                "loss of rows, such as keras.losses.CategoricalCrossentropy"
+            )
+
     def _classes(self, targets):
         """`[K]`, the likeliest class; of one output, 0 or 1."""
         if self.num_classes == 1:
@@ -145,11 +164,29 @@ class ClientLoss:
                     f"labels cannot be optimised through the loss {self.name}, which takes class "
                     "indices; give one that takes one-hot labels"
                 )
+            self._check_traceable(values, inputs, targets, outputs)
             return
         raise UserError(
             f"the loss {self.name} takes neither one-hot labels nor indices of {self.num_classes} "
             f"classes ({str(first).strip().splitlines()[0]}); give one that does"
         )
+
+    def _check_traceable(self, values, *batch):
+        """Refuses what computes values, and no operations of a graph."""
+        specs = [tf.TensorSpec(x.shape, x.dtype) for x in batch]
+
+        def traced(*symbolic):
+            with keras.StatelessScope(values, collect_losses=True):
+                return self(*symbolic, False)
+
+        try:
+            tf.function(traced, autograph=False).get_concrete_function(*specs)
+        except Exception as error:  # as above
+            raise UserError(
+                f"the loss {self.name} is no graph of operations "
+                f"({str(error).strip().splitlines()[0]}); give a function made of TensorFlow or "
+                "Keras operations"
+            ) from error
 
 
 class _Client(keras.Model):

@@ -109,9 +109,11 @@ class SharedNetwork(PureStep):
         """Labels in any form as targets `[K, N]`; see `as_targets`.
 
         Raises:
-            UserError: labels that are none of the network's classes, or not one an image.
+            UserError: labels that are none of the network's classes, or not one an image; soft ones
+                where the loss takes indices.
         """
         targets = as_targets(labels, self.num_classes, num_images, self.loss.ignored)
+        self.loss.check_targets(targets)
         return tf.constant(targets, self.dtype)
 
     def checked_weights(
