@@ -23,6 +23,7 @@ from tfgen.training import (
     TensorBoard,
     TimeLimit,
 )
+from tfgen.training.precision import half_precision_note
 
 # Losing more than this to a power cut would hurt; epochs of the large recipes take longer.
 MINUTES_BETWEEN_SAVES = 20.0
@@ -59,6 +60,8 @@ def _train(experiment, workdir, plan, chief):
     check_executions(model, -start % steps, "the epoch that was begun lacks")
     if chief:
         _say(plans.announce(plan, str(workdir.path), start))
+        if note := half_precision_note():
+            _say(note)
         record = DataRecord(workdir.path)
         if start and (change := record.change(experiment.source)):
             _say(change)

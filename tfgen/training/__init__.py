@@ -12,6 +12,7 @@ from tfgen.training.callbacks import (
 from tfgen.training.checkpoint import CheckpointManager, load_weights_only
 from tfgen.training.joint_optimizer import JointOptimizer
 from tfgen.training.model import Model
+from tfgen.training.precision import set_precision
 from tfgen.training.progress import ProgressBar
 from tfgen.training.reporting import CSVLog, SampleImages, TensorBoard
 from tfgen.training.schedules import (
@@ -22,7 +23,7 @@ from tfgen.training.schedules import (
     group_weights,
 )
 from tfgen.training.step_output import StepOutput
-from tfgen.training.strategy import distribute, set_precision, strategy_from_name
+from tfgen.training.strategy import distribute, strategy_from_name
 
 __all__ = [
     "CSVLog",

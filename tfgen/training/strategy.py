@@ -1,15 +1,14 @@
-"""Where a model is trained: devices, workers and precision by name."""
+"""Where a model is trained: devices and workers by name."""
 
 import os
 from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.files.json_file import parse_json
+from tfgen.training.precision import set_precision
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu", "tpu:NAME")
 
 
@@ -44,21 +43,6 @@ def strategy_from_name(
     if name == "tpu" or name.startswith("tpu:"):
         return _tpu_strategy(name.partition(":")[2])
     raise ConfigError(f"The strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
-
-
-def set_precision(name: str) -> None:
-    """Makes `name` the precision of layers created from now on.
-
-    Args:
-        name: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"` (half-precision arithmetic with
-            float32 weights; `tfgen.training.Model` scales the loss for the latter).
-
-    Raises:
-        ConfigError: the name is none of these.
-    """
-    if name not in PRECISIONS:
-        raise ConfigError(f"The precision must be one of {', '.join(PRECISIONS)}; got {name!r}.")
-    keras.config.set_dtype_policy(name)
 
 
 def distribute(
