@@ -21,7 +21,7 @@ def test_float32_needs_no_note():
     [
         (
             0.5,
-            "take 2.00 of their time in float32 on this processor, so that training will be slow",
+            "take 2.00 of their time in float32 on this processor, so that training will be",
         ),
         (5.0, "take 0.20 of their time in float32 on this processor, and other operations no less"),
     ],

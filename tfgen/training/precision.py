@@ -9,8 +9,8 @@ from tfgen.errors import ConfigError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
-# Measured: with products 4.3 times as fast (AMX), steps of NVAE, LSGM and phrase grounding take 0.83,
-# 0.76 and 0.53 of their time in float32, that of a small detector 1.15. On processors with 16-bit
+# Measured: with products 4.3 times as fast (AMX), steps of NVAE, LSGM and phrase grounding take
+# 0.83, 0.76 and 0.53 of their time in float32, that of a small detector 1.15. On processors with 16-bit
 # dot products but no matrix units NVAE's took 1.5 to 2 times theirs.
 _WORTHWHILE = 3.0
 
@@ -53,7 +53,7 @@ def _seconds(x):
 
 
 def half_precision_note() -> str | None:
-    """What to know before training in half precision on a processor; None where there is no need."""
+    """What to know before training in half precision on a processor; None if there is no need."""
     dtype = keras.config.dtype_policy().compute_dtype
     if dtype == "float32" or tf.config.list_logical_devices("GPU") or _has_tpu():
         return None
