@@ -10,8 +10,8 @@ from tfgen.errors import ConfigError
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 # Measured: with products 4.3 times as fast (AMX), steps of NVAE, LSGM and phrase grounding take
-# 0.83, 0.76 and 0.53 of their time in float32, that of a small detector 1.15. On processors with 16-bit
-# dot products but no matrix units NVAE's took 1.5 to 2 times theirs.
+# 0.83, 0.76 and 0.53 of their time in float32, that of a small detector 1.15. On processors with
+# 16-bit dot products but no matrix units NVAE's took 1.5 to 2 times theirs.
 _WORTHWHILE = 3.0
 
 
