@@ -46,7 +46,8 @@ def loss_of(model: keras.Model, ending: Ending, num_classes: int) -> keras.losse
             f"are of kind {ending.kind!r} (operation {ending.outputs.source}); give the loss that "
             "the client trains with"
         )
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=ending.kind == LOGITS)
+    # That of rows: it sees soft labels as they are.
+    return keras.losses.CategoricalCrossentropy(from_logits=ending.kind == LOGITS)
 
 
 class ClientLoss:
