@@ -117,6 +117,13 @@ def test_wrong_flags_get_one_line(argv, words, capfd):
     assert err.count("\n") == 1
 
 
+def test_a_section_that_a_recipe_lacks_is_named_by_its_flag():
+    argv = ["tfgen-train", "--config=a.py", "--config.optimizer.prior.rate=1"]
+    found = app._field_of(KeyError("'prior'"), argv)
+    assert found == "--config.optimizer.prior.rate names no field: "
+    assert app._field_of(KeyError("'other'"), argv) == app._field_of(ValueError("a"), argv) == ""
+
+
 def test_stray_words_are_refused(capfd):
     assert run(lambda argv: None, "runs/digits") == 2
     assert "'runs/digits'" in capfd.readouterr().err

@@ -5,6 +5,7 @@ import pytest
 
 from tfgen import PhraseGrounding
 from tfgen.errors import DataError
+from tfgen.grounding.pictures import read_picture
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog")
 PICTURE = np.zeros((20, 30, 3), np.uint8)
@@ -43,3 +44,8 @@ def test_boxes_that_are_none_of_the_image(model, boxes, message):
 def test_a_box_may_reach_beyond_the_image(model):
     (found,) = model.ground(PICTURE, "a dog", boxes=[[-3, -3, 35, 25]])
     np.testing.assert_array_equal(found.box, [-3, -3, 35, 25])
+
+
+def test_a_picture_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"^there is no picture .*nothing\.png$"):
+        read_picture(tmp_path / "nothing.png")

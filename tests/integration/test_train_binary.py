@@ -202,6 +202,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(cli, tiny, trained, tmp
 def test_a_loss_that_becomes_nan_stops_with_the_steps(cli, tiny, tmp_path, monkeypatch):
     loss = NVAE.training_loss
 
+    @tf.autograph.experimental.do_not_convert
     def poisoned(self, data):
         output = loss(self, data)
         poison = tf.where(self.train_steps.value >= 4, np.nan, output.loss)

@@ -71,8 +71,19 @@ def parse(name: str, argv: Sequence[str]) -> list[str]:
         # The flag itself may not be parsed yet, so look for the word.
         if "--debug" in argv:
             traceback.print_exc()
-        print(f"{name}: {one_line(error)}", file=sys.stderr)
+        print(f"{name}: {_field_of(error, argv)}{one_line(error)}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def _field_of(error, argv) -> str:
+    """Of a section that a recipe does not have, which config_flags tells by its last name alone."""
+    if isinstance(error, KeyError) and error.args:
+        missing = str(error.args[0]).split("'")[1:2]
+        for flag in (word.partition("=")[0] for word in argv):
+            first, *names = flag.lstrip("-").split(".")
+            if first == "config" and set(missing) & set(names):
+                return f"{flag} names no field: "
+    return ""
 
 
 def execute(name: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:

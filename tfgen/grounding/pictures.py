@@ -9,6 +9,7 @@ from PIL import Image
 from tfgen.data.image_file import decode_image, read_header
 from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError
+from tfgen.files.names import shown
 
 
 def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int]]:
@@ -51,5 +52,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
         DataError: it is no picture, or is missing or damaged.
     """
     path = Path(path)
+    if not path.exists():
+        raise DataError(f"there is no picture {shown(path)}")
     width, height = read_header(path).size
     return decode_image(path, (height, width), 3)
