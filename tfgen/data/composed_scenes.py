@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from tfgen.data.scenes import NUMERALS, PHRASE_KINDS
+from tfgen.data.scenes import NOUNS, NUMERALS, PHRASE_KINDS, caption_arrays
 from tfgen.errors import DataError
 
 CLOTHES = (
@@ -27,8 +27,6 @@ VOCABULARY = (
 )
 SIDE, SIZES = 96, (20, 30)  # pixels of the canvas, and of a thing from smallest to largest
 TEMPLATES = ("a {} beside a {} and a {} .", "the {} near the {} with a {} .")
-LENGTH = 11  # tokens, [CLS] and [SEP] included
-NOUNS = (2, 5, 8)  # where they stand
 NUM_SCENES = {"train": 8000, "validation": 500, "test": 1000}
 NEGATIVES = 6
 _NOISE = 0.1
@@ -139,22 +137,10 @@ def _caption(rng, named) -> dict[str, np.ndarray]:
     unnamed = np.setdiff1d(np.arange(len(KINDS)), named)
     chosen = int(rng.integers(len(NOUNS)))
     others = [KINDS[kind] for kind in rng.permutation(unnamed)[:NEGATIVES]]
-    phrase_words = np.zeros((len(NOUNS), LENGTH), np.float32)
-    phrase_words[np.arange(len(NOUNS)), NOUNS] = 1.0
-    return {
-        "token_ids": _numbers(words),
-        "word_positions": np.asarray(NOUNS, np.int32),
-        "noun_position": np.int32(NOUNS[chosen]),
-        "negative_ids": _numbers([words[NOUNS[chosen]], *others]),
-        "phrase_words": phrase_words,
-        "phrase_kinds": np.stack([_type_of(kind) for kind in named]),
-    }
+    arrays = caption_arrays(words, chosen, others, VOCABULARY)
+    return arrays | {"phrase_kinds": np.stack([_type_of(kind) for kind in named])}
 
 
 def _type_of(kind) -> np.ndarray:
     name = "other" if kind < len(NUMERALS) else "clothing"
     return np.asarray([each == name for each in PHRASE_KINDS], np.uint8)
-
-
-def _numbers(words) -> np.ndarray:
-    return np.asarray([VOCABULARY.index(word) for word in words], np.int32)

@@ -5,6 +5,7 @@ names three of them. Where a word's digit is, is known, and told only to whoever
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -92,17 +93,33 @@ def _caption(rng, named) -> dict[str, np.ndarray]:
     words = f"[CLS] a {first} beside a {second} and a {third} . [SEP]".split()
     unnamed = [NUMERALS[digit] for digit in range(10) if digit not in named]
     chosen = int(rng.integers(len(NOUNS)))
-    others = rng.permutation(unnamed)[:6]
+    return caption_arrays(words, chosen, rng.permutation(unnamed)[:6], VOCABULARY)
+
+
+def caption_arrays(
+    words: Sequence[str], chosen: int, others: Sequence[str], vocabulary: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """A sentence with nouns at `NOUNS`, as arrays of a scene.
+
+    Args:
+        words: sequence of `LENGTH` strings.
+        chosen: integer, which of the nouns has negatives.
+        others: sequence of strings, its negatives.
+        vocabulary: sequence of strings, all words in the order of their numbers.
+
+    Returns:
+        The arrays of one scene that `digit_scenes` lists, but for its picture and boxes.
+    """
+
+    def numbers(some):
+        return np.asarray([vocabulary.index(word) for word in some], np.int32)
+
     phrase_words = np.zeros((len(NOUNS), LENGTH), np.float32)
     phrase_words[np.arange(len(NOUNS)), NOUNS] = 1.0
     return {
-        "token_ids": _numbers(words),
+        "token_ids": numbers(words),
         "word_positions": np.asarray(NOUNS, np.int32),
         "noun_position": np.int32(NOUNS[chosen]),
-        "negative_ids": _numbers([words[NOUNS[chosen]], *others]),
+        "negative_ids": numbers([words[NOUNS[chosen]], *others]),
         "phrase_words": phrase_words,
     }
-
-
-def _numbers(words) -> np.ndarray:
-    return np.asarray([VOCABULARY.index(word) for word in words], np.int32)
