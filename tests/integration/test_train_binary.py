@@ -45,6 +45,10 @@ def test_a_run_leaves_what_it_promises(trained):
 
 
 def test_the_same_command_again_is_complete_and_changes_nothing(cli, tiny, trained):
+    """It draws the last grid where the process before ended between saving and drawing."""
+    picture = trained / "samples" / "step-00000006.png"
+    drawn = picture.read_bytes()
+    picture.unlink()
     before = tensors(trained)
     result = cli("train", *tiny, f"--workdir={trained}")
     assert result.code == 0, result.err
@@ -52,6 +56,7 @@ def test_the_same_command_again_is_complete_and_changes_nothing(cli, tiny, train
     assert "trained 6 of 6 steps" in result.out
     after = tensors(trained)
     assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert picture.read_bytes() == drawn
 
 
 @pytest.fixture(scope="module")

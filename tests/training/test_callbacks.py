@@ -6,6 +6,7 @@ import io
 import os
 import re
 import resource
+import signal
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 from toy_model import IMAGES, assert_same_state, batches, make_toy, run_steps, state, train
 
+from tfgen import stopping
 from tfgen.errors import UserError
 from tfgen.files.images import grid, save_grid
 from tfgen.training import (
@@ -283,6 +285,24 @@ class TestSampleImages:
         pictures = [np.asarray(Image.open(path)) for path in sorted(tmp_path.iterdir())]
         np.testing.assert_array_equal(*pictures)  # the toy's samples depend on the seed alone
         assert pictures[0].shape == (2 * 48 + 2, 2 * 48 + 2, 3)
+
+    def test_a_run_that_goes_on_draws_what_was_saved_and_not_drawn(self, tmp_path):
+        callback = SampleImages(tmp_path, num_images=4, every_epochs=2)
+        model = plain_toy()
+        fit(model, 2, [callback])
+        drawn = (tmp_path / "step-00000004.png").read_bytes()
+        callback.draw_lacking(model, epochs_done=2, epochs=3)  # is there
+        assert (tmp_path / "step-00000004.png").stat().st_size == len(drawn)
+        (tmp_path / "step-00000004.png").unlink()
+        callback.draw_lacking(model, epochs_done=1, epochs=3)  # is not due
+        assert not os.listdir(tmp_path)
+        callback.draw_lacking(model, epochs_done=2, epochs=3)
+        assert (tmp_path / "step-00000004.png").read_bytes() == drawn
+
+    def test_a_signal_is_not_kept_waiting_for_one(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(stopping, "requested", lambda: signal.SIGTERM)
+        fit(plain_toy(), 1, [SampleImages(tmp_path, num_images=4)])
+        assert not os.listdir(tmp_path)
 
 
 class TestImages:

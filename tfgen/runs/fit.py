@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tfgen import stopping
-from tfgen.errors import ConfigError, DataError, plain_user_errors
+from tfgen.errors import ConfigError, DataError, UserError, plain_user_errors
 from tfgen.files.names import printable
 from tfgen.generative import Generator
 from tfgen.runs import plan as plans
@@ -70,8 +70,12 @@ def _train(experiment, workdir, plan, chief):
 
     guard = NonFiniteGuard(experiment.config["training"]["max_consecutive_skips"], whole_run=False)
     callbacks = [StopOnSignal(), guard, *_callbacks(experiment, workdir, manager, chief)]
+    if start and start % steps == 0:
+        for callback in callbacks:
+            if isinstance(callback, SampleImages):
+                callback.draw_lacking(model, start // steps, experiment.epochs)
     # A step may take minutes, and is saved.
-    with stopping.patient(), _kept(model, manager, start, chief):
+    with stopping.patient(), _kept(workdir, model, manager, start, chief):
         for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
             if model.ended_early():  # in an earlier process
                 break
@@ -118,8 +122,11 @@ def _say(text):
 
 
 @contextlib.contextmanager
-def _kept(model, manager, start: int, chief: bool) -> Iterator[None]:
-    """Saves what was trained when data that are read as they are needed prove damaged."""
+def _kept(workdir, model, manager, start: int, chief: bool) -> Iterator[None]:
+    """Saves what was trained when data that are read as they are needed prove damaged.
+
+    What fails because the folder is gone says so.
+    """
     try:
         with plain_user_errors():
             yield
@@ -130,6 +137,10 @@ def _kept(model, manager, start: int, chief: bool) -> Iterator[None]:
         if chief:
             manager.save(model)
         raise DataError(f"{error}; all {done:,} steps until then are saved") from error
+    except UserError:
+        if chief:
+            workdir.check_present()
+        raise
 
 
 def _check_base(experiment: Experiment) -> None:
@@ -170,10 +181,12 @@ def _callbacks(experiment, workdir, manager, chief):
     )
     if chief:
         report_steps = options["report_steps"]
+        # A row whose step was never saved is dropped by the run that goes on; one that was never
+        # written would be lacking. A picture can be drawn anew, and no epoch waits for it.
         callbacks += [
-            Checkpointing(manager, every_minutes=MINUTES_BETWEEN_SAVES),
             CSVLog(workdir.logs / "training.csv", every_steps=report_steps),
             TensorBoard(workdir.logs, every_steps=report_steps),
+            Checkpointing(manager, every_minutes=MINUTES_BETWEEN_SAVES),
             *_samples(experiment, workdir),
             ProgressBar(
                 experiment.epochs * experiment.steps_per_epoch,

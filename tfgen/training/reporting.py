@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen import stopping
 from tfgen.errors import UserError, reason_of
 from tfgen.files.images import grid, save_grid
 from tfgen.files.row_log import RowLog
@@ -111,7 +112,8 @@ class TensorBoard(keras.callbacks.Callback):
 class SampleImages(keras.callbacks.Callback):
     """A grid of samples at the end of epochs, always from the same seeds.
 
-    The model must have `sample(num_images, temperature=..., seed=...)`.
+    The model must have `sample(num_images, temperature=..., seed=...)`. A signal that ends the run
+    (see `StopOnSignal`) is not kept waiting for one.
 
     Args:
         directory: path of the folder of the grids, `step-00012345.png`.
@@ -147,21 +149,39 @@ class SampleImages(keras.callbacks.Callback):
         self.ema = ema
 
     def on_epoch_end(self, epoch, logs=None):
-        last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        if not last and (epoch + 1) % self.every_epochs:
+        if stopping.requested():
             return
-        with averaged_weights(self.model) if self.ema else contextlib.nullcontext():
-            images = self.model.sample(
-                self.num_images, temperature=self.temperature, seed=self.seed
-            )
+        if self.model.stop_training or self._is_due(epoch + 1, self.params["epochs"]):
+            self._draw(self.model)
+
+    def draw_lacking(self, model: keras.Model, epochs_done: int, epochs: int) -> None:
+        """Draws the grid of an epoch that was saved by a process that ended before it drew it.
+
+        Args:
+            model: the model as it was at the end of that epoch.
+            epochs_done: integer, how many epochs it was trained for.
+            epochs: integer, how many it is to be trained for.
+        """
+        if self._is_due(epochs_done, epochs) and not self._path(model).exists():
+            self._draw(model)
+
+    def _is_due(self, epochs_done, epochs):
+        return epochs_done == epochs or epochs_done % self.every_epochs == 0
+
+    def _path(self, model):
+        return self.directory / f"step-{_step(model):08d}.png"
+
+    def _draw(self, model):
+        with averaged_weights(model) if self.ema else contextlib.nullcontext():
+            images = model.sample(self.num_images, temperature=self.temperature, seed=self.seed)
         images = np.asarray(images)
-        path = self.directory / f"step-{_step(self.model):08d}.png"
+        path = self._path(model)
         with _writing(path):
             save_grid(images, path, self.columns)
         if self.log_dir is not None:
             with _writing(self.log_dir), _summary_writer(self.log_dir).as_default():
                 picture = grid(images, self.columns)[None]
-                tf.summary.image("samples", picture, step=_step(self.model))
+                tf.summary.image("samples", picture, step=_step(model))
 
 
 def learning_rates(model: keras.Model) -> dict[str, float]:
