@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import types
 import warnings
 
 import pytest
@@ -162,6 +163,17 @@ def test_progress_is_for_people(capfd):
         advance(1)
         advance(3)
     assert capfd.readouterr() == ("", "")
+
+
+def test_long_work_prints_a_line_a_minute_into_a_log(capfd, monkeypatch):
+    seconds = iter([100.0, 110.0, 160.0, 170.0, 220.0, 400.0])
+    clock = types.SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr(terminal, "time", clock)
+    with terminal.progress("scoring", 5000) as advance:
+        for done in (500, 1500, 2000, 4000, 5000):
+            advance(done)
+    said = ["scoring: 1,500 of 5,000  0:02:20 left", "scoring: 4,000 of 5,000  0:00:30 left"]
+    assert capfd.readouterr().out.splitlines() == said
 
 
 def test_waiting_names_what_begins(capfd):

@@ -5,10 +5,13 @@ import errno
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 from tfgen import stopping
 from tfgen.errors import UserError
+
+_SECONDS_BETWEEN_LINES = 60.0  # in a log file
 
 # What writing to a reader that is gone, or to a terminal that was closed, fails with.
 _NOBODY_READS = (errno.EPIPE, errno.EIO, errno.ENXIO)
@@ -108,11 +111,11 @@ def outlasting_pipes() -> Iterator[None]:
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left; yields a function that takes how much is done.
 
-    Where nobody watches (a log file), there is none. The function raises `tfgen.stopping.Stopped`
-    if a signal has arrived.
+    Where nobody watches (a log file), what takes long prints a line a minute. The function raises
+    `tfgen.stopping.Stopped` if a signal has arrived.
     """
     if not sys.stdout.isatty():
-        yield lambda done: stopping.check()
+        yield _lines(title, total)
         return
     from rich import progress as bars
 
@@ -131,6 +134,24 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
             bar.update(task, completed=done)
 
         yield advance
+
+
+def _lines(title: str, total: int) -> Callable[[int], None]:
+    """What is told how much is done, and prints it once a minute."""
+    from tfgen.training.progress import clock
+
+    begun = said = time.monotonic()
+
+    def advance(done):
+        nonlocal said
+        stopping.check()
+        now = time.monotonic()
+        if now - said >= _SECONDS_BETWEEN_LINES and 0 < done < total:
+            said = now
+            left = clock((now - begun) / done * (total - done))
+            say(f"{title}: {done:,} of {total:,}  {left} left")
+
+    return advance
 
 
 @contextlib.contextmanager

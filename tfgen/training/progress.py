@@ -117,8 +117,8 @@ class ProgressBar(keras.callbacks.Callback):
     def _times(self):
         left = self._seconds_left()
         if left is None:
-            return f"{_clock(time.monotonic() - self._clock)} gone"
-        return f"{_clock(left)} left"
+            return f"{clock(time.monotonic() - self._clock)} gone"
+        return f"{clock(left)} left"
 
     def _seconds_left(self):
         if self._traced is None or not self._total:
@@ -133,7 +133,12 @@ class ProgressBar(keras.callbacks.Callback):
         return int(self.model.train_steps.numpy())
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: `1:02:03`.
+
+    Args:
+        seconds: float, not negative; a part of a second counts as a whole one.
+    """
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
