@@ -14,13 +14,13 @@ from keras import layers
 
 from tfgen.errors import ConfigError, DataError
 from tfgen.search.hant import fine_tune, quantize, quantize_aware
+from tfgen.search.hant.answers import gives_probabilities
 from tfgen.search.hant.int8 import FakeQuantize, rules
 from tfgen.search.hant.int8.fake_quantization import rounded_kernel
 from tfgen.search.hant.int8.inputs import checked_model
 from tfgen.search.hant.int8.model import Int8Model
 from tfgen.search.hant.int8.post_training import converted
 from tfgen.search.hant.int8.training_graph import deployed, fake_quantized, logits_of
-from tfgen.search.hant.scores import gives_probabilities
 
 IMAGES = small_networks.images(64)
 

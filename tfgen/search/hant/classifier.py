@@ -14,8 +14,8 @@ from tfgen.errors import ConfigError, reason_of
 from tfgen.files.json_file import parse_json, to_json
 from tfgen.ops.checks import in_range
 from tfgen.ops.labels import class_indices
+from tfgen.search.hant.answers import gives_probabilities, log_probabilities
 from tfgen.search.hant.chain import at_rest
-from tfgen.search.hant.scores import gives_probabilities, log_probabilities
 from tfgen.search.unas.weights import put_back, running_statistics, values_of
 from tfgen.serving import PORTABLE, Signature
 from tfgen.training import Model, StepOutput

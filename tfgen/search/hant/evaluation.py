@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.ops.labels import class_indices
+from tfgen.search.hant.answers import gives_probabilities, log_probabilities
 from tfgen.search.hant.chain import at_rest
-from tfgen.search.hant.scores import gives_probabilities, log_probabilities
 
 
 class MeanLoss:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfgen.errors import DataError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.labels import class_indices
-from tfgen.search.hant.scores import gives_probabilities
+from tfgen.search.hant import graph
+from tfgen.search.hant.answers import gives_probabilities
 
 
 def fine_tune(
@@ -30,8 +31,8 @@ def fine_tune(
     The learning rate falls to zero along a cosine.
 
     Args:
-        teacher: `keras.Model` of images to logits or probabilities; it is not changed.
-        student: `keras.Model` with outputs of the same kind, which is trained in place.
+        teacher: functional `keras.Model` of images to logits or probabilities; it is not changed.
+        student: functional `keras.Model` of the same classes, which is trained in place.
         images: array `[N, H, W, C]`, or a `tf.data.Dataset` of batches of images and labels, whose
             length is known.
         labels: `[N]` or `[N, 1]` integers or one-hot rows; None where `images` is a data set.
@@ -49,7 +50,7 @@ def fine_tune(
         The history of `fit`.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or the teacher is not functional.
         DataError: a label is no class of the student's.
     """
     whole_number("epochs", epochs, 1)
@@ -60,8 +61,7 @@ def fine_tune(
     is_dataset = isinstance(images, tf.data.Dataset)
     steps = len(images) if is_dataset else -(-len(images) // batch_size)
     # The distiller freezes its teacher for good: not the user's own.
-    frozen = keras.models.clone_model(teacher)
-    frozen.set_weights(teacher.get_weights())
+    frozen = graph.twin(graph.flat(teacher))
     distiller = keras.distillation.Distiller(
         teacher=_logits(frozen),
         student=_logits(student),

@@ -85,8 +85,7 @@ class _Inlining:
             while own in self._named:
                 number += 1
                 own = f"{within}{name}_{number}"
-            config = {**operation.get_config(), "name": own}
-            self._named[own] = type(operation).from_config(config)
+            self._named[own] = like(operation, name=own)
             self._copies[id(operation)] = operation, self._named[own]
         return self._copies[id(operation)][1]
 
@@ -128,6 +127,31 @@ def replay(nodes: Iterable, tensors: dict[int, Any], call: Callable = lambda x: 
         tensors.update(zip(map(id, node.output_tensors), outputs))
 
 
+def like(operation, **changes):
+    """A layer or another operation made anew from its configuration, without its weights.
+
+    Args:
+        operation: a Keras `Operation`.
+        **changes: fields of its configuration that are to be others.
+
+    Raises:
+        ConfigError: Keras cannot make it anew, which it would have to for every file of it too.
+    """
+    options = {}
+    if isinstance(operation, keras.layers.Lambda):
+        options["safe_mode"] = False  # the caller's own function, of this process
+    try:
+        return type(operation).from_config({**operation.get_config(), **changes}, **options)
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        function = getattr(operation, "activation", None)
+        own = "" if function is None else f", as is its activation {function.__name__!r} perhaps"
+        raise ConfigError(
+            f"Keras cannot make the layer {operation.name!r} ({type(operation).__name__}) anew "
+            f"from its configuration; functions that are not of Keras have to be registered{own}: "
+            "name Keras's own, or see keras.saving.register_keras_serializable"
+        ) from error
+
+
 class Copies:
     """Layers like those of a network, with weights of their own and equal values.
 
@@ -144,12 +168,10 @@ class Copies:
         if not isinstance(operation, keras.layers.Layer):
             return operation
         if id(operation) not in self._copies:
-            config = operation.get_config()
+            changes = {} if self._dtype is None else {"dtype": self._dtype}
             if self._rename is not None:
-                config["name"] = self._rename(operation.name)
-            if self._dtype is not None:
-                config["dtype"] = self._dtype
-            self._copies[id(operation)] = operation, type(operation).from_config(config)
+                changes["name"] = self._rename(operation.name)
+            self._copies[id(operation)] = operation, like(operation, **changes)
         return self._copies[id(operation)][1]
 
     def copy_weights(self) -> None:
@@ -157,6 +179,41 @@ class Copies:
         for layer, copy in self._copies.values():
             copy.set_weights(layer.get_weights())
             copy.trainable = layer.trainable
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The same network, or where any of it computes in another precision a copy that does not.
+
+    Args:
+        model: a functional `keras.Model` without nested models.
+
+    Raises:
+        ConfigError: a layer cannot be made anew from its configuration.
+    """
+    layers = [node.operation for node in nodes_of(model)]
+    kinds = {x.compute_dtype for x in layers if isinstance(x, keras.layers.Layer)}
+    kinds |= {x.dtype for x in model.inputs if keras.backend.is_float_dtype(x.dtype)}
+    return model if kinds <= {"float32"} else twin(model)
+
+
+def twin(model: keras.Model) -> keras.Model:
+    """A copy of a network with weights of its own, which computes in float32.
+
+    Args:
+        model: a functional `keras.Model` without nested models.
+
+    Raises:
+        ConfigError: a layer cannot be made anew from its configuration.
+    """
+    copies, tensors = Copies(dtype="float32"), {}
+    for x in model.inputs:
+        dtype = "float32" if keras.backend.is_float_dtype(x.dtype) else x.dtype
+        tensors[id(x)] = keras.Input(x.shape[1:], dtype=dtype, name=x.name)
+    inputs = keras.tree.map_structure(lambda x: tensors[id(x)], model._inputs_struct)
+    replay(nodes_of(model), tensors, copies)
+    outputs = keras.tree.map_structure(lambda y: tensors[id(y)], model._outputs_struct)
+    copies.copy_weights()
+    return keras.Model(inputs, outputs, name=model.name)
 
 
 def copied(model: keras.Model, inputs: Any, copies: Copies) -> Any:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfgen.errors import UserError
+from tfgen.search.hant.answers import check_classifier
 from tfgen.search.hant.distillation import distil
 from tfgen.search.hant.folding import merge_branches
 from tfgen.search.hant.library import Library
@@ -39,7 +40,7 @@ class HANT(Planner):
         library: the `Library` of candidates.
 
     Raises:
-        ConfigError: the network cannot be cut, or the pool is none.
+        ConfigError: the network cannot be cut or is no classifier, or the pool is none.
         UserError: the folder is of another network.
     """
 
@@ -52,7 +53,9 @@ class HANT(Planner):
         activation: str = "relu",
     ):
         pool = with_teacher(small_pool() if pool is None else pool)
-        self.library = Library(folder, CutNetwork(teacher, boundaries), pool, activation)
+        network = CutNetwork(teacher, boundaries)
+        check_classifier(network.network)
+        self.library = Library(folder, network, pool, activation)
         self._scores: list[np.ndarray] | None = None
         self._table: LatencyTable | None = None
         self._calibration: Calibration | None = None

@@ -17,7 +17,8 @@ class CutNetwork:
 
     Args:
         network: functional `keras.Model` of images `[B, H, W, C]`, one input and one output. Nested
-            functional models are taken apart.
+            functional models are taken apart; of one that computes in another precision than
+            float32 a copy that does is taken.
         boundaries: sequence of names of Keras layers behind which it is cut, the first of which
             ends the stem and the last begins the head; None finds residual blocks, inverted
             bottlenecks and convolutions.
@@ -27,12 +28,15 @@ class CutNetwork:
         segments: list of `Segment`, the layers that can be replaced, in order.
 
     Raises:
-        ConfigError: the network is not functional, has several inputs or outputs, or cannot be cut
-            as wanted, with what could be named instead.
+        ConfigError: the network is not functional, has several inputs or outputs or a layer that
+            Keras cannot make anew, or cannot be cut as wanted, with what could be named instead.
     """
 
     def __init__(self, network: keras.Model, boundaries: Sequence[str] | None = None):
-        self.network = graph.flat(network)
+        self.network = graph.in_float32(graph.flat(network))
+        for node in graph.nodes_of(self.network):
+            if isinstance(node.operation, keras.layers.Layer):
+                graph.like(node.operation)  # now, not when a plan is built after hours of training
         found = cuts.pieces(self.network)
         if boundaries is None:
             places = cuts.automatic_boundaries(found)

@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,35 +17,11 @@ from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.ops.checks import one_of, whole_number
 from tfgen.ops.labels import class_indices
-from tfgen.search.hant import graph
+from tfgen.search.hant.answers import gives_probabilities, log_probabilities
 from tfgen.search.hant.chain import Chain, at_rest
 from tfgen.search.hant.library import Library, fingerprint
 
 MEASURES = ("kl", "loss", "accuracy")
-
-
-def gives_probabilities(network: keras.Model) -> bool:
-    """Whether a classifier ends with a softmax; otherwise its outputs are logits.
-
-    Args:
-        network: a functional or sequential `keras.Model`; it may end with a model.
-    """
-    last = network
-    while (nested := graph.functional(last)) is not None:
-        last = nested.outputs[0]._keras_history.operation
-    is_softmax = getattr(last, "activation", None) is keras.activations.softmax
-    return is_softmax or isinstance(last, keras.layers.Softmax)
-
-
-def log_probabilities(outputs, probabilities: bool) -> tf.Tensor:
-    """Of a classifier's outputs, `[B, classes]` float32.
-
-    Args:
-        outputs: `[B, classes]`, logits or probabilities.
-        probabilities: whether they are probabilities.
-    """
-    outputs = tf.cast(outputs, tf.float32)
-    return tf.math.log(outputs + 1e-12) if probabilities else tf.nn.log_softmax(outputs)
 
 
 def score_swaps(

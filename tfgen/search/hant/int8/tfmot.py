@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError, reason_of
 from tfgen.search.hant import graph
+from tfgen.search.hant.answers import gives_probabilities
 from tfgen.search.hant.int8 import rules
-from tfgen.search.hant.scores import gives_probabilities
 
 _TOLERANCE = 1e-6  # between a network and its twin, in multiples of the largest output
 
