@@ -102,7 +102,7 @@ def test_features_of_any_backbone(backbone, rng, tmp_path):
     layer = RegionFeatures((16, 16, 3), (1, 2), 0.0, 2, "mean", backbone)
     found = layer(images).numpy()
     assert found.shape == (2, 5, 5)
-    assert layer.stride == 4.0
+    assert layer.strides == (4.0, 4.0)
     assert not layer.trainable_variables
     assert RegionFeatures((16, 16, 3), backbone=backbone, train_backbone=True).trainable_variables
     maps = backbone(images).numpy()
@@ -114,6 +114,47 @@ def test_features_of_any_backbone(backbone, rng, tmp_path):
     np.testing.assert_allclose(again(images), found, atol=1e-6)
     boxes = np.tile(layer.boxes[[2, 0]], (2, 1, 1))
     np.testing.assert_allclose(layer(images, boxes), found[:, [2, 0]], atol=1e-6)
+
+
+def test_backbones_of_other_strides_and_of_any_size():
+    """Windows lie where they lie in the image, though the map is not of its proportions."""
+    inputs = keras.Input((None, None, 3))
+    oblong = keras.Model(inputs, keras.layers.AveragePooling2D((2, 4))(inputs))
+    layer = RegionFeatures((16, 24, 3), (4,), 0.0, 2, "mean", oblong)
+    assert layer.strides == (2.0, 4.0)
+    # Of a linear picture a window's mean is the value in its middle; at the edges a map ends.
+    rows = np.broadcast_to(np.arange(16.0)[:, None], (16, 24))
+    columns = np.broadcast_to(np.arange(24.0), (16, 24))
+    linear = np.stack([rows, columns, 0 * rows], -1)[None].astype(np.float32)
+    found = layer(linear).numpy()[0, :, :2].reshape(4, 4, 2)[1:3, 1:3]
+    np.testing.assert_allclose(found[:, 0, 0], [5.5, 9.5], atol=1e-5)
+    np.testing.assert_allclose(found[0, :, 1], [8.5, 14.5], atol=1e-5)
+    given = layer(linear, layer.boxes[None]).numpy()
+    np.testing.assert_allclose(given, layer(linear), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda x: keras.layers.Flatten()(x),
+            r"makes \(768,\) of an image; expected one feature map",
+        ),
+        (lambda x: [x, x], r"makes \(16, 16, 3\), \(16, 16, 3\) of an image; expected one"),
+        (lambda x: {"map": x}, "makes .* of an image; expected one"),
+    ],
+)
+def test_backbones_without_one_map_are_refused(make, words):
+    inputs = keras.Input((16, 16, 3))
+    with pytest.raises(ConfigError, match=words):
+        RegionFeatures((16, 16, 3), backbone=keras.Model(inputs, make(inputs)))
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (8, 8, 3)])
+def test_backbones_of_other_images_are_refused(shape):
+    inputs = keras.Input(shape)
+    with pytest.raises(ConfigError, match=r"takes .*\(16, 16, 3\)"):
+        RegionFeatures((16, 16, 3), backbone=keras.Model(inputs, inputs))
 
 
 def test_backbones_of_keras_by_name(rng):
@@ -130,7 +171,7 @@ def test_a_few_convolutions_learn_along(rng):
     options = dict(backbone={"filters": (4, 6, 5)}, train_backbone=True, seed=3)
     layer = RegionFeatures((32, 32, 1), (1, 2), 0.0, 2, **options)
     images = rng.random((2, 32, 32, 1)).astype(np.float32)
-    assert layer.stride == 4
+    assert layer.strides == (4, 4)
     assert layer(images).shape == (2, 5, 20)
     assert len(layer.trainable_variables) == 6
     again = RegionFeatures.from_config(layer.get_config())

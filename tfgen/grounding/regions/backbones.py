@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, reason_of
 from tfgen.grounding.regions.roi_align import feature_map
 from tfgen.ops.checks import whole_number
 from tfgen.ops.random_streams import hashed
@@ -50,6 +50,39 @@ def backbone_of(
     if not math.isfinite(scale):
         raise ConfigError(f"backbone.scale is {scale}; expected a finite number")
     return feature_map(model, options["layer"]), scale
+
+
+def map_shape(backbone: keras.Model, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What a backbone makes of images, `(height, width, channels)` of its feature map.
+
+    Args:
+        backbone: `keras.Model`.
+        image_shape: tuple `(H, W, C)` of the images.
+
+    Raises:
+        ConfigError: it takes no such images, or returns anything else than one map.
+    """
+    taken = [tuple(x.shape[1:]) for x in getattr(backbone, "inputs", None) or ()]
+    if taken and (len(taken) > 1 or taken[0][-1] not in (None, image_shape[-1])):
+        raise ConfigError(
+            f"the backbone {backbone.name!r} takes {', '.join(map(str, taken))}; expected images "
+            f"of shape {tuple(image_shape)}"
+        )
+    try:
+        found = backbone.compute_output_spec(keras.KerasTensor((None, *image_shape), "float32"))
+    except Exception as error:  # whatever a model of anyone's raises
+        raise ConfigError(
+            f"the backbone {backbone.name!r} takes no images of shape {tuple(image_shape)}: "
+            f"{reason_of(error)}"
+        ) from error
+    shapes = [tuple(y.shape[1:]) for y in keras.tree.flatten(found)]
+    if keras.tree.is_nested(found) or len(shapes[0]) != 3 or None in shapes[0]:
+        raise ConfigError(
+            f"the backbone {backbone.name!r} makes {', '.join(map(str, shapes))} of an image; "
+            "expected one feature map (height, width, channels): give keras.Model(model.inputs, "
+            "model.get_layer(NAME).output) of a layer that has one"
+        )
+    return shapes[0]
 
 
 def convolutions(image_shape, filters, strides=None, seed: int = 0) -> keras.Model:

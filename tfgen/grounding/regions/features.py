@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.grounding.regions.backbones import backbone_of
+from tfgen.grounding.regions.backbones import backbone_of, map_shape
 from tfgen.grounding.regions.roi_align import align_pairs, roi_align
 from tfgen.grounding.regions.windows import spans, windows
 from tfgen.ops.checks import one_of, whole_number
@@ -43,7 +43,8 @@ class RegionFeatures(keras.Layer):
         `[B, M, dims]` float32.
 
     Raises:
-        ConfigError: a number is out of range, or there is no such backbone.
+        ConfigError: a number is out of range, there is no such backbone, or it makes no feature map
+            of such images.
     """
 
     def __init__(
@@ -71,10 +72,10 @@ class RegionFeatures(keras.Layer):
         channels = self.image_shape[-1]
         if self.backbone is not None:
             self.backbone.trainable = self.train_backbone
-            height, _, channels = self.backbone.output_shape[1:]
-            self.stride = self.image_shape[0] / height
+            *sizes, channels = map_shape(self.backbone, self.image_shape)
+            self.strides = tuple(a / b for a, b in zip(self.image_shape, sizes))
         else:
-            self.stride = 1.0
+            self.strides = (1.0, 1.0)
         self.dims = channels * (self.crop_size**2 if self.pool == "flat" else 1)
 
     @property
@@ -88,24 +89,25 @@ class RegionFeatures(keras.Layer):
         features = tf.cast(images, tf.float32)
         if self.backbone is not None:
             features = tf.cast(self.backbone(features * self.scale, training=False), tf.float32)
+        scale = tuple(1.0 / stride for stride in self.strides)
         if boxes is None:
-            count, crops = self.num_regions, self._window_crops(features)
+            count, crops = self.num_regions, self._window_crops(features, scale)
         else:
             count = boxes.shape[1] or tf.shape(boxes)[1]
             edges = tf.cast(boxes, tf.float32) + tf.constant([0.0, 0.0, 1.0, 1.0])
-            crops = roi_align(features, edges, self.crop_size, 1.0 / self.stride)
+            crops = roi_align(features, edges, self.crop_size, scale)
         if self.pool == "mean":
             crops = tf.reduce_mean(crops, axis=[2, 3])
         return tf.reshape(crops, [-1, count, self.dims])
 
-    def _window_crops(self, features):
+    def _window_crops(self, features, scale):
         """Of the windows, whose rows and columns are the same in all images."""
         found, (height, width) = [], self.image_shape[:2]
         for grid in self.grids:
             rows, columns = (
                 np.add(spans(length, grid, self.overlap), [0, 1]) for length in (height, width)
             )
-            found.append(align_pairs(features, rows, columns, self.crop_size, 1.0 / self.stride))
+            found.append(align_pairs(features, rows, columns, self.crop_size, scale))
         return tf.concat(found, axis=1)
 
     def get_config(self):

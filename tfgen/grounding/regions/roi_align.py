@@ -13,7 +13,7 @@ def roi_align(
     features,
     boxes,
     size: int = 7,
-    scale: float = 1.0,
+    scale: float | tuple[float, float] = 1.0,
     samples: int = 2,
     aligned: bool = True,
 ):
@@ -24,8 +24,8 @@ def roi_align(
         boxes: `[B, N, 4]` floats x1, y1, x2, y2 in pixels of the image, as edges: a box of one
             pixel at the corner is (0, 0, 1, 1).
         size: integer, points of a crop along each side. Defaults to `7`.
-        scale: float, points of the map per pixel of the image, 1/16 for a stride of 16. Defaults to
-            `1.0`.
+        scale: float, points of the map per pixel of the image, 1/16 for a stride of 16; or a pair
+            of them, downwards and across. Defaults to `1.0`.
         samples: integer, samples along each side of a point, whose mean is taken. Defaults to `2`.
         aligned: whether points of the map lie in the middle of their pixels; otherwise at their
             corners, as in the first version of the operation. Defaults to `True`.
@@ -34,7 +34,9 @@ def roi_align(
         `[B, N, size, size, C]`, zero where samples lie beyond the map by more than a point.
     """
     height, width = features.shape[1:3]
-    boxes = ops.cast(boxes, features.dtype) * scale - (0.5 if aligned else 0.0)
+    vertical, horizontal = _pair(scale)
+    scales = ops.convert_to_tensor([horizontal, vertical, horizontal, vertical], features.dtype)
+    boxes = ops.cast(boxes, features.dtype) * scales - (0.5 if aligned else 0.0)
     least = 0.0 if aligned else 1.0
     across = _weights(boxes[..., 0], boxes[..., 2], width, size, samples, least)
     down = _weights(boxes[..., 1], boxes[..., 3], height, size, samples, least)
@@ -47,7 +49,7 @@ def align_pairs(
     rows,
     columns,
     size: int = 7,
-    scale: float = 1.0,
+    scale: float | tuple[float, float] = 1.0,
     samples: int = 2,
     aligned: bool = True,
 ):
@@ -60,7 +62,7 @@ def align_pairs(
         rows: `[R, 2]` numbers y1, y2 in pixels of the image, as edges.
         columns: `[K, 2]` numbers x1, x2, likewise.
         size: integer, see `roi_align`. Defaults to `7`.
-        scale: float, likewise. Defaults to `1.0`.
+        scale: float or a pair, likewise. Defaults to `1.0`.
         samples: integer, likewise. Defaults to `2`.
         aligned: whether points lie in the middle of their pixels, likewise. Defaults to `True`.
 
@@ -69,14 +71,18 @@ def align_pairs(
     """
     height, width, channels = features.shape[1:]
     down, across = (
-        _span_weights(spans, length, features.dtype, size, scale, samples, aligned)
-        for spans, length in ((rows, height), (columns, width))
+        _span_weights(spans, length, features.dtype, size, scaled, samples, aligned)
+        for spans, length, scaled in zip((rows, columns), (height, width), _pair(scale))
     )
     found = ops.matmul(down, ops.reshape(features, (-1, height, width * channels)))
     found = ops.matmul(across, ops.reshape(found, (-1, len(rows) * size, width, channels)))
     found = ops.reshape(found, (-1, len(rows), size, len(columns), size, channels))
     found = ops.transpose(found, (0, 1, 3, 2, 4, 5))
     return ops.reshape(found, (-1, len(rows) * len(columns), size, size, channels))
+
+
+def _pair(scale) -> tuple[float, float]:
+    return tuple(scale) if isinstance(scale, tuple | list) else (scale, scale)
 
 
 def _span_weights(spans, length, dtype, size, scale, samples, aligned):
