@@ -158,7 +158,7 @@ class SampleImages(keras.callbacks.Callback):
         """Draws the grid of an epoch that was saved by a process that ended before it drew it.
 
         Args:
-            model: the model as it was at the end of that epoch.
+            model: `keras.Model` as it was at the end of that epoch.
             epochs_done: integer, how many epochs it was trained for.
             epochs: integer, how many it is to be trained for.
         """

@@ -56,7 +56,7 @@ def map_shape(backbone: keras.Model, image_shape: tuple[int, int, int]) -> tuple
     """What a backbone makes of images, `(height, width, channels)` of its feature map.
 
     Args:
-        backbone: `keras.Model`.
+        backbone: `keras.Model` of such images.
         image_shape: tuple `(H, W, C)` of the images.
 
     Raises:

@@ -132,7 +132,7 @@ def like(operation, **changes):
 
     Args:
         operation: a Keras `Operation`.
-        **changes: fields of its configuration that are to be others.
+        **changes: keyword arguments, fields of its configuration that are to be others.
 
     Raises:
         ConfigError: Keras cannot make it anew, which it would have to for every file of it too.
