@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from tfgen.errors import ConfigError
 from tfgen.generative import Generator, NoiseSpec, seeds_for
 from tfgen.generative.base import batch_size_of, draw_noise
 
@@ -100,10 +101,20 @@ class TestSample:
         np.testing.assert_allclose(cold, 0.5 * Identity().sample(3))
         assert Identity().sample(0).shape == (0, 2, 3, 1)
 
-    @pytest.mark.parametrize(("count", "batch"), [(-1, 4), (3, 0)])
-    def test_impossible_numbers(self, count, batch):
-        with pytest.raises(ValueError, match="expected at least 0 images"):
-            Identity().sample(count, batch_size=batch)
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"num_images": -1}, "num_images is -1; expected at least 0"),
+            ({"num_images": 2.5}, "num_images is 2.5; expected a whole number"),
+            ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+            ({"seed": "a"}, "seed is 'a'; expected a whole number"),
+            ({"temperature": -1.0}, "temperature is -1.0; expected at least 0 and finite"),
+            ({"temperature": np.nan}, "temperature is nan; expected at least 0 and finite"),
+        ],
+    )
+    def test_impossible_numbers(self, options, words):
+        with pytest.raises(ConfigError, match=words):
+            Identity().sample(**{"num_images": 3, **options})
 
     def test_one_trace_for_all_batch_sizes(self):
         calls = []

@@ -121,3 +121,11 @@ def test_mistakes(pairs):
         pairs.interpolate(images, images[:1])
     with pytest.raises(UserError, match="no gradient"):
         pairs.sample_towards(lambda x: tf.zeros(len(x)), tf.range(2))
+    with pytest.raises(DataError, match=r"seeds have shape \(3,\); expected \(2,\), one for each"):
+        pairs.inpaint(images, 1.0, tf.range(3))
+    with pytest.raises(DataError, match="the mask holds 0 to 255; expected 1 where a pixel is"):
+        pairs.inpaint(images, np.array([[0.0], [255.0]]), tf.range(2))
+    with pytest.raises(UserError, match="the log-likelihood is None; expected a tensor"):
+        pairs.sample_towards(lambda x: None, tf.range(2))
+    with pytest.raises(UserError, match="the images are not finite: log_prob or its gradient"):
+        pairs.sample_towards(lambda x: np.nan * tf.reduce_sum(x, [1, 2, 3]), tf.range(2))

@@ -8,6 +8,7 @@ noise-space samplers and replayable tests all stand on this.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfgen import stopping
 from tfgen.data.doors import TakesImages
 from tfgen.errors import DataError
 from tfgen.generative.signatures import generator_signatures
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import number
 from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.serving import PORTABLE, Signature
@@ -167,6 +169,9 @@ class Generator(TakesImages):
 
         Returns:
             `[num_images, H, W, C]` float32 in [0, 1].
+
+        Raises:
+            ConfigError: a number is out of range.
         """
         chunks = self.sample_batches(num_images, temperature, seed, batch_size)
         return np.concatenate([np.zeros((0, *self.image_shape), np.float32), *chunks])
@@ -183,11 +188,10 @@ class Generator(TakesImages):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The images of `sample_batches`, and of each how often a solver asked its network, `[B]`;
         0 where there is no solver."""
-        if num_images < 0 or batch_size < 1:
-            raise ValueError(
-                f"num_images is {num_images} and batch_size {batch_size}; "
-                "expected at least 0 images in batches of at least 1"
-            )
+        num_images = whole_number("num_images", num_images, 0)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        seed = whole_number("seed", seed, -math.inf)
+        in_range("temperature", temperature, 0.0)
         seeds = seeds_for(num_images, seed)
         temperature = tf.convert_to_tensor(temperature, tf.float32)
         run = self._sampling_function(temperature.shape)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfgen.errors import DataError
+from tfgen.errors import DataError, UserError
 from tfgen.generative.masking import filled_in, seen_images
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.samplers.diffusion import spherical
@@ -35,7 +35,7 @@ class LSGMControl:
             `[B, H, W, C]`.
 
         Raises:
-            UserError: `scale` is negative, or no gradient reaches the images.
+            UserError: `scale` is negative, no gradient reaches the images, or one is not finite.
         """
 
         def log_likelihood(images, variance):
@@ -43,7 +43,14 @@ class LSGMControl:
             return log_prob(images)
 
         noise = self.draw_noise(seeds)
-        return self.generate_with_count(noise, temperature, log_likelihood, scale)[0]
+        images = self.generate_with_count(noise, temperature, log_likelihood, scale)[0]
+        known = tf.get_static_value(tf.reduce_all(tf.math.is_finite(images)))
+        if known is not None and not known:
+            raise UserError(
+                "the images are not finite: log_prob or its gradient was not on the way to them; "
+                "expected finite numbers of whatever the decoder makes, or a lower scale"
+            )
+        return images
 
     def inpaint(self, images, mask, seeds, deviation: float = 0.1, scale: float = 1.0):
         """Fills in the hidden part of images.
@@ -64,7 +71,7 @@ class LSGMControl:
             UserError: `deviation` is not above 0, or `scale` negative.
         """
         in_range("deviation", deviation, 0.0, above=True)
-        images, mask = seen_images(self, images, mask)
+        images, mask = seen_images(self, images, mask, seeds)
 
         def log_likelihood(found, variance):
             missed = tf.reduce_sum((mask * (found - images)) ** 2, [1, 2, 3])

@@ -38,7 +38,7 @@ def inpaint(
     Raises:
         DataError: the shapes do not fit, or seen pixels are out of range.
     """
-    images, mask = seen_images(model, images, mask)
+    images, mask = seen_images(model, images, mask, seeds)
     ready = model.ready()
     space = NoiseSpace(ready.vae, smoothing=model.smoothing)
 

@@ -132,6 +132,8 @@ def observation(values, mask, deviation: float = 0.05):
 
 
 def _one_each(name, value, z):
+    if value is None:
+        raise UserError(f"{name} is None; expected a tensor, one number of each chain")
     return one_per_chain(name, tf.cast(value, z.dtype), z.shape[0])
 
 
