@@ -1,6 +1,7 @@
 """Fromage beside what Keras and TensorFlow do around an optimizer."""
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -351,6 +352,8 @@ def test_first_steps_of_full_batches_descend():
     ("options", "message"),
     [
         ({"zero_norm": "lars"}, "zero_norm is 'lars'; expected one of sgd, floor, reference"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0; expected at least 0 and finite"),
+        ({"learning_rate": math.inf}, "learning_rate is inf; expected at least 0 and finite"),
         ({"norm_floor": 0.1}, "norm_floor has no use"),
         ({"p_bound": -1.0}, "p_bound is -1.0; expected a number of at least 0"),
         ({"p_bound_floor": 1.0}, "p_bound_floor has no use without p_bound"),

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
-from tfgen.ops.checks import one_of
+from tfgen.ops.checks import in_range, one_of
 from tfgen.ops.clusters import on_cpu
 from tfgen.ops.norms import inner_product, inner_products, norm, norms
 from tfgen.optimizers.granularity import Granularity, check_granularity, partition, plain
@@ -128,6 +128,8 @@ class Fromage(keras.optimizers.Optimizer):
             name=name,
             **kwargs,
         )
+        if isinstance(learning_rate, int | float):
+            in_range("learning_rate", learning_rate, 0.0)
         _check(p_bound, p_bound_floor, zero_norm, norm_floor, exclude)
         check_granularity(granularity)
         self.p_bound = p_bound
