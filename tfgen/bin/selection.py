@@ -52,7 +52,9 @@ def main(argv: Sequence[str]) -> None:
         return
     if app.WORKDIR.value is None:
         raise UserError("--workdir is missing; for example --workdir=runs/selection")
-    folder = Workdir(app.WORKDIR.value).path
+    workdir = Workdir(app.WORKDIR.value)
+    workdir.refuse_run("a choice of transformations")
+    folder = workdir.path
     selecting.run(folder, terminal.say, **options)
     terminal.say(f"next: tfgen-train --config={folder / 'recipe.py'} --workdir=FOLDER")
 
