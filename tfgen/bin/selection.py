@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if CONFIG.value is None:
         raise UserError("--config is missing; for example --config=configs/ood/digits.py")
+    if not POOL.value:
+        raise UserError("--pool is empty; name the transformations to choose from")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
         from tfgen.runs.selecting import Selecting
