@@ -28,6 +28,10 @@ class ExportError(UserError):
     """An export target that exists already, or an artefact that disagrees with its model."""
 
 
+# Keras's words around an error within `call`, which it prints in bold.
+_CALL = re.compile(r"Exception encountered when calling .*?\n\n\x1b\[1m(.*?)\x1b\[0m\n", re.DOTALL)
+
+
 def reason_of(error: BaseException) -> str:
     """The first line of what a foreign exception says; its type where it says nothing.
 
@@ -41,11 +45,14 @@ def user_error_in(error: BaseException) -> UserError | None:
     """The `UserError` that was raised within a function of TensorFlow's, out of its error.
 
     TensorFlow hands on as text what a function raises: in a `tf.data` pipeline followed by the
-    traceback or as a failed assertion, and while tracing a function behind it.
+    traceback or as a failed assertion, and while tracing a function behind it. Keras puts what was
+    called, and with what, around the sentence of a layer.
     """
     kinds = {kind.__name__: kind for kind in (UserError, *UserError.__subclasses__())}
     sentence = rf"\b({'|'.join(kinds)}): ([^\n]+)"
     text = str(error)
+    if isinstance(error, UserError) and (said := _CALL.match(text)):
+        return type(error)(said[1])
     found = re.search(rf"{sentence}\nTraceback \(most", text)
     found = found or re.search(rf"assertion failed: \[{sentence}\]", text)
     if found is None and text.startswith("in user code:"):
@@ -62,8 +69,6 @@ def plain_user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         found = user_error_in(error)
         if found is None:

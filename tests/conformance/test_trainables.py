@@ -12,6 +12,7 @@ import tensorflow as tf
 from questions import each, plain_first, shake
 from register import SYSTEMS
 
+from tfgen.errors import DataError
 from tfgen.training import Model
 
 
@@ -58,6 +59,17 @@ class TestTrainable:
         assert all(variable.shape == value.shape for variable, value in updates)
         logs = model.evaluation_logs(batch)
         assert all(value.shape[0] == 3 for value in logs.values())
+
+    def test_labels_are_looked_at_before_anything_else(self, name):
+        model = SYSTEMS[name].make()
+        batch = SYSTEMS[name].batch(model)
+        if "labels" not in batch:
+            return
+        model.compile("sgd")
+        images, labels = (np.asarray(batch[key]) for key in ("images", "labels"))
+        for wrong in (labels - 1, np.where(labels == 0, 255, labels), labels + 0.5, labels[1:]):
+            with pytest.raises(DataError, match="labels"):
+                model.fit(images, wrong, verbose=0)
 
     def test_says_what_it_is_in_plain_values(self, name):
         model = SYSTEMS[name].make()

@@ -89,6 +89,47 @@ def test_split_folders_below_the_top_are_refused(tmp_path, save, above, within):
     assert len(load(f"folder:{place}")) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "others"),
+    [
+        ("trainA", "testA", ("testB", "trainB")),
+        ("my_train", "my_test", ()),
+        ("MNIST train 2", "MNIST test 2", ("notes",)),
+        ("tr", "te", ()),
+        ("entrenamiento", "prueba", ()),
+        ("Entraînement", "Validation croisée", ()),
+        ("Trainingsdaten", "Testdaten", ()),
+        ("训练集", "测试集", ()),
+        ("set/training set a", "set/test set a", ()),
+    ],
+)
+def test_folders_that_seem_to_be_splits_are_refused(tmp_path, save, first, second, others):
+    classes = ("cat", "dog")
+    save(*(f"{name}/{kind}/0.png" for name in (first, second, *others) for kind in classes))
+    place = (tmp_path / first).parent
+    words = " and ".join(f"{name.rpartition('/')[2]}{os.sep}" for name in (first, second))
+    with pytest.raises(DataError, match=re.escape(f"{place} has {words}, which look like")):
+        load(f"folder:{tmp_path}")
+    assert len(load(f"folder:{tmp_path}", "all")) == 2 * (2 + len(others))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("training shoe", "test tube", "valley"),
+        ("en", "te", "tr"),  # languages
+        ("tr", "tram"),
+        ("prueba", "error"),
+        ("train_old", "test_new"),
+        ("a1", "a2"),
+        ("freight train", "passenger train"),
+    ],
+)
+def test_classes_whose_names_have_such_words_are_classes(tmp_path, save, classes):
+    save(*(f"{name}/{index}.png" for name in classes for index in range(30)))
+    assert load(f"folder:{tmp_path}").class_names == tuple(sorted(classes))
+
+
 def test_folders_that_only_begin_like_a_split_are_classes(tmp_path, save):
     folders = ("train station", "valley", "testudo", "devil", "evaluation")
     save(*(f"{folder}/{index}.png" for folder in folders for index in range(6)))

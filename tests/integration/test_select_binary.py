@@ -35,6 +35,11 @@ def test_plans_and_mistakes(cli, recipe, digits_config, tmp_path):
     assert "--config is missing" in cli("selection").mistake()
     assert "--workdir is missing" in cli("selection", f"--config={recipe}").mistake()
     workdir = f"--workdir={tmp_path / 'run'}"
+    assert "--pool is empty" in cli("selection", f"--config={recipe}", "--pool=").mistake()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    found = cli("selection", f"--config={recipe}", f"--workdir={tmp_path / 'other'}")
+    assert "results of a run, not a choice of transformations" in found.mistake()
     found = cli("selection", f"--config={recipe}", "--pool=rotations", workdir)
     assert "'rotations'" in found.mistake()
     found = cli("selection", digits_config, workdir)

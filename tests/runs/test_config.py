@@ -167,6 +167,7 @@ class Typed:
         ("rate", 1, 1),
         ("kind", None, None),
         ("steps", "None", None),
+        ("options", (None,), None),
         ("steps", 4, 4),
         ("counts", (1, 2), [1, 2]),
         ("options", {"a": 1}, {"a": 1}),

@@ -145,6 +145,23 @@ class TestDamage:
         with pytest.raises(ConfigError, match=words):
             tfgen.from_preset(copy)
 
+    @pytest.mark.parametrize(
+        ("section", "words"),
+        [
+            ("criteria", "holds a search, not a trained model; .*/recipe.py"),
+            ("distillation", "holds a transformation, not a trained model; .*/student"),
+            (
+                "threat_model",
+                "holds an audit, not a trained model; give the workdir of tfgen-train",
+            ),
+        ],
+    )
+    def test_runs_of_other_programs_say_where_a_model_is(self, copy, section, words):
+        config = {section: {}, "model": {"supernet": {"name": "cells"}}}
+        (copy / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ConfigError, match=words):
+            tfgen.from_preset(copy)
+
     def test_checkpoint_of_another_architecture(self, copy):
         config = json.loads((copy / "config.json").read_text())
         config["model"]["num_groups"] = 1

@@ -71,8 +71,26 @@ def parse(name: str, argv: Sequence[str]) -> list[str]:
         # The flag itself may not be parsed yet, so look for the word.
         if "--debug" in argv:
             traceback.print_exc()
-        print(f"{name}: {_field_of(error, argv)}{one_line(error)}", file=sys.stderr)
+        said = _plain(one_line(error))
+        print(f"{name}: {_field_of(error, argv)}{said}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+# What Python and absl say of a value that is none of a flag's type, and in words of its user.
+_NO_VALUE = {
+    r"invalid literal for int\(\) with base \d+: .*": "expected a whole number",
+    r"could not convert string to float: .*": "expected a number",
+    r"\('Non-boolean argument to boolean flag', .*\)": "expected true or false",
+    r"string indices must be integers.*": (
+        "a field that is given lies within one that holds a single word; give that one whole"
+    ),
+}
+
+
+def _plain(message: str) -> str:
+    for said, words in _NO_VALUE.items():
+        message = re.sub(said, words, message)
+    return message
 
 
 def _field_of(error, argv) -> str:

@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if CONFIG.value is None:
         raise UserError("--config is missing; for example --config=configs/ood/digits.py")
+    if not POOL.value:
+        raise UserError("--pool is empty; name the transformations to choose from")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
         from tfgen.runs.selecting import Selecting
@@ -52,7 +54,9 @@ def main(argv: Sequence[str]) -> None:
         return
     if app.WORKDIR.value is None:
         raise UserError("--workdir is missing; for example --workdir=runs/selection")
-    folder = Workdir(app.WORKDIR.value).path
+    workdir = Workdir(app.WORKDIR.value)
+    workdir.refuse_run("a choice of transformations")
+    folder = workdir.path
     selecting.run(folder, terminal.say, **options)
     terminal.say(f"next: tfgen-train --config={folder / 'recipe.py'} --workdir=FOLDER")
 

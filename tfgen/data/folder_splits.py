@@ -4,27 +4,15 @@ import collections
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfgen.data.arrays import MissingSplitError, readable
 from tfgen.data.image_file import FORMATS, SUFFIXES, image_format
+from tfgen.data.split_names import PARTS, SPLIT_FOLDERS, TRAIN, alike_splits, split_name
 from tfgen.errors import DataError
 from tfgen.files.names import shown
 
-# Names of subfolders, in lower case. A set that has no test part of its own is evaluated on its
-# validation part, as the papers do.
-_TRAIN = ("train", "training", "train_32x32")
-_VALIDATION = ("validation", "valid", "val", "dev", "eval", "valid_32x32")
-_TEST = ("test", "testing")
-SPLIT_FOLDERS = {"train": _TRAIN, "validation": _VALIDATION, "test": (*_TEST, *_VALIDATION)}
-_PARTS = (_TRAIN, _VALIDATION, _TEST)
-# What people write behind them: train_images, Testset, val2017.
-_SPLIT_NAME = re.compile(
-    rf"({'|'.join(sorted({name for names in _PARTS for name in names}))})"
-    r"(?:[\W_]*(?:set|split|images?|imgs|data|\d{4}|\d+x\d+))?"
-)
 # Lists of CelebA, as published and as re-packed: "000001.jpg 0" or "000001.jpg,0".
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 PARTITION_CODES = {"train": "0", "validation": "1", "test": "2"}
@@ -92,8 +80,8 @@ def split_files(folder: Path, split: str) -> Listing:
     copies of the folder agree; a renamed file may change sides.
 
     Raises:
-        DataError: there are no such images; image folders or files lie beside split folders, or
-            split folders lie deeper.
+        DataError: there are no such images; image folders or files lie beside split folders;
+            split folders lie deeper; or there are folders that only seem to be splits.
     """
     if split == "all":
         return _found(list_images(folder))
@@ -107,7 +95,7 @@ def split_files(folder: Path, split: str) -> Listing:
     parts = split_folders(folder)
     if not parts:
         listing = _found(list_images(folder))
-        _refuse_deeper_splits(listing)
+        _refuse_unclear_splits(listing)
         return _found(_hashed(listing, split), _all_on_the_other_side(listing, split))
     for name in SPLIT_FOLDERS[split]:
         if name in parts:
@@ -129,14 +117,14 @@ def split_folders(folder: Path) -> dict[str, Path]:
         path = Path(entry.path)
         if _is_hidden(entry.name):
             continue
-        name = _split_name(entry.name)
+        name = split_name(entry.name)
         if name is None or not os.path.isdir(path):
             others.append(path)
         elif name in parts:
             raise _two_folders(folder, parts[name], path)
         else:
             parts[name] = path
-    for names in _PARTS:
+    for names in PARTS:
         first, *more = [parts[name] for name in names if name in parts] or [None]
         if more:
             raise _two_folders(folder, first, more[0])
@@ -150,30 +138,31 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return parts
 
 
-def _split_name(folder_name: str) -> str | None:
-    """Which of `_PARTS` a folder is called, whatever is written behind it; None: not one."""
-    match = _SPLIT_NAME.fullmatch(folder_name.lower())
-    return match[1] if match else None
-
-
-def _refuse_deeper_splits(listing: Listing) -> None:
-    """Refuses training and other images in folders side by side, but not at the top.
+def _refuse_unclear_splits(listing: Listing) -> None:
+    """Refuses training and other images in folders side by side that are not the set's splits.
 
     By the hash of their names, images meant for testing would be trained on.
     """
-    split = {}
+    within = collections.defaultdict(set)  # names of the folders in each folder
     for folder in {path.parent for path in listing}:
-        while folder != listing.root:
-            if (name := _split_name(folder.name)) is not None:
-                split.setdefault(folder.parent, {}).setdefault(name in _TRAIN, folder)
+        while folder != listing.root and folder.name not in within[folder.parent]:
+            within[folder.parent].add(folder.name)
             folder = folder.parent
-    for place, parts in sorted(split.items()):
-        if len(parts) == 2:
-            first, second = (shown(parts[is_train].name) for is_train in (True, False))
+    for place, names in sorted(within.items()):
+        splits = {split_name(name) in TRAIN: name for name in sorted(names) if split_name(name)}
+        if len(splits) == 2:
             raise DataError(
                 f"{shown(listing.root)} has no split folders, but {shown(place)} has "
-                f"{first}{os.sep} and {second}{os.sep}; load that folder, move them to the top, or "
-                "load the split 'all'"
+                f"{shown(splits[True])}{os.sep} and {shown(splits[False])}{os.sep}; load that "
+                "folder, move them to the top, or load the split 'all'"
+            )
+        alike = alike_splits({name: within.get(place / name, ()) for name in names})
+        if alike is not None:
+            first, second = (f"{shown(name)}{os.sep}" for name in alike)
+            raise DataError(
+                f"{shown(place)} has {first} and {second}, which look like training and other "
+                f"images but are not called so; rename them train{os.sep} and test{os.sep}, rename "
+                "the one if it is a class, or load the split 'all'"
             )
 
 

@@ -11,6 +11,7 @@ from tfgen.data.mapped import Array, Mapped, is_in_memory
 from tfgen.data.ranges import as_levels
 from tfgen.data.subset import described, shuffled_rows
 from tfgen.errors import DataError
+from tfgen.ops.labels import check_classes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,6 +86,19 @@ class Source:
     def labels(self) -> np.ndarray | None:
         """Integers `[N]`, or None when the set has none."""
         return self.arrays.get("labels")
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuses a set that a model of so many classes can neither learn from nor be scored by.
+
+        Args:
+            num_classes: integer, classes of the model.
+
+        Raises:
+            DataError: there are no labels, or some name no class of the model.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.name!r} has no labels, which a classifier needs")
+        check_classes(self.labels, num_classes, repr(self.name))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

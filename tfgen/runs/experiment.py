@@ -112,6 +112,8 @@ def build_experiment(
         model = build_model(config, with_variables=not describe_only)
         if not describe_only:
             base = load_base(model, config)
+        if source is not None and model.num_classes is not None:
+            source.check_classes(model.num_classes)
         model.compile(
             optimizer=build_optimizer(config, steps_per_epoch or 1),
             jit_compile=_has_accelerator() if jit_compile is None else jit_compile,

@@ -56,6 +56,8 @@ def typed(name: str, value: Any, expected: Any, example: Any = None) -> Any:
         ConfigError: it is of another type, or a number that is not finite.
     """
     kinds = _alternatives(expected)
+    if kinds and isinstance(value, list | tuple) and list(value) == [None]:
+        value = None  # `=None` of a field that holds a tuple, as config_flags reads it
     if not kinds or any(_is(value, kind) for kind in kinds):
         return _finite(name, value)
     if bool in kinds and isinstance(value, str) and value.lower() in _TRUTH:

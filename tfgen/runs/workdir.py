@@ -21,6 +21,7 @@ from tfgen.files.json_file import read_json, write_json
 from tfgen.files.locking import locked
 from tfgen.files.temporaries import sweep_tree
 from tfgen.runs.config import differences
+from tfgen.systems.presets import OTHER_KINDS
 
 # A run that changes these is another run. What else may change between a stop and a resumption is
 # said and then obeyed.
@@ -149,6 +150,21 @@ class Workdir:
                     "it was made; choose another --workdir"
                 )
 
+    def refuse_run(self, instead: str) -> None:
+        """Refuses a folder that holds a run, to what keeps no configuration of its own.
+
+        Args:
+            instead: string, what was to go there, for the message.
+
+        Raises:
+            ConfigError: there is a run.
+        """
+        if self.config_path.is_file():
+            raise ConfigError(
+                f"{self.path} holds the configuration and results of a run, not {instead}; choose "
+                "another --workdir"
+            )
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
         write_json(self.config_path, config)
@@ -221,11 +237,8 @@ def _free_name(path: Path) -> Path:
 
 def _kind(config: Mapping) -> str:
     """What a configuration is of."""
-    if "criteria" in config:
-        return "search"
-    if "distillation" in config:
-        return "transformation"
-    return "audit" if "threat_model" in config else "training"
+    found = (kind for section, (kind, _) in OTHER_KINDS.items() if section in config)
+    return next(found, "training")
 
 
 def _field(difference: str) -> str:

@@ -20,6 +20,13 @@ from tfgen.training import CheckpointManager, Model, load_weights_only
 
 PRESETS_DIR = "TFGEN_PRESETS_DIR"
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+# Runs of other programs have a configuration too: a section that only they have, what they are
+# called, and where a model that came of them is.
+OTHER_KINDS = {
+    "criteria": ("a search", "train what it found with tfgen-train --config={folder}/recipe.py"),
+    "distillation": ("a transformation", "give the folder of what came of it, as {folder}/student"),
+    "threat_model": ("an audit", "give the workdir of tfgen-train"),
+}
 
 
 def from_preset(name_or_path: str | os.PathLike, *, ema: bool | None = None) -> Model:
@@ -140,10 +147,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a preset.
 
     Raises:
-        ConfigError: it cannot be read, or names no known system.
+        ConfigError: it cannot be read, names no known system, or is of no model.
     """
     path = folder / CONFIG
     config = read_json(path, ConfigError)
+    for section, (kind, remedy) in OTHER_KINDS.items():
+        if section in config:
+            raise ConfigError(
+                f"{folder} holds {kind}, not a trained model; {remedy.format(folder=folder)}"
+            )
     model = config.get("model")
     name = model.get("name") if isinstance(model, dict) else None
     base = find_system(name, f"{path}: model.name").base

@@ -16,8 +16,8 @@ from tfgen.errors import ConfigError
 
 
 def checked(x, taker: TakesImages):
-    """What was given, with images that are checked where they are read: arrays now, all others
-    batch by batch on the host.
+    """What was given, with images and labels that are checked where they are read: arrays now, all
+    others batch by batch on the host.
 
     Args:
         x: arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator; anything else is
@@ -25,7 +25,7 @@ def checked(x, taker: TakesImages):
         taker: a `TakesImages`, which they are for and which says what they may be.
 
     Raises:
-        DataError: arrays that are no images; types that are none.
+        DataError: arrays that are no images, or no labels of them; types that are none.
     """
     if isinstance(x, tf.data.Dataset):
         return _checked_dataset(x, taker)
@@ -33,8 +33,12 @@ def checked(x, taker: TakesImages):
         return _CheckedPyDataset(x, taker)
     if isinstance(x, types.GeneratorType):
         return _checked_generator(x, taker)
-    is_array = tf.is_tensor(x) or isinstance(x, np.ndarray | dict | list | tuple)
-    return _checked_arrays(x, taker) if is_array else x
+    return _checked_arrays(x, taker) if is_array(x) else x
+
+
+def is_array(x) -> bool:
+    """Whether Keras takes `x` as arrays, and not as what yields batches."""
+    return tf.is_tensor(x) or isinstance(x, np.ndarray | dict | list | tuple)
 
 
 def opened(x, steps: int | None, start_step: int = 0) -> tuple[Any, int | None]:
@@ -77,6 +81,8 @@ def _checked_arrays(x, taker):
     if "images" in arrays:
         with tf.device("CPU:0"):  # where Keras takes its batches from
             arrays["images"] = taker.as_images(arrays["images"])
+            if "labels" in arrays:
+                arrays["labels"] = taker.as_labels(arrays["labels"], len(arrays["images"]))
     return dict(arrays)
 
 
@@ -86,6 +92,8 @@ def _checked_dataset(dataset, taker):
         batch = dict(by_name(element if len(element) > 1 else element[0]))
         if "images" in batch:
             batch["images"] = taker.as_images_in_dataset(batch["images"])
+            if "labels" in batch:
+                batch["labels"] = taker.as_labels_in_dataset(batch["labels"])
         return batch
 
     return dataset.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

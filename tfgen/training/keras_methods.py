@@ -13,7 +13,7 @@ import keras
 from tfgen.data.doors import TakesImages
 from tfgen.data.elements import Batch, by_name
 from tfgen.errors import ConfigError, plain_user_errors
-from tfgen.training.given import check_steps, checked, opened
+from tfgen.training.given import check_steps, checked, is_array, opened
 
 INITIAL_LOSS_SCALE = 2.0**10  # the recipe of NVAE; Keras would start at 2**15
 
@@ -165,14 +165,16 @@ class KerasMethods(TakesImages, keras.Model):
         if steps is not None:
             given[steps_name] = steps
         check_steps(steps, self.steps_per_execution)
-        return x if self.image_shape is None else checked(x, self)
+        if self.image_shape is None:
+            return x
+        return checked(_with_labels(x, given) if name == "x" else x, self)
 
     def _on_batch(self, method, args, kwargs):
         given = _named(method, args, kwargs)
         self._refuse_weights(given)
         as_dict = given.pop("return_dict", False)
         with plain_user_errors():
-            given["x"] = checked(given["x"], self)
+            given["x"] = checked(_with_labels(given["x"], given), self)
             logs = method(**given, return_dict=True)
         return logs if as_dict else _listed(logs)
 
@@ -201,6 +203,11 @@ def _named(method, args, kwargs) -> dict:
     given = dict(signature.bind(*first, *args, **kwargs).arguments)
     given.pop("self", None)
     return {**given, **given.pop("kwargs", {})}
+
+
+def _with_labels(x, given):
+    """`x` and the `y` among arrays that are given, as one tuple."""
+    return (x, given.pop("y")) if is_array(x) and given.get("y") is not None else x
 
 
 def _loss_first(logs) -> dict:

@@ -100,6 +100,10 @@ class MaskedLanguageModel(Model):
         self.build()
         return self._words(self.encoder(token_ids))
 
+    def predict_step(self, data):
+        """Of `predict`: logits of every place of `token_ids`."""
+        return self(self.batch_of(data)["token_ids"])
+
     def _words(self, features):
         """Logits `[..., V]` of features `[..., dims]` of places."""
         x = self.norm(self.transform(features))

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfgen.errors import DataError
 from tfgen.export.traces import Traces
 from tfgen.runs.evaluators.base import Evaluator, images_of
 from tfgen.serving import as_servable
@@ -24,15 +23,15 @@ class Classification(Evaluator):
         "images": str | None,
     }
 
+    def check(self, subject):
+        subject.source().check_classes(subject.model.num_classes)
+
     def measure(self, subject, found):
         del found
         predict = Traces(as_servable(subject.served))["predict"]
         right, surprise, done = [], [], 0
         with subject.progress("classifying", subject.num_images) as advance:
             for batch in subject.pipeline().dataset():
-                if "labels" not in batch:
-                    name = subject.config["data"]["name"]
-                    raise DataError(f"{name!r} has no labels, which a classifier is scored by")
                 labels = batch["labels"].numpy()
                 probabilities = predict(images=batch["images"])["probabilities"].numpy()
                 right.append(np.argmax(probabilities, axis=1) == labels)

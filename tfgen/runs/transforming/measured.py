@@ -9,7 +9,6 @@ import numpy as np
 
 from tfgen import stopping
 from tfgen.data import Source
-from tfgen.errors import UserError
 from tfgen.runs.transforming.records import Record, digest
 from tfgen.search import latency
 from tfgen.search.hant.chain import at_rest
@@ -142,10 +141,9 @@ class Devices:
             advance: function of how many images are done.
 
         Raises:
-            UserError: there are no labels.
+            DataError: there are no labels, or others than the networks' classes.
         """
-        if source.labels is None:
-            raise UserError(f"{source.name!r} has no labels, which accuracy is measured by")
+        source.check_classes(self.student.num_classes)
         about = {
             "weights": self._weights,
             "int8": digest(self._int8 or b""),

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from tfgen.data import Source
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError
 from tfgen.files.json_file import read_json, write_json
 from tfgen.runs.config import differences
 from tfgen.runs.data_record import DataRecord
@@ -197,18 +197,11 @@ class Transforming:
         """Images to learn from, and those of the training set by which plans are compared."""
         self.training = networks.training_config(self.config, teacher, self.config["fine_tuning"])
         source = load_source(self.training, self.data_dir)
-        if source.labels is None:
-            raise DataError(f"{source.name!r} has no labels, which classifiers are trained by")
+        source.check_classes(teacher.outputs[0].shape[-1])
         record = DataRecord(self.workdir.path)
         if change := record.change(source):
             self.say(change)
         record.write(source)
-        classes = teacher.outputs[0].shape[-1]
-        if int(np.max(source.labels)) >= classes:
-            raise DataError(
-                f"{source.name!r} has labels up to {int(np.max(source.labels))}, but the network "
-                f"{classes} classes"
-            )
         return set_aside(source, self.config["data"]["held_out"])
 
     def distil(self, hant: HANT, source: Source, size: int = 1) -> None:
