@@ -67,7 +67,7 @@ def facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "Batches",
-            f"{_listed(audit['batch_sizes'])} images, {audit['num_batches']} of each size; "
+            f"{_counted(audit['batch_sizes'])}, {audit['num_batches']} of each size; "
             f"{_repetition(data)}",
         ),
         ("Seed", f"{audit['seed']}, of batches, defences and attacks"),
@@ -206,6 +206,10 @@ def _tests(audit):
     if audit["threat_model"]["labels"] == "known":
         return "corrected for two scores and all cells"
     return "corrected for two scores of images, one of labels, and all cells"
+
+
+def _counted(sizes):
+    return f"{_listed(sizes)} image{'' if list(sizes) == [1] else 's'}"
 
 
 def _listed(numbers):
