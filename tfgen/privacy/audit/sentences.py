@@ -155,7 +155,8 @@ def reading(found: Mapping[str, Any]) -> list[str]:
         f"against other batches{_same_classes(data)} ({_tests(audit)}). Images leak if p is at "
         f"most {SIGNIFICANCE:g} and either their mean margin exceeds {audit['threshold_db']:g} dB "
         "(95 % interval) or images are identified that the attack without the gradient does not "
-        "identify; or if one is exact to a grey level of 255 and nearer than any other image. "
+        "identify; or if one is exact to a grey level of 255 and no other image is as near, or so "
+        "few that chance would hardly put one of them into the batch. "
         f"At most {percent(SIGNIFICANCE)} of reports about attacks that know nothing say “leaks” "
         "anywhere.",
         "Confidence in “leaks” is one less p. Confidence in “no leak found” is the chance that an "
