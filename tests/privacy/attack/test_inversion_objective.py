@@ -127,6 +127,15 @@ class TestSchedule:
         found = [float(rate(tf.constant(s))) for s in (0, 7_499, 7_500, 12_500, 17_500)]
         np.testing.assert_allclose(found, [0.1, 0.1, 0.01, 0.001, 0.0001], rtol=1e-5)
 
+    @pytest.mark.parametrize("steepness", [1.0, 1e32])
+    def test_a_step_is_as_long_as_the_rate_however_steep_the_objective(self, steepness):
+        # Unit normalisation of next to nothing has such derivatives, whose square overflows.
+        step = Optimization(SharedNetwork(smooth_batch_norm_net()), AttackSettings(num_steps=10))
+        zeros = tf.zeros([1, 2, 8, 8, 1])
+        gradient = steepness * tf.sign(tf.random.stateless_normal(zeros.shape, [0, 1]))
+        values, *_ = step._adam(tf.constant(0), 0.1, zeros, zeros, zeros, gradient)
+        np.testing.assert_allclose(values, -0.1 * np.sign(gradient), rtol=1e-5)
+
     def test_noise_has_the_stated_size(self):
         # No gradient, no priors: only noise moves the pixels. 8 * 64 * 64 * 3 draws: the standard
         # deviation of their standard deviation is 0.2 %; 1.5 % is beyond seven of them.

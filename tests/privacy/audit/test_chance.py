@@ -93,7 +93,7 @@ class TestComparison:
         assert scores.identified[0] == 4
         assert scores.pixels[1:].max() < 300
         assert scores.chance < 0.1
-        assert comparison.copies(batch.indices) == 4
+        assert comparison.copies(batch.indices) == (4, 1 / len(images))
 
     def test_fillers_identify_nothing(self):
         images = digits()[0]
@@ -102,11 +102,20 @@ class TestComparison:
         comparison = Comparison(restored, Gallery(images), num_restored=1)
         scores = comparison.scores(indices, np.zeros((0, 3), int), Pool(np.arange(100), 50))
         assert scores.identified[0] == 1
-        assert comparison.copies(indices) == 1
+        assert comparison.copies(indices)[0] == 1
 
-    def test_twins_are_no_copies(self):
+    def test_twins_are_no_copies_where_they_are_common(self):
         images = np.concatenate([digits()[0][:20], digits()[0][:1]])
-        assert Comparison(images[:2], Gallery(images), 2).copies(np.array([0, 1])) == 1
+        found = Comparison(images[:2], Gallery(images), 2).copies(np.array([0, 1]))
+        assert found == (1, 1 / 21)
+
+    def test_a_rare_twin_that_comes_back_is_a_copy(self):
+        images = np.concatenate([digits()[0][:199], digits()[0][:1]])
+        for batch, copies in (([0], (1, 0.01)), ([199], (1, 0.01)), (range(6), (5, 0.005))):
+            batch = np.array(batch)
+            assert Comparison(images[batch], Gallery(images), len(batch)).copies(batch) == copies
+        images[[0, 199]] = 0.5  # anybody might guess it
+        assert Comparison(images[:1], Gallery(images), 1).copies(np.array([0])) == (0, 1.0)
 
 
 class TestPValues:

@@ -1,5 +1,6 @@
 """The page of an audit: what it says, that text is text, and how a browser shows it."""
 
+import html
 import html.parser
 import pathlib
 import re
@@ -15,8 +16,9 @@ from tfgen.privacy import GradientAudit
 from tfgen.privacy.audit import page, sentences
 from tfgen.privacy.defence import DPSGD, GradientClipping, NoDefence, TopKPruning
 
-HOSTILE = "<b onmouseover=alert(1)><script>alert(1)</script>"
+HOSTILE = f"<b onmouseover=alert(1)><script>alert(1)</script>{'x' * 120}"
 ENTITY = "&ndash;<script>alert(2)</script>"
+ARABIC = "\N{ARABIC LETTER HEH}\N{ARABIC LETTER JEEM}"
 
 
 def audited(model=None, images=None, **changes):
@@ -91,6 +93,27 @@ class TestMarkup:
         assert "&lt;b onmouseover=alert(1)&gt;" in path.read_text()
         assert "&amp;ndash;&lt;script&gt;" in path.read_text()
 
+    @pytest.mark.parametrize("end", ["", "\N{RIGHT-TO-LEFT OVERRIDE}x"])
+    def test_names_do_not_turn_the_text_around_them(self, result, end):
+        def renamed(row):
+            return {**row, "attack": ARABIC + end} if row["attack"] == HOSTILE else row
+
+        found = result.to_dict()
+        found["verdict"] = renamed(found["verdict"])
+        found["cells"], found["images"] = (
+            list(map(renamed, found[name])) for name in ("cells", "images")
+        )
+        pictures = {
+            (*key[:2], ARABIC + end if key[2] == HOSTILE else key[2], key[3]): shown
+            for key, shown in result.pictures.items()
+        }
+        text = page.render_html(found, pictures)
+        assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in text
+        shown = ARABIC + ("&lt;U+202E&gt;x" if end else "")
+        isolate = f"\N{FIRST STRONG ISOLATE}{shown}\N{POP DIRECTIONAL ISOLATE}"
+        assert f"strongest attack: {isolate}. " in text
+        assert f"<h3>{isolate} on none" in text
+
     def test_names_of_models_are_text(self, result):
         found = result.to_dict()
         found["audit"] = {**found["audit"], "model": HOSTILE}
@@ -152,6 +175,11 @@ class TestSentences:
         assert found.description["unique_labels"]
         assert "some repeat a class" in text_of(found)
         assert "class twice" not in text_of(found)
+
+    def test_how_many_images_a_batch_has(self, result):
+        for sizes, words in (([1], "1 image, 1 of"), ([2], "2 images, "), ([1, 4], "1, 4 images")):
+            audit = {**result.description, "batch_sizes": sizes}
+            assert dict(sentences.facts(audit))["Batches"].startswith(words)
 
     def test_what_the_verdict_is_about(self, result):
         assert sentences.subject(result.to_dict()).startswith("The bare gradient, without a")
@@ -245,20 +273,22 @@ class TestBrowser:
             check=True,
         ).stdout
 
-    @pytest.mark.parametrize("width", [1280, 500])
+    @pytest.mark.parametrize("width", [1280, 500, 390])
     def test_fits_the_screen(self, chromium, tmp_path, path, width):
-        # A script beside the page measures what reaches past the window, but for drawings, which
-        # scroll. (The page itself has none.)
+        # A script beside the page measures what reaches past its frame, but for drawings, which
+        # scroll. (The page itself has none, and no window is as narrow as a phone.)
         probe = tmp_path / "probe.html"
         measure = (
             "<script>onload=()=>{const wide=[...document.querySelectorAll('main *')].filter("
             "e=>!e.closest('.drawing')&&!e.closest('thead')"
             "&&e.getBoundingClientRect().right>innerWidth+1);"
-            "document.title='wide:'+wide.map(e=>e.tagName).join()+';'+"
+            "parent.document.title='wide:'+wide.map(e=>e.tagName).join()+';'+"
             "(document.documentElement.scrollWidth<=innerWidth)}</script>"
         )
-        probe.write_text(path.read_text().replace("</body>", f"{measure}</body>"))
-        text = self.run(chromium, tmp_path, probe, f"--window-size={width},900", "--dump-dom")
+        framed = html.escape(path.read_text().replace("</body>", f"{measure}</body>"))
+        style = f"width:{width}px;height:900px;border:0"
+        probe.write_text(f'<title></title><iframe style="{style}" srcdoc="{framed}"></iframe>')
+        text = self.run(chromium, tmp_path, probe, "--window-size=1400,900", "--dump-dom")
         assert "<title>wide:;true</title>" in text
 
     def test_draws_the_page(self, chromium, tmp_path, path):

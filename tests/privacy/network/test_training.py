@@ -94,6 +94,46 @@ def test_in_float64_the_gradient_is_that_of_keras_to_the_last_digits():
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)
 
 
+def test_what_a_layer_assigns_in_a_step_is_no_part_of_its_derivative():
+    # Spectral normalisation replaces its kernel before it uses it.
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.SpectralNormalization(layers.Conv2D(4, 3, activation="relu"))(inputs)
+    model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
+    images, labels = distinct_batch(2)
+    before = model.get_weights()
+    network = SharedNetwork(model, batch_norm_mode="train")
+    found = network.gradients(images, labels)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, outputs)
+    want = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    for ours, theirs in zip(found, want, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "frozen"), [(0, "none"), (1, "some"), (2, "all")])
+def test_frozen_batch_norm(count, frozen):
+    model = smooth_batch_norm_net()
+    norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    for layer in norms[:count]:
+        layer.trainable = False
+    network = SharedNetwork(model, batch_norm_mode="train")
+    assert network.frozen_batch_norms == frozen
+    assert network.mixes_images == (frozen != "all")
+    assert not network.in_mode("eval").mixes_images
+    first = threat_model(batch_norm_mode="train").describe(frozen=frozen)[0]
+    assert ("statistics of its own batch" in first) == (frozen != "all")
+    assert ("moving averages" in first) == (frozen != "none")
+    if frozen == "all":  # then the gradient of every example is its own
+        images, labels = distinct_batch(2)
+        released = DPSGD(1e6, 0.0).release(network, images, labels)
+        for ours, whole in zip(released, network.gradients(images, labels), strict=True):
+            np.testing.assert_allclose(ours, whole, rtol=1e-4, atol=1e-6)
+
+
 def dropout_net():
     keras.utils.set_random_seed(0)
     return keras.Sequential([*relu_net().layers[:-1], layers.Dropout(0.5), layers.Dense(10)])

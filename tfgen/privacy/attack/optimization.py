@@ -106,6 +106,9 @@ class Optimization:
     def _adam(self, step, rate, value, mean, square, gradient):
         """Kingma & Ba, 2015, algorithm 1."""
         s, t = self.settings, tf.cast(step + 1, value.dtype)
+        # Where a network is steep without bound its square would overflow, and nothing would move.
+        most = value.dtype.max**0.5 / 2
+        gradient = tf.clip_by_value(gradient, -most, most)
         mean = s.beta_1 * mean + (1 - s.beta_1) * gradient
         square = s.beta_2 * square + (1 - s.beta_2) * tf.square(gradient)
         root = tf.sqrt(square / (1 - s.beta_2**t)) + s.epsilon

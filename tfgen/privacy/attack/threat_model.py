@@ -48,20 +48,27 @@ class ThreatModel:
         """The fields, as keyword arguments."""
         return dataclasses.asdict(self)
 
-    def describe(self, batch_norm: bool = True, dropout: bool = True) -> list[str]:
+    def describe(
+        self, batch_norm: bool = True, dropout: bool = True, frozen: str = "none"
+    ) -> list[str]:
         """One sentence for each assumption.
 
         Args:
             batch_norm: whether the network has batch-norm layers to assume anything of. Defaults to
                 `True`.
             dropout: whether it has layers that draw at random in training. Defaults to `True`.
+            frozen: which of its batch-norm layers are frozen, "none", "some" or "all" of them.
+                Defaults to `"none"`.
         """
+        chosen = {field: _SENTENCES[field][getattr(self, field)] for field in _ALLOWED}
+        if self.batch_norm_mode == "train":
+            chosen["batch_norm_mode"] = _TRAINING[frozen]
         sentences = [
-            _SENTENCES[field][getattr(self, field)]
-            for field in _ALLOWED
+            sentence
+            for field, sentence in chosen.items()
             if batch_norm or not field.startswith("batch_norm")
         ]
-        return [*sentences, _DROPOUT[self.batch_norm_mode]] if dropout else sentences
+        return [*sentences, _RANDOM[self.batch_norm_mode]] if dropout else sentences
 
 
 _ALLOWED = {
@@ -70,17 +77,25 @@ _ALLOWED = {
     "labels": LABELS,
     "batch_size": BATCH_SIZES,
 }
-_DROPOUT = {
-    "eval": "Dropout, where the network has any, was off.",
+_RANDOM = {
+    "eval": "Layers that draw at random in training (dropout, noise, augmentation) drew nothing.",
     "train": (
-        "Dropout, where the network has any, drew masks at the client that the attacker does not "
-        "know."
+        "What layers drew at random at the client (masks of dropout, noise, augmentation) the "
+        "attacker does not know."
     ),
+}
+_TRAINING = {
+    "none": "The client normalised with the statistics of its own batch.",
+    "some": (
+        "The client normalised with the statistics of its own batch, and with moving averages "
+        "where batch norm is frozen."
+    ),
+    "all": "The client normalised with moving averages, since all of its batch norm is frozen.",
 }
 _SENTENCES = {
     "batch_norm_mode": {
         "eval": "The client normalised with moving averages (batch norm in inference mode).",
-        "train": "The client normalised with the statistics of its own batch.",
+        "train": _TRAINING["none"],
     },
     "batch_norm_statistics": {
         "none": "The attacker uses no batch-norm statistics.",

@@ -61,13 +61,12 @@ class Attacked:
 
 
 def grid(
-    attacked: Sequence[Attacked], num_images: int, labels_known: bool, threshold_db: float
+    attacked: Sequence[Attacked], labels_known: bool, threshold_db: float
 ) -> list[dict[str, Any]]:
     """The cells, each judged with regard to all.
 
     Args:
         attacked: sequence of `Attacked`, every attack on every batch.
-        num_images: integer N, images audited.
         labels_known: whether labels are given to the attacker, so that none are restored.
         threshold_db: float, margin in decibel above which a gradient leaks.
     """
@@ -76,7 +75,7 @@ def grid(
         groups.setdefault(attack.key, []).append(attack)
     if not groups:
         return []
-    evidence = _evidence(list(groups.values()), num_images, labels_known)
+    evidence = _evidence(list(groups.values()), labels_known)
     # The bare gradient first: it is the positive control of all others.
     verdicts = {
         key: judge(e, threshold_db)
@@ -94,7 +93,7 @@ def grid(
     return [_cell(group, e, verdicts[key]) for (key, group), e in zip(groups.items(), evidence)]
 
 
-def _evidence(groups, num_images, labels_known):
+def _evidence(groups, labels_known):
     """Of every cell; chances are of all cells together, which halve and quarter the error rate."""
     share = 1.0 if labels_known else 0.5
     pixels, identified = (
@@ -107,7 +106,6 @@ def _evidence(groups, num_images, labels_known):
     for place, group in enumerate(groups):
         rows = [row for a in group for row in a.scored.rows]
         hits, control_hits = (np.array([r[c] == 0 for r in rows]) for c in ("rank", "control_rank"))
-        copies = sum(a.scored.copies for a in group)
         together = float(images[1][place])
         found.append(
             Evidence(
@@ -116,10 +114,9 @@ def _evidence(groups, num_images, labels_known):
                 lost=int(np.sum(control_hits & ~hits)),
                 pool_size=group[0].facts["pool_size"],
                 images_alone=float(images[0][place]),
-                # Of N images one is the nearest, whichever it is.
-                images_together=min(together, 1.0 / num_images) if copies else together,
+                images_together=min(together, *(a.scored.copy_chance for a in group)),
                 prior_alone=_prior_chance(group, share / 2),
-                copies=copies,
+                copies=sum(a.scored.copies for a in group),
                 num_labels=None
                 if labels_known
                 else sum(int(a.scored.label_overlaps[0]) for a in group),

@@ -20,6 +20,7 @@ from tfgen.privacy.audit.leakage import CONSTANT, PSNR_CAP_DB, TIE
 
 NUM_BATCHES = 999  # other batches against which images are scored
 NUM_LABEL_BATCHES = 19_999  # the same for labels, which are cheap
+_RARE = 0.05  # chance of a picture's being in a batch by itself, above which it tells nothing
 _ROWS = 1_000  # images compared at once
 
 
@@ -114,12 +115,21 @@ class Comparison:
         chance = np.sum(nearest & foreign) / max(np.sum(foreign), 1)
         return Scores(pixels, nearest.sum(axis=1), float(chance))
 
-    def copies(self, batch: np.ndarray) -> int:
-        """How many images came back to within one of 255 grey levels, and nearer than any other."""
-        slots = self._assign(batch)
+    def copies(self, batch: np.ndarray) -> tuple[int, float]:
+        """How many images came back to within one of 255 grey levels, and the chance of one.
+
+        No other image is as near, or so few are, all alike, that chance would hardly put one of
+        them into the batch; one that is constant anybody might guess.
+        """
+        slots, count = self._assign(batch), self.errors.shape[1]
         own = self.errors[slots, batch]
-        rivals = np.sum(self.errors[slots] <= own[:, None], axis=1)
-        return int(np.sum((own <= (1 / 255) ** 2) & (rivals == 1) & (slots < self.num_restored)))
+        exact = (own <= (1 / 255) ** 2) & (slots < self.num_restored)
+        as_near = np.sum(self.errors[slots] <= own[:, None], axis=1)
+        # Of N images one is the nearest, whichever it is.
+        chance = np.where(as_near == 1, 1, len(batch) * as_near) / count
+        shown = self.similarity[slots, batch] > 0
+        copied = exact & ((as_near == 1) | (shown & (chance <= _RARE)))
+        return int(np.sum(copied)), float(np.min(chance, where=copied, initial=1.0))
 
     def _score(self, indices, pool):
         slots = self._assign(indices)

@@ -9,7 +9,7 @@ from tfgen.privacy.audit.verdict import worst_by_defence
 
 WIDTH, LEFT, RIGHT = 760, 60, 150
 _HEIGHT, _BOTTOM, _TOP = 300, 44, 8
-_ROW, _NAMES = 26, 330
+_ROW, _MARGIN = 44, 40
 
 
 def usefulness(found: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -70,7 +70,7 @@ def _rows(cells, field, what):
         rows.append(
             {
                 "name": f"{cell['defence']}, {cell['attack']}, batch {cell['batch_size']}",
-                "y": 40 + _ROW * place,
+                "y": 62 + _ROW * place,  # its name stands above it
                 "marks": {name: _position(value) for name, value in distances.items()},
                 "distances": distances,
             }
@@ -81,4 +81,4 @@ def _rows(cells, field, what):
 
 
 def _position(share):
-    return _NAMES + (WIDTH - _NAMES - 40) * float(np.clip(share, 0.0, 1.1)) / 1.1
+    return _MARGIN + (WIDTH - 2 * _MARGIN) * float(np.clip(share, 0.0, 1.1)) / 1.1

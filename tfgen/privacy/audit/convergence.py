@@ -92,7 +92,7 @@ class Yardstick:
             self._weights,
             self.masks,
         )
-        return float(found)
+        return max(0.0, float(found))  # rounding takes a cosine beyond one
 
     def batch_norm(self, images: np.ndarray, labels: np.ndarray) -> float:
         """R_BN of images `[K, H, W, C]`; 0 where the attacker knows no statistics."""

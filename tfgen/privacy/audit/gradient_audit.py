@@ -187,7 +187,9 @@ class GradientAudit:
 
     def _assumptions(self):
         network = self.network
-        return self.threat_model.describe(bool(network.batch_norms), bool(network.random_states))
+        return self.threat_model.describe(
+            bool(network.batch_norms), bool(network.random_states), network.frozen_batch_norms
+        )
 
     def _describe_data(self, images, labels, shown):
         """What was audited, how its batches came out, and how far the network knows it."""

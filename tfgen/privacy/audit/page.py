@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 
 from tfgen.privacy.audit import charts, sentences, tables
+from tfgen.privacy.audit.isolation import isolated
 from tfgen.privacy.audit.pictures import Pictures, data_uri
 from tfgen.privacy.audit.verdict import INCONCLUSIVE, LEAKS, NOT_FOUND
 
@@ -27,6 +28,7 @@ def render_html(found: Mapping[str, Any], pictures: Mapping[tuple, Pictures]) ->
         found: dict of what `audit.json` says, see `AuditResult.to_dict`.
         pictures: dict of `Pictures` by batch size, defence, attack and number of the batch.
     """
+    found, pictures = isolated(found), {isolated(key): p for key, p in pictures.items()}
     return (
         _environment()
         .get_template("report.html")

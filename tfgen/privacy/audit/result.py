@@ -55,9 +55,8 @@ class AuditResult:
         `seconds` an attack, `ms_per_step` once traced, and `finding`, `confidence`, `reason` and
         `leaked`.
         """
-        described = self.description
-        known = described["threat_model"]["labels"] == "known"
-        return grid(self.attacked, described["data"]["num_images"], known, self.threshold_db)
+        known = self.description["threat_model"]["labels"] == "known"
+        return grid(self.attacked, known, self.threshold_db)
 
     def verdict(self) -> Verdict:
         """Of the audit: what the strongest attack does to the gradient without a defence.

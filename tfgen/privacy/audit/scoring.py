@@ -26,6 +26,7 @@ class Scored:
         prior_scores: `Scores`, the same of the attack without the gradient.
         label_overlaps: `[1 + B]`, how many of the restored labels the batch has, and others.
         copies: integer, how many images came back to within one grey level.
+        copy_chance: float, the chance of one of them; 1 without any.
     """
 
     rows: list[dict[str, float]]
@@ -35,6 +36,7 @@ class Scored:
     prior_scores: chance.Scores
     label_overlaps: np.ndarray
     copies: int
+    copy_chance: float
 
 
 class Scorer:
@@ -82,6 +84,7 @@ class Scorer:
             PRIOR_ONLY: alone[leakage.match(batch.images, alone)],
             UNRELATED: batch.unrelated[leakage.match(batch.images, batch.unrelated)],
         }
+        copies, copy_chance = comparison.copies(batch.indices)
         missing = slots >= len(found.images)
         rows = self._rows(batch, restored[slots], missing, controls)
         return Scored(
@@ -93,7 +96,8 @@ class Scorer:
             label_overlaps=np.concatenate(
                 [[num_restored_labels(batch.labels, found.labels)], overlaps]
             ),
-            copies=comparison.copies(batch.indices),
+            copies=copies,
+            copy_chance=copy_chance,
         )
 
     def _rows(self, batch, restored, missing, controls):

@@ -67,7 +67,7 @@ def facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "Batches",
-            f"{_listed(audit['batch_sizes'])} images, {audit['num_batches']} of each size; "
+            f"{_counted(audit['batch_sizes'])}, {audit['num_batches']} of each size; "
             f"{_repetition(data)}",
         ),
         ("Seed", f"{audit['seed']}, of batches, defences and attacks"),
@@ -155,7 +155,8 @@ def reading(found: Mapping[str, Any]) -> list[str]:
         f"against other batches{_same_classes(data)} ({_tests(audit)}). Images leak if p is at "
         f"most {SIGNIFICANCE:g} and either their mean margin exceeds {audit['threshold_db']:g} dB "
         "(95 % interval) or images are identified that the attack without the gradient does not "
-        "identify; or if one is exact to a grey level of 255 and nearer than any other image. "
+        "identify; or if one is exact to a grey level of 255 and no other image is as near, or so "
+        "few that chance would hardly put one of them into the batch. "
         f"At most {percent(SIGNIFICANCE)} of reports about attacks that know nothing say “leaks” "
         "anywhere.",
         "Confidence in “leaks” is one less p. Confidence in “no leak found” is the chance that an "
@@ -206,6 +207,10 @@ def _tests(audit):
     if audit["threat_model"]["labels"] == "known":
         return "corrected for two scores and all cells"
     return "corrected for two scores of images, one of labels, and all cells"
+
+
+def _counted(sizes):
+    return f"{_listed(sizes)} image{'' if list(sizes) == [1] else 's'}"
 
 
 def _listed(numbers):

@@ -11,10 +11,11 @@ from tfgen.privacy.audit.verdict import worst_by_defence
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Text of one cell; a finding is drawn as such."""
+    """Text of one cell; a finding is drawn as such, and a name may break anywhere."""
 
     text: str
     finding: bool = False
+    name: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ def defences(found: Mapping[str, Any]) -> Table:
         "Finding": lambda c: Cell(c["finding"], finding=True),
         "What leaks": lambda c: ", ".join(c["leaked"]) or UNKNOWN,
         "Confidence": lambda c: _confidence(c["confidence"]),
-        "Best attack": lambda c: c["attack"],
+        "Best attack": lambda c: Cell(c["attack"], name=True),
         "PSNR (controls)": lambda c: f"{c['psnr_db']:.1f} ({c['control_psnr_db']:.1f}) dB",
         "Identified": lambda c: percent(c["iip"]),
         "Labels": _labels,

@@ -87,11 +87,11 @@ class DPSGD(NoDefence):
         at_least_zero(self, "noise_multiplier")
 
     def check(self, network):
-        if network.training and network.batch_norms:
+        if network.mixes_images:
             raise UserError(
                 "DP-SGD bounds the gradient of every example alone, which batch norm in train mode "
                 "does not have: images of a batch change each other's gradients; audit it with "
-                "threat_model.batch_norm_mode 'eval', or a model without batch norm"
+                "threat_model.batch_norm_mode 'eval', or a model whose batch norm is frozen"
             )
 
     def release(self, network, images, labels, seed=0):

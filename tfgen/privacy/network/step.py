@@ -18,6 +18,23 @@ from tfgen.privacy.network.forward import (
 from tfgen.privacy.network.losses import ClientLoss
 
 
+class _Scope(keras.StatelessScope):
+    """Within, what layers assign in a call is no part of its derivative, as in Keras.
+
+    A variable of which more was read after an assignment, as spectral normalisation does with its
+    kernel, has the gradient by its value then.
+    """
+
+    def add_update(self, update):
+        variable, value = update
+        before = self.get_current_value(variable)
+        if before is None or not value.dtype.is_floating:
+            before, change = tf.zeros_like(value), value
+        else:
+            change = value - before
+        super().add_update((variable, before + tf.stop_gradient(change)))
+
+
 class PureStep:
     """Loss, gradient and batch-norm statistics of a model.
 
@@ -49,6 +66,17 @@ class PureStep:
             x for x in layers_of(model) if isinstance(x, keras.layers.BatchNormalization)
         ]
         self.random_states = random_states(model)
+
+    @property
+    def frozen_batch_norms(self) -> str:
+        """Which batch norms use moving averages in training too: "none", "some" or "all"."""
+        frozen = [not layer.trainable for layer in self.batch_norms]
+        return "none" if not any(frozen) else "all" if all(frozen) else "some"
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether images of a batch change each other's gradients: batch norm does in training."""
+        return self.training and bool(self.batch_norms) and self.frozen_batch_norms != "all"
 
     @property
     def draws_at_random(self) -> bool:
@@ -119,7 +147,7 @@ class PureStep:
         if self.draws_at_random and seed is not None:
             values += redrawn(self.random_states, seed)
         with (
-            keras.StatelessScope(values, collect_losses=True),
+            _Scope(values, collect_losses=True),
             pure_batch_norms(self.batch_norms, self.training, statistics),
             exact_moments(),
             smooth_unit_norms(self.model),
