@@ -5,6 +5,7 @@ shrinks what fails, and of the input's number for the large one, which is forty 
 """
 
 import collections
+import copy
 import random
 import resource
 import struct
@@ -61,13 +62,17 @@ def json_value(draw: random.Random, depth: int = 3):
     return draw.choice(_SCALARS)
 
 
-def with_values(config: dict) -> Draw:
-    """Copies of nested dicts of which up to three entries, at any depth, are other values."""
-    paths = list(_paths(config))
+def with_values(whole: dict) -> Draw:
+    """Copies of nested dicts and lists of which up to three entries, at any depth, are other
+    values, or are not there.
+    """
+    paths = list(_paths(whole))
 
     def draw_from(draw):
-        changes = [(draw.choice(paths), json_value(draw)) for _ in range(draw.randint(0, 3))]
-        return _changed(config, changes)
+        found = copy.deepcopy(whole)
+        for _ in range(draw.randint(0, 3)):
+            _change(found, draw.choice(paths), draw)
+        return found
 
     return draw_from
 
@@ -122,20 +127,28 @@ def _try_by_number(try_one, budget):
             raise AssertionError(f"input {number} of {budget}") from error
 
 
-def _paths(config, prefix=()):
-    for key, value in config.items():
+def _paths(value, prefix=()):
+    for key in _keys(value):
         yield (*prefix, key)
-        if isinstance(value, dict):
-            yield from _paths(value, (*prefix, key))
+        yield from _paths(value[key], (*prefix, key))
 
 
-def _changed(config, changes):
-    """A deep copy, so far as it is dicts, with the values put where they belong."""
-    found = {k: _changed(v, ()) if isinstance(v, dict) else v for k, v in config.items()}
-    for path, value in changes:
-        place = found
-        for key in path[:-1]:
-            place = place[key] if isinstance(place, dict) and key in place else {}
-        if isinstance(place, dict):
-            place[path[-1]] = value
-    return found
+def _keys(value):
+    return (
+        range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+    )
+
+
+def _change(place, path, draw):
+    """Another value at a path, or none; nothing where the path is no longer."""
+    *before, last = path
+    for key in before:
+        if key not in _keys(place):
+            return
+        place = place[key]
+    if last not in _keys(place):
+        return
+    if draw.randint(0, 3):
+        place[last] = json_value(draw)
+    else:
+        del place[last]

@@ -38,7 +38,7 @@ def read_arrays(folder: Path, split: str) -> dict[str, Array]:
         DataError: there are none, a file is damaged, or lengths do not fit.
     """
     ending = f"_{split}.npy"
-    files = sorted(path for path in Path(folder).glob(f"*{ending}") if path.is_file())
+    files = sorted(Path(folder).glob(f"*{ending}"))
     if not files:
         raise MissingSplitError(
             f"{shown(folder)} has no arrays of the {split!r} split; expected NAME{ending}, such as "
@@ -80,7 +80,13 @@ def save_arrays(folder: str | os.PathLike, split: str, arrays: Mapping[str, np.n
 
 def _opened(path) -> np.ndarray:
     with readable(path, "a NumPy array (.npy)"):
-        return np.lib.format.open_memmap(regular_file(path, DataError), mode="r")
+        array = np.lib.format.open_memmap(regular_file(path, DataError), mode="r")
+    if array.ndim < 1 or array.dtype.kind not in "biufSU":
+        raise DataError(
+            f"{shown(path)} has shape {array.shape} and type {array.dtype}; expected rows of "
+            "numbers or texts"
+        )
+    return array
 
 
 def _through(name, array, rows, folder) -> Array:

@@ -1,5 +1,7 @@
 """A limit on what packed files may unpack to, so that a small one cannot exhaust the memory."""
 
+import gzip
+import io
 import os
 
 from tfgen.errors import DataError
@@ -11,19 +13,49 @@ MAX_RATIO = 200
 ALWAYS_BYTES = 2**28
 
 
-def check_expansion(path: str | os.PathLike, packed_bytes: int, unpacked_bytes: int) -> None:
+def check_expansion(
+    path: str | os.PathLike,
+    packed_bytes: int,
+    unpacked_bytes: int,
+    always_bytes: int = ALWAYS_BYTES,
+) -> None:
     """Refuses what would take far more memory than its file lets expect.
 
     Args:
         path: of the file, for the message.
         packed_bytes: integer, bytes that it has.
-        unpacked_bytes: integer, bytes that it says it holds; up to 256 MiB pass in any case.
+        unpacked_bytes: integer, bytes that it says it holds.
+        always_bytes: integer, bytes that pass in any case. Defaults to `ALWAYS_BYTES`, 256 MiB.
 
     Raises:
         DataError: over 200 times as many.
     """
-    if unpacked_bytes > max(ALWAYS_BYTES, MAX_RATIO * packed_bytes):
+    if unpacked_bytes > max(always_bytes, MAX_RATIO * packed_bytes):
         raise DataError(
             f"{shown(path)} says that {packed_bytes:,} bytes unpack to {unpacked_bytes:,}, over "
             f"{MAX_RATIO} times as many; if that is right, store it uncompressed"
         )
+
+
+def unpack_gzip(path: str | os.PathLike, packed: bytes) -> bytes:
+    """The content of a gzip file, no more of it than `check_expansion` lets pass.
+
+    What the file says of its length is not believed: its last four bytes may say anything.
+
+    Args:
+        path: of the file, for the message.
+        packed: bytes of the file.
+
+    Raises:
+        DataError: it holds more than that.
+        OSError, EOFError, zlib.error: it is damaged.
+    """
+    most = max(ALWAYS_BYTES, MAX_RATIO * len(packed))
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise DataError(
+            f"{shown(path)} unpacks from {len(packed):,} bytes to over {most:,}; if that is right, "
+            "store it uncompressed"
+        )
+    return found

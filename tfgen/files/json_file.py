@@ -52,6 +52,27 @@ def parse_json(
 ) -> dict[str, Any]:
     """The JSON object in a text.
 
+    Args:
+        text: string or bytes to parse, see `parse_any_json`.
+        what: the text is, for the message; its file's name, say.
+        error: what to raise. Defaults to `UserError`.
+        mend: string, the end of the message: what the user can do.
+
+    Raises:
+        error: the text is none, or holds something else than an object.
+    """
+    value = parse_any_json(text, what, error, mend)
+    if isinstance(value, dict):
+        return value
+    reason = f"it holds a {type(value).__name__}, expected an object"
+    raise error(f"{what} cannot be read as JSON ({reason}); {mend}")
+
+
+def parse_any_json(
+    text: str | bytes, what: str, error: type[UserError] = UserError, mend: str = "restore it"
+) -> Any:
+    """The JSON value in a text, of any kind.
+
     Beyond what is no JSON, objects with the same key twice, NaN and infinities, integers beyond 64
     bits, halves of surrogate pairs and nesting deeper than 64 levels are refused: nobody wrote them
     in earnest, and each would be an exception in some later place.
@@ -63,7 +84,7 @@ def parse_json(
         mend: string, the end of the message: what the user can do.
 
     Raises:
-        error: the text is none, or holds something else than an object.
+        error: the text is none.
     """
     try:
         if isinstance(text, bytes):
@@ -75,9 +96,7 @@ def parse_json(
     except ValueError as found:
         reason = found
     else:
-        if isinstance(value, dict):
-            return value
-        reason = f"it holds a {type(value).__name__}, expected an object"
+        return value
     raise error(f"{what} cannot be read as JSON ({reason}); {mend}") from None
 
 

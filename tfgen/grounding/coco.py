@@ -1,17 +1,18 @@
 """COCO's captions: the JSON file of a split, gzipped or not."""
 
-import gzip
-import json
+import collections
+import math
 import os
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfgen.data.arrays import readable
 from tfgen.errors import DataError
-from tfgen.files.expansion import check_expansion
+from tfgen.files.expansion import unpack_gzip
+from tfgen.files.json_file import parse_any_json
 from tfgen.files.names import shown
 from tfgen.files.regular import regular_file
 
@@ -68,18 +69,22 @@ def read_captions(path: str | os.PathLike) -> Captions:
     entries = found.get("annotations") if isinstance(found, Mapping) else found
     try:
         rows = [
-            (" ".join(entry["caption"].split()), str(entry["image_id"]), str(entry["id"]))
+            (_text(entry["caption"]), _number(entry["image_id"]), _number(entry["id"]))
             for entry in entries
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(
             f"{shown(path)} is no file of COCO captions; expected 'annotations' with 'caption', "
             "'image_id' and 'id'"
         ) from error
-    rows = [row for row in rows if row[0]]
+    rows = [(" ".join(text.split()), *numbers) for text, *numbers in rows if text.strip()]
     if not rows:
         raise DataError(f"{shown(path)} has no captions; fetch it again")
-    return Captions(*(tuple(column) for column in zip(*rows)))
+    texts, images, numbers = zip(*rows)
+    if len(set(numbers)) < len(numbers):
+        twice = next(n for n, count in collections.Counter(numbers).items() if count > 1)
+        raise DataError(f"{shown(path)} has several captions with the id {twice!r}; expected one")
+    return Captions(texts, images, numbers)
 
 
 def read_images(path: str | os.PathLike) -> list[CocoImage]:
@@ -96,47 +101,68 @@ def read_images(path: str | os.PathLike) -> list[CocoImage]:
     found = _json(Path(path))
     try:
         return [_image(entry) for entry in found["images"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{shown(path)} is no file of images with captions and boxes ({error!r}); expected "
-            "'images' with 'captions' and 'boxes'"
+            f"{shown(path)} is no file of images with captions and boxes ({repr(error)[:200]}); "
+            "expected 'images' with 'captions' and 'boxes'"
         ) from error
 
 
 def _image(entry) -> CocoImage:
-    # Edges become pixels, the last one included.
-    boxes = {
-        str(box["id"]): np.asarray(box["bbox_xyxy"], np.float32) - np.float32([0, 0, 1, 1])
-        for box in entry["boxes"]
-    }
+    captions = entry["captions"]
     phrases = [
-        (number, phrase["text"], tuple(str(box) for box in phrase["box_ids"]))
-        for number, caption in enumerate(entry["captions"])
+        (number, _text(phrase["text"]), tuple(_number(box) for box in phrase["box_ids"]))
+        for number, caption in enumerate(captions)
         for phrase in caption.get("phrases", ())
     ]
+    file_name = PurePosixPath(_text(entry["file_name"]))
+    if file_name.is_absolute() or ".." in file_name.parts:
+        raise ValueError(f"the file_name {str(file_name)!r} leads elsewhere")
     return CocoImage(
-        entry["file_name"],
-        str(entry["image_id"]),
-        (int(entry["height"]), int(entry["width"])),
-        tuple(caption["caption"] for caption in entry["captions"]),
-        boxes,
+        str(file_name),
+        _number(entry["image_id"]),
+        (_pixels(entry["height"]), _pixels(entry["width"])),
+        tuple(_text(caption["caption"]) for caption in captions),
+        {_number(box["id"]): _box(box["bbox_xyxy"]) for box in entry["boxes"]},
         tuple(phrases),
     )
 
 
+def _text(value) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} instead of a text")
+    return value
+
+
+def _number(value) -> str:
+    """The number of something, as text."""
+    if type(value) not in (int, str):
+        raise TypeError(f"a {type(value).__name__} instead of a number")
+    return str(value)
+
+
+def _pixels(value) -> int:
+    if not isinstance(value, int | float) or not 1 <= value < 2**31 or value != int(value):
+        raise ValueError(f"an image of {value!r} pixels")
+    return int(value)
+
+
+def _box(ends) -> np.ndarray:
+    """Edges become pixels, the last one included."""
+    good = len(ends) == 4 and all(type(end) in (int, float) for end in ends)
+    if not good or not all(math.isfinite(end) and abs(end) < 2**31 for end in ends):
+        raise ValueError(f"a box {ends!r}")
+    return np.asarray(ends, np.float32) - np.float32([0, 0, 1, 1])
+
+
 def _json(path: Path) -> Any:
-    try:
-        data = regular_file(path, DataError).read_bytes()
+    with readable(path, "JSON"):
+        try:
+            data = regular_file(path, DataError).read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(
+                f"there is no file {shown(path)}; put COCO's captions there (cocodataset.org)"
+            ) from error
         if data[:2] == b"\x1f\x8b":
-            # The last four bytes of a gzip file are its length.
-            check_expansion(path, len(data), int.from_bytes(data[-4:], "little"))
-            data = gzip.decompress(data)
-        return json.loads(data)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no file {shown(path)}; put COCO's captions there (cocodataset.org)"
-        ) from error
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
-        raise DataError(
-            f"{shown(path)} cannot be read as JSON ({error}); fetch it again"
-        ) from error
+            data = unpack_gzip(path, data)
+        return parse_any_json(data, shown(path), DataError, "fetch it again")

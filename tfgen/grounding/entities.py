@@ -19,7 +19,8 @@ from tfgen.files.names import shown
 from tfgen.files.regular import regular_file
 
 NOT_VISUAL = "0"  # the number of phrases that nothing shows
-_MARK = re.compile(r"\[/EN#(\d+)((?:/[^\s\]/]+)+)\s+")
+_MOST = 2.0**31  # pixels; no image is as wide
+_MARK = re.compile(r"\[/EN#(\d+)((?:/[^\s\[\]/]+)+)\s+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,25 +75,30 @@ class EntityBoxes:
     image_size: tuple[int, int]
 
 
-def parse_caption(line: str) -> EntityCaption:
+def parse_caption(line: str, where: str = "the caption") -> EntityCaption:
     """A line of a file of sentences.
+
+    Args:
+        line: string, the caption with its marks.
+        where: string, what it is, for the message. Defaults to `"the caption"`.
 
     Raises:
         DataError: a mark is not closed, or is empty.
     """
     words, phrases, rest = [], [], line.strip()
+    begins = repr(rest[:80])
     while mark := _MARK.search(rest):
         words += rest[: mark.start()].split()
         end = rest.find("]", mark.end())
         text = " ".join(rest[mark.end() : end].split())
         if end < 0 or not text or "[/EN#" in text:
-            raise DataError(f"the caption {line.strip()!r} has a mark that is not closed, or empty")
+            raise DataError(f"{where} {begins} has a mark that is not closed, or empty")
         kinds = tuple(mark[2].strip("/").split("/"))
         phrases.append(EntityPhrase(text, len(words), mark[1], kinds))
         words += text.split()
         rest = rest[end + 1 :]
     if "[/EN#" in rest:
-        raise DataError(f"the caption {line.strip()!r} has a mark that cannot be read")
+        raise DataError(f"{where} {begins} has a mark that cannot be read")
     return EntityCaption(" ".join(words + rest.split()), tuple(phrases))
 
 
@@ -108,7 +114,9 @@ def parse_boxes(text: str | bytes, where: str = "the annotation") -> EntityBoxes
     """
     try:
         root = xml.etree.ElementTree.fromstring(text)
-        size = [int(float(root.findtext(f"size/{name}", "0"))) for name in ("height", "width")]
+        size = [float(root.findtext(f"size/{name}", "0")) for name in ("height", "width")]
+        if not all(0 <= length < _MOST for length in size):
+            raise ValueError(f"an image of {size[1]:g} by {size[0]:g} pixels")
         boxes, flags = {}, {"scene": set(), "nobndbox": set()}
         for thing in root.iter("object"):
             names = [name.text.strip() for name in thing.iter("name") if name.text]
@@ -117,15 +125,17 @@ def parse_boxes(text: str | bytes, where: str = "the annotation") -> EntityBoxes
                     found |= set(names)
             for box in thing.iter("bndbox"):
                 ends = [float(box.findtext(end)) - 1.0 for end in ("xmin", "ymin", "xmax", "ymax")]
+                if not all(abs(end) < _MOST for end in ends):
+                    raise ValueError(f"a box {ends}")
                 for name in names:
                     boxes.setdefault(name, []).append(ends)
     except (xml.etree.ElementTree.ParseError, TypeError, ValueError) as error:
         raise DataError(
-            f"{where} is no annotation of Flickr30K Entities ({error}); fetch it again"
+            f"{where} is no annotation of Flickr30K Entities ({str(error)[:200]}); fetch it again"
         ) from error
     arrays = {name: np.asarray(found, np.float32) for name, found in boxes.items()}
     scenes, without = (frozenset(found) for found in flags.values())
-    return EntityBoxes(arrays, scenes, without, (size[0], size[1]))
+    return EntityBoxes(arrays, scenes, without, (int(size[0]), int(size[1])))
 
 
 class Entities:
@@ -167,8 +177,10 @@ class Entities:
         Raises:
             DataError: they are missing or damaged.
         """
-        text = _read(self.folder / "Sentences" / f"{image_id}.txt")
-        return [parse_caption(line) for line in text.splitlines() if line.strip()]
+        path = self.folder / "Sentences" / f"{image_id}.txt"
+        where = f"{shown(path)}: the caption"
+        # Not `splitlines`, which also ends lines at signs that may stand within one.
+        return [parse_caption(line, where) for line in _read(path).split("\n") if line.strip()]
 
     def boxes(self, image_id: str) -> EntityBoxes:
         """Where the things of an image are.
@@ -198,6 +210,6 @@ def scored_phrases(
 
 def _read(path: Path) -> str:
     try:
-        return regular_file(path, DataError).read_text(encoding="utf-8")
+        return regular_file(path, DataError).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{shown(path)} cannot be read ({error}); fetch it again") from error

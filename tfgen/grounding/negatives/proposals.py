@@ -10,6 +10,7 @@ import numpy as np
 from tfgen import stopping
 from tfgen.data.arrays import read_archive
 from tfgen.errors import DataError
+from tfgen.files.names import shown
 from tfgen.files.replacing import replace_file
 from tfgen.grounding.negatives.ranking import RANK, SELECT, noun_probabilities, ranked_words
 from tfgen.grounding.words.tokens import MASK, Tokens, WordPieces, padded_ids
@@ -55,11 +56,18 @@ class WordNegatives:
         Raises:
             DataError: the file is missing or damaged.
         """
-        found = cls(**read_archive(Path(path), _ARRAYS))
-        sizes = [len(getattr(found, name)) for name in _ARRAYS]
-        if len(set(sizes)) != 1 or found.words.ndim != 2:
-            raise DataError(f"{path} has arrays of lengths {sizes}; expected one row for each noun")
-        return found
+        arrays = read_archive(Path(path), _ARRAYS)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        length = shapes["caption"][:1]
+        ranks = [len(shape) for shape in shapes.values()]
+        if ranks != [1, 1, 1, 2] or any(shape[:1] != length for shape in shapes.values()):
+            raise DataError(f"{shown(path)} has arrays of {shapes}; expected one row for each noun")
+        for name, array in arrays.items():
+            if array.dtype.kind not in "iu" or not np.all((array >= 0) & (array < 2**31)):
+                raise DataError(
+                    f"{shown(path)}: {name} is of {array.dtype}; expected integers from 0 on"
+                )
+        return cls(**arrays)
 
     def arrays(
         self, tokens: Sequence[Tokens], max_nouns: int = 4, seed: int = 0

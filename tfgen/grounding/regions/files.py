@@ -1,24 +1,17 @@
-"""Published features of regions: the authors' HDF5, MAF's, and the TSV of bottom-up attention.
-
-All answer alike: which images there are, and the `Regions` of one.
-"""
+"""Published features of regions: the authors' HDF5 and the TSV of bottom-up attention."""
 
 import base64
-import binascii
-import csv
-import io
-import json
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from tfgen.data.arrays import readable
 from tfgen.errors import DataError
 from tfgen.files.names import shown
-from tfgen.files.regular import regular_file
+from tfgen.grounding.regions.hdf5 import Hdf5Arrays
 
 
 class Regions(NamedTuple):
@@ -35,6 +28,10 @@ class Regions(NamedTuple):
     boxes: np.ndarray
     scores: np.ndarray | None = None
     image_size: tuple[int, int] | None = None
+
+
+MOST_PIXELS = 2.0**31  # no image is as wide
+_TSV = "a TSV of bottom-up attention"
 
 
 def stacked(regions: Sequence[Regions], num_regions: int = 30) -> dict[str, np.ndarray]:
@@ -90,14 +87,14 @@ class OfficialRegions:
 
     def ids(self) -> list[str]:
         """Names of the images, in alphabetical order."""
-        return sorted(self._file("features"))
+        return self._file("features").names()
 
     def __getitem__(self, image_id: str) -> Regions:
         features, boxes = (self._read(name, image_id) for name in ("features", "boxes"))
         scores = None
-        if (self.folder / "scores.hdf5").is_file():
+        if (self.folder / "scores.hdf5").exists():
             scores = self._read("scores", image_id)
-        return _checked(Regions(features, boxes, scores), image_id, self.folder)
+        return checked_regions(Regions(features, boxes, scores), image_id, self.folder)
 
     def close(self) -> None:
         """Closes the files; the next question opens them again."""
@@ -105,66 +102,20 @@ class OfficialRegions:
             file.close()
         self._open = {}
 
-    def _file(self, name):
+    def _file(self, name) -> Hdf5Arrays:
         process, file = self._open.get(name, (None, None))
         if process != os.getpid():  # a handle does not survive a fork
-            file = _hdf5(self.folder / f"{name}.hdf5")
+            file = Hdf5Arrays(self.folder / f"{name}.hdf5")
             self._open[name] = (os.getpid(), file)
         return file
 
     def _read(self, name, image_id) -> np.ndarray:
+        if not isinstance(image_id, str):
+            raise DataError(f"the name of an image is {image_id!r}; expected a text")
         file = self._file(name)
         if image_id not in file:
             raise DataError(f"{shown(self.folder)}: {name}.hdf5 has no image {image_id!r}")
-        return np.asarray(file[image_id], np.float32)
-
-
-class MAFRegions:
-    """MAF's files: all features in one array, with where each image begins and ends.
-
-    Args:
-        features: path of the HDF5 file with `features` `[N, D]` and `pos_bboxes` `[images, 2]`.
-        rows: path of the table from an image's number to its row, JSON or pickle; of a pickle
-            nothing but plain numbers, strings and dicts is accepted.
-        detections: path of the JSON of boxes: number -> `{"bboxes": [...], "classes": [...]}`.
-
-    Raises:
-        DataError: a file is missing or of another form.
-    """
-
-    def __init__(
-        self,
-        features: str | os.PathLike,
-        rows: str | os.PathLike,
-        detections: str | os.PathLike,
-    ):
-        self.path = Path(features).expanduser()
-        self._features = _hdf5(self.path)
-        missing = {"features", "pos_bboxes"} - set(self._features)
-        if missing:
-            raise DataError(f"{shown(self.path)} has no {', '.join(sorted(missing))}")
-        self._ends = np.asarray(self._features["pos_bboxes"], np.int64)
-        self._rows = {str(k): int(v) for k, v in _table(Path(rows)).items()}
-        self._boxes = {str(k): v for k, v in _table(Path(detections)).items()}
-
-    def ids(self) -> list[str]:
-        """Numbers of the images, in alphabetical order."""
-        return sorted(set(self._rows) & set(self._boxes))
-
-    def __getitem__(self, image_id: str) -> Regions:
-        if image_id not in self._rows or image_id not in self._boxes:
-            raise DataError(f"{shown(self.path)} has no image {image_id!r}")
-        start, end = self._ends[self._rows[image_id]]
-        features = np.asarray(self._features["features"][start:end], np.float32)
-        boxes = np.asarray(self._boxes[image_id]["bboxes"], np.float32)
-        return _checked(Regions(features, boxes), image_id, self.path)
-
-    def class_names(self, image_id: str) -> list[str]:
-        """What the detector calls the regions of an image."""
-        return [str(name) for name in self._boxes[image_id].get("classes", ())]
-
-
-_COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+        return file.read(image_id)
 
 
 def read_tsv(path: str | os.PathLike) -> Iterator[tuple[str, Regions]]:
@@ -179,75 +130,58 @@ def read_tsv(path: str | os.PathLike) -> Iterator[tuple[str, Regions]]:
     Raises:
         DataError: a line is damaged; the message says which.
     """
-    csv.field_size_limit(2**31 - 1)
     path = Path(path)
+    with readable(path, _TSV), path.open(encoding="ascii") as text:
+        for number, line in enumerate(text, 1):
+            if line.strip():
+                image_id, regions = _row(
+                    line.rstrip("\n").split("\t"), f"{shown(path)}, line {number}"
+                )
+                yield image_id, checked_regions(regions, image_id, path)
+
+
+def _row(columns, where) -> tuple[str, Regions]:
     try:
-        text = regular_file(path, DataError).open(encoding="ascii", newline="")
-    except OSError as error:
-        raise DataError(f"{shown(path)} cannot be read ({error})") from error
-    with text:
-        rows = csv.DictReader(text, fieldnames=_COLUMNS, delimiter="\t")
-        for number, row in enumerate(rows, 1):
-            try:
-                count = int(row["num_boxes"])
-                boxes, features = (
-                    np.frombuffer(base64.b64decode(row[name], validate=True), "<f4")
-                    for name in ("boxes", "features")
-                )
-                size = int(row["image_h"]), int(row["image_w"])
-                found = Regions(
-                    features.reshape(count, -1).copy(), boxes.reshape(count, 4).copy(), None, size
-                )
-            except (TypeError, ValueError, binascii.Error) as error:
-                raise DataError(
-                    f"{shown(path)}, line {number} is no line of bottom-up attention ({error}); "
-                    "fetch the file again"
-                ) from error
-            yield row["image_id"], _checked(found, row["image_id"], path)
+        if len(columns) != 6:
+            raise ValueError(f"{len(columns)} columns between tabs, expected 6")
+        image_id, width, height, count, *packed = columns
+        boxes, features = (np.frombuffer(base64.b64decode(c, validate=True), "<f4") for c in packed)
+        size = int(height), int(width)
+        if not all(0 < length < MOST_PIXELS for length in size):
+            raise ValueError(f"an image of {size[1]} by {size[0]} pixels")
+        found = Regions(
+            features.reshape(int(count), -1).copy(), boxes.reshape(int(count), 4).copy(), None, size
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{where} is no line of bottom-up attention ({str(error)[:200]}); fetch the file again"
+        ) from error
+    return image_id, found
 
 
-def _checked(regions: Regions, image_id, where) -> Regions:
-    features, boxes = regions.features, regions.boxes
-    if features.ndim != 2 or boxes.shape != (len(features), 4) or not len(features):
+def checked_regions(regions: Regions, image_id: str, where: str | os.PathLike) -> Regions:
+    """The regions of an image, once their numbers are finite and of shapes that fit.
+
+    Args:
+        regions: `Regions`.
+        image_id: string, of the image, for the message.
+        where: path they came from, for the message.
+
+    Raises:
+        DataError: they are not.
+    """
+    features, boxes, scores = regions[:3]
+    count = len(features)
+    if features.ndim != 2 or boxes.shape != (count, 4) or not features.size:
         raise DataError(
             f"{shown(where)}: image {image_id!r} has features of shape {features.shape} and boxes "
             f"of shape {boxes.shape}; expected [M, D] and [M, 4]"
         )
-    if not (np.isfinite(features).all() and np.isfinite(boxes).all()):
+    if scores is not None and scores.shape != (count,):
+        raise DataError(
+            f"{shown(where)}: image {image_id!r} has scores of shape {scores.shape}; expected one "
+            f"for each of {count} regions"
+        )
+    if not all(found is None or np.isfinite(found).all() for found in regions[:3]):
         raise DataError(f"{shown(where)}: image {image_id!r} has numbers that are not finite")
     return regions
-
-
-def _hdf5(path: Path):
-    import h5py
-
-    try:
-        # Without a lock, so that several processes read at once and a read-only disk will do.
-        return h5py.File(regular_file(path, DataError), "r", locking=False)
-    except OSError as error:
-        raise DataError(
-            f"{shown(path)} cannot be read as HDF5 ({str(error).splitlines()[0]}); fetch it again"
-        ) from error
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, strings and containers of them, and runs nothing."""
-
-    def find_class(self, module, name):
-        raise DataError(f"the table names {module}.{name}; expected plain numbers and strings")
-
-
-def _table(path: Path) -> dict:
-    try:
-        data = regular_file(path, DataError).read_bytes()
-        try:
-            found = json.loads(data)
-        except ValueError:
-            found = _PlainUnpickler(io.BytesIO(data)).load()
-    except DataError:
-        raise
-    except Exception as error:  # whatever damaged bytes lead the parser to
-        raise DataError(f"{shown(path)} cannot be read as a table ({error})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{shown(path)} holds a {type(found).__name__}; expected a table")
-    return found

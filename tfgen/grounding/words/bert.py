@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.files.names import shown
+from tfgen.files.regular import regular_file
 from tfgen.grounding.keras_hub import from_preset
 from tfgen.grounding.words.tokens import Tokens, WordPieces, padded_ids
 
@@ -103,6 +104,9 @@ def read_vocabulary(path: str | os.PathLike) -> list[str]:
         UserError: the file cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        text = regular_file(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the vocabulary cannot be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"the vocabulary cannot be read ({shown(path)}: {reason})") from error
+    # Not `splitlines`: some pieces are signs at which it would end a line as well.
+    return text.removesuffix("\n").split("\n")
