@@ -54,7 +54,8 @@ def user_error_in(error: BaseException) -> UserError | None:
     if isinstance(error, UserError) and (said := _CALL.match(text)):
         return type(error)(said[1])
     found = re.search(rf"{sentence}\nTraceback \(most", text)
-    found = found or re.search(rf"assertion failed: \[{sentence}\]", text)
+    if found is None and (failed := re.search(rf"assertion failed: \[{sentence}\]", text)):
+        return kinds[failed[1]](failed[2].replace("] [", ""))  # of parts, words and numbers
     if found is None and text.startswith("in user code:"):
         found = re.search(rf"{sentence}\s*$", text)
     return kinds[found[1]](found[2]) if found else None

@@ -63,3 +63,11 @@ def test_a_set_is_looked_at_before_it_is_used():
     with pytest.raises(DataError, match="'x' has labels 0 to 255; expected 0 to 2"):
         source.check_classes(3)
     source.check_classes(256)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_labels_that_are_looked_at_are_compiled(dtype):
+    """Accelerators train by XLA, which knows no words."""
+    run = tf.function(lambda y: class_indices(y, 3), jit_compile=True, autograph=False)
+    np.testing.assert_array_equal(run(tf.constant([0, 2, 1], dtype)), [0, 2, 1])
+    np.testing.assert_array_equal(run(tf.one_hot([0, 2, 1], 3, dtype=dtype)), [0, 2, 1])

@@ -59,24 +59,23 @@ def _of_one_hot(labels):
         "rows of labels are not one-hot; expected a single 1 in each, or integers: of "
         "probabilities tf.argmax(labels, axis=1) is the likeliest class"
     )
-    return _if_good(tf.argmax(ones, axis=-1, output_type=tf.int32), good, sentence)
+    return _if_good(tf.argmax(ones, axis=-1, output_type=tf.int32), good, [sentence])
 
 
 def _of_numbers(labels, num_classes):
-    whole = tf.constant(True)
     if labels.dtype.is_floating:  # NaN equals nothing
         whole = tf.reduce_all(tf.equal(labels, tf.floor(labels)))
+        labels = _if_good(labels, whole, ["labels are no whole numbers; expected integers"])
     numbers = tf.cast(labels, tf.float64 if labels.dtype.is_floating else tf.int64)
-    low, high = tf.reduce_min(numbers), tf.reduce_max(numbers)
-    inside = ((low >= 0) & (high < num_classes)) | tf.equal(tf.size(labels), 0)
-    shortest = numbers.dtype.is_floating
-    least, most = (tf.strings.as_string(end, shortest=shortest) for end in (low, high))
-    sentence = tf.where(
-        whole,
-        tf.strings.join(["labels are ", least, " to ", most, _expected(num_classes)]),
-        "labels are no whole numbers; expected integers",
+    good = tf.reduce_all((numbers >= 0) & (numbers < num_classes))
+    sentence = (
+        "labels are ",
+        tf.reduce_min(numbers),
+        " to ",
+        tf.reduce_max(numbers),
+        _expected(num_classes),
     )
-    return _if_good(tf.cast(labels, tf.int32), whole & inside, sentence)
+    return _if_good(tf.cast(labels, tf.int32), good, sentence)
 
 
 def _expected(num_classes):
@@ -87,11 +86,19 @@ def _expected(num_classes):
 
 
 def _if_good(value, good, sentence):
+    """The value once it is known to be good.
+
+    Parts of the sentence may be numbers, which are put together outside of the graph: XLA compiles
+    no words.
+    """
     known = tf.get_static_value(good)
     if known is None:
-        sentence = tf.strings.join([f"{DataError.__name__}: ", sentence])
-        with tf.control_dependencies([tf.debugging.Assert(good, [sentence])]):
+        assertion = tf.debugging.Assert(
+            good, [f"{DataError.__name__}: {sentence[0]}", *sentence[1:]]
+        )
+        with tf.control_dependencies([assertion]):
             return tf.identity(value)
     if not known:
-        raise DataError(tf.get_static_value(tf.convert_to_tensor(sentence)).decode())
+        words = (x if isinstance(x, str) else f"{tf.get_static_value(x):g}" for x in sentence)
+        raise DataError("".join(words))
     return value
