@@ -23,9 +23,9 @@ CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 # Runs of other programs have a configuration too: a section that only they have, what they are
 # called, and where a model that came of them is.
 OTHER_KINDS = {
-    "criteria": ("a search", "train what it found with tfgen-train --config={folder}/recipe.py"),
-    "distillation": ("a transformation", "give the folder of what came of it, as {folder}/student"),
-    "threat_model": ("an audit", "give the workdir of tfgen-train"),
+    "criteria": ("search", "train what it found with tfgen-train --config={folder}/recipe.py"),
+    "distillation": ("transformation", "give the folder of what came of it, as {folder}/student"),
+    "threat_model": ("audit", "give the workdir of tfgen-train"),
 }
 
 
@@ -153,8 +153,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path, ConfigError)
     for section, (kind, remedy) in OTHER_KINDS.items():
         if section in config:
+            article = "an" if kind.startswith("a") else "a"
             raise ConfigError(
-                f"{folder} holds {kind}, not a trained model; {remedy.format(folder=folder)}"
+                f"{folder} holds {article} {kind}, not a trained model; "
+                f"{remedy.format(folder=folder)}"
             )
     model = config.get("model")
     name = model.get("name") if isinstance(model, dict) else None
