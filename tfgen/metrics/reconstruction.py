@@ -32,7 +32,7 @@ def ssim(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
         images: tensor `[B, H, W, C]` in [0, 1].
         reconstructions: tensor like `images`.
     """
-    images, reconstructions = _pair(images, reconstructions)
+    images, reconstructions = as_pair(images, reconstructions)
     window = min(_SSIM_WINDOW, *images.shape[1:3])
     return tf.image.ssim(images, reconstructions, max_val=1.0, filter_size=window)
 
@@ -44,12 +44,20 @@ def mean_squared_error(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tens
         images: tensor `[B, H, W, C]` in [0, 1].
         reconstructions: tensor like `images`.
     """
-    squared = tf.math.squared_difference(*_pair(images, reconstructions))
+    squared = tf.math.squared_difference(*as_pair(images, reconstructions))
     return tf.reduce_mean(squared, axis=[1, 2, 3])
 
 
-def _pair(images, reconstructions) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both sides, checked: nothing is broadcast."""
+def as_pair(images: tf.Tensor, reconstructions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both sides as float32 in [0, 1], checked: nothing is broadcast.
+
+    Args:
+        images: tensor `[B, H, W, C]` in [0, 1].
+        reconstructions: tensor like `images`.
+
+    Raises:
+        DataError: another range; not one reconstruction of each image, of its shape.
+    """
     images = as_images(images)
     others = as_images(reconstructions, tuple(images.shape[1:]), "the array of reconstructions")
     if not images.shape[:1].is_compatible_with(others.shape[:1]):

@@ -95,6 +95,15 @@ def test_scores_scale_or_refuse_pixels(name):
         SCORES[name](levels / 127.5 - 1, others)
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_broadcast_nothing(name):
+    images = RNG.random((3, 12, 12, 3)).astype(np.float32)
+    with pytest.raises(DataError, match="expected one of each image"):
+        SCORES[name](images, images[:1])
+    with pytest.raises(DataError, match=r"expected \[B, 12, 12, 3\]"):
+        SCORES[name](images, images[..., :1])
+
+
 class TestIdentification:
     def test_slight_noise_identifies_all(self):
         images = digits()[0].reshape(1797, -1)

@@ -20,7 +20,7 @@ def isolated(value: Any) -> Any:
     """Every text in nested dicts, lists and tuples, keys as well, as a sentence can take it in.
 
     Args:
-        value: any value; what is no text and holds none is returned as it is.
+        value: string, dict, list or tuple; anything else is returned as it is.
     """
     if isinstance(value, str):
         return _isolated_text(value)

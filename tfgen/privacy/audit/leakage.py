@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgen.data.doors import as_images
 from tfgen.metrics import ssim
+from tfgen.metrics.reconstruction import as_pair
 from tfgen.privacy.attack.registration import register
 from tfgen.privacy.network.forward import layers_of, replaced_calls
 from tfgen.privacy.network.shared import SharedNetwork
@@ -36,14 +37,15 @@ def match(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 
 def psnr_db(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio, `[K]` in decibel, at most 120: means stay finite."""
-    error = np.mean(np.square(_pixels(originals) - _pixels(reconstructions)), axis=(1, 2, 3))
+    originals, reconstructions = _pixels(originals, reconstructions)
+    error = np.mean(np.square(originals - reconstructions), axis=(1, 2, 3))
     return np.minimum(PSNR_CAP_DB, -10.0 * np.log10(np.maximum(error, 1e-300)))
 
 
 def registered_psnr_db(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """PSNR after shifting, and if need be mirroring, each reconstruction to its original."""
-    moved = register(as_images(reconstructions), as_images(originals)).numpy()
-    return psnr_db(originals, moved)
+    originals, reconstructions = as_pair(originals, reconstructions)
+    return psnr_db(originals, register(reconstructions, originals))
 
 
 def structural_similarity(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -57,8 +59,8 @@ def fourier_distance(originals: np.ndarray, reconstructions: np.ndarray) -> np.n
     Blind to cyclic shifts. (The paper's FFT_2D is not defined in public; this is our definition.)
     """
     spectra = [
-        np.abs(np.fft.fft2(_pixels(x), axes=(1, 2), norm="ortho"))
-        for x in (originals, reconstructions)
+        np.abs(np.fft.fft2(x, axes=(1, 2), norm="ortho"))
+        for x in _pixels(originals, reconstructions)
     ]
     return np.mean(np.abs(spectra[0] - spectra[1]), axis=(1, 2, 3))
 
@@ -183,8 +185,8 @@ def _unit(x):
     return np.where(length > CONSTANT * size, x / np.maximum(length, 1e-300), 0.0)
 
 
-def _pixels(images) -> np.ndarray:
-    return as_images(images).numpy().astype(np.float64)
+def _pixels(originals, reconstructions) -> list[np.ndarray]:
+    return [x.numpy().astype(np.float64) for x in as_pair(originals, reconstructions)]
 
 
 def _float64(x):

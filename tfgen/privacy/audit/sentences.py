@@ -169,7 +169,9 @@ def reading(found: Mapping[str, Any]) -> list[str]:
         "An attack converged if it came nine tenths of the way from unrelated images to the "
         "originals, measured by the distance it minimises (by the cosine where the size of the "
         "gradient is hidden). One that did not says nothing about the network or the defence.",
-        "Intervals are Student's over images, taken as independent; one image has none.",
+        "Intervals are Student's over images, taken as independent and nearly normal; one image "
+        "has none. Where one image in ten leaks, eight images show nothing of it in two of five "
+        "audits: attack more of them to see rare leaks.",
         f"Features: {audit['feature_extractor']} (LPIPS without learned weights). FFT: mean "
         "absolute difference of orthonormal spectral magnitudes. RDLV: relative gain in SSIM over "
         "the attack without gradient. Registered: after the best shift and mirroring.",
