@@ -48,7 +48,13 @@ def main(argv: Sequence[str]) -> None:
         )
     if loading.OUTPUT.value is not None:
         draw_phrases(picture, found, loading.OUTPUT.value, CAPTION.value)
-    terminal.say(json.dumps({"phrases": [_plain(one) for one in found]}, ensure_ascii=False))
+    print(_one_line({"phrases": [_plain(one) for one in found]}), flush=True)
+
+
+def _one_line(found: dict) -> str:
+    """JSON in which what would steer a terminal, or end a line, is written as JSON escapes it."""
+    text = json.dumps(found, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _plain(one) -> dict:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from tfgen.files.replacing import replace_file
 from tfgen.grounding.inference import Grounded
 from tfgen.grounding.localisation import heat_map
 
+MOST_DRAWN = 23  # phrases; of more than that a picture shows the first
+_COLUMNS = 6
 _INCHES = 3.2  # height of one panel
+_WIDEST = 4.0  # times its height; wider images leave room above and below
+_LETTERS = 44  # in one line of a square panel
+_LINES = 6
 
 
 def draw_phrases(
@@ -55,32 +61,41 @@ def _figure(image, grounded, title, truth=None):
     image = np.asarray(image)
     image = image.squeeze(-1) if image.ndim == 3 and image.shape[-1] == 1 else image
     height, width = image.shape[:2]
-    panels = 1 + len(grounded)
-    size = (panels * _INCHES * max(0.6, width / height), _INCHES + 0.4)
+    drawn = grounded[:MOST_DRAWN]
+    if len(drawn) < len(grounded):
+        title = f"{len(drawn)} of {len(grounded)} phrases. {title}"
+    columns = min(1 + len(drawn), _COLUMNS)
+    rows = -(-(1 + len(drawn)) // columns)
+    aspect = min(max(0.6, width / height), _WIDEST)
+    letters = int(_LETTERS * aspect)
+    size = (columns * _INCHES * aspect, rows * (_INCHES + 0.4))
     figure = Figure(figsize=size, layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, panels))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     top = 255 if image.dtype == np.uint8 else 1.0
     for axis in axes:
-        axis.imshow(image, cmap="gray", vmin=0, vmax=top)
         axis.set_axis_off()
-    for number, (one, axis) in enumerate(zip(grounded, axes[1:])):
+    for axis in axes[: 1 + len(drawn)]:
+        axis.imshow(image, cmap="gray", vmin=0, vmax=top)
+    for number, (one, axis) in enumerate(zip(drawn, axes[1:])):
         colour = f"C{number % 10}"
         heat = heat_map(one.attention, one.boxes, height, width)
         axis.imshow(heat, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-        _label(axis, one, colour)
+        _label(axis, one, colour, letters)
         for panel in (axes[0], axis):
             for box in () if truth is None else truth[number]:
                 _box(panel, box, colour, "dashed")
             if one.box is not None:
                 _box(panel, one.box, colour)
     if title:
-        axes[0].set_title(_plain(title), fontsize="small", loc="left", wrap=True)
+        lines = textwrap.wrap(title, letters)
+        axes[0].set_title(_plain(lines, _LINES), fontsize="small", loc="left")
     return figure
 
 
-def _label(axis, one, colour):
-    text = f"{one.phrase} ({one.score:.2f})" if one.box is not None else f"{one.phrase}: not found"
-    axis.set_title(_plain(text), fontsize="small", color=colour)
+def _label(axis, one, colour, letters):
+    answer = f" ({one.score:.2f})" if one.box is not None else ": not found"
+    lines = textwrap.wrap(one.phrase, letters - len(answer))
+    axis.set_title(_plain(lines, 2) + answer, fontsize="small", color=colour)
 
 
 def _box(axis, box, colour, line="solid"):
@@ -95,7 +110,9 @@ def _box(axis, box, colour, line="solid"):
     )
 
 
-def _plain(text: str) -> str:
-    """Text as matplotlib shows it as it stands: no formulas, no signs that its font lacks."""
-    shown = "".join(c if ord(c) < 0x2000 else "?" for c in text if c.isprintable())
-    return shown.replace("$", r"\$")
+def _plain(lines: Sequence[str], most: int) -> str:
+    """Lines as matplotlib shows them as they stand: no formulas, no signs that its font lacks."""
+    if len(lines) > most:
+        lines = [*lines[: most - 1], lines[most - 1] + " ..."]
+    lines = ("".join(c if ord(c) < 0x2000 else "?" for c in x if c.isprintable()) for x in lines)
+    return "\n".join(lines).replace("$", r"\$")

@@ -1,6 +1,6 @@
 """What a trained model answers: the region that each phrase of a caption means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,7 +185,8 @@ class GroundingInference:
             raise DataError(f"a caption is {caption!r}; expected a text")
         if phrases is None:
             return noun_phrases(caption, tagger)
-        if isinstance(phrases, str):
+        texts = isinstance(phrases, Iterable) and not isinstance(phrases, str)
+        if not texts or not all(isinstance(phrase, str) for phrase in phrases):
             raise DataError(f"phrases is {phrases!r}; expected a list of texts")
         return [located(phrase, caption) for phrase in phrases]
 
@@ -284,8 +285,12 @@ def _features(name, features, width) -> np.ndarray:
 
 def _numbers(name, values) -> np.ndarray:
     try:
-        return np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+        found = np.asarray(values)
+        if found.dtype.kind in "bcSUMm":  # which would become numbers all the same
+            raise TypeError(f"they are of {found.dtype}")
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32)
+    except (OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{name} are no array of numbers ({error})") from error
 
 
@@ -298,6 +303,11 @@ def _boxes_within(boxes, size) -> np.ndarray:
         wrong = next(b for b in boxes if not np.all(b[2:] >= b[:2]) or not np.isfinite(b).all())
         raise DataError(f"a box is {wrong.tolist()}; expected x1 <= x2 and y1 <= y2, in pixels")
     height, width = size
+    if boxes.min() >= 0 and boxes.max() <= 1 and min(size) > 2:
+        raise DataError(
+            f"boxes lie from {boxes.min():g} to {boxes.max():g}; expected pixels of an image of "
+            f"{width} by {height}: multiply shares by its width and height"
+        )
     outside = np.any(boxes[:, 2:] < 0, axis=1) | np.any(boxes[:, :2] >= [width, height], axis=1)
     if outside.any():
         raise DataError(

@@ -31,8 +31,8 @@ def as_pixels(image, image_shape: tuple[int, int, int]) -> tuple[np.ndarray, tup
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise DataError(
-            f"the image has shape {image.shape}; expected a path, [H, W] or [H, W, C] with 1 or 3 "
-            "channels"
+            f"the image has shape {image.shape}; expected a path, [H, W] or [H, W, C] with 1, 3 "
+            "or 4 channels"
         )
     levels = as_levels(image[None, ..., :3] if image.shape[-1] == 4 else image[None], "the image")
     picture = Image.fromarray(levels[0].squeeze(-1) if levels.shape[-1] == 1 else levels[0])

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from tfgen.runs.grounding import phrases_of
 SHOWN = 12
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>body {{ font-family: sans-serif; margin: 2em }} img {{ max-width: 100% }}</style></head>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body {{ font-family: sans-serif; margin: 2em; overflow-wrap: anywhere }}
+div {{ overflow-x: auto }}</style></head>
 <body><h1>{title}</h1>
 <p>Each phrase has a colour: its box on the picture, and where it was looked for. Dashed: where it
 is.</p>
 {pictures}
 </body></html>
 """
-_PICTURE = '<p>{caption}<br><img alt="{caption}" src="data:image/png;base64,{data}"></p>'
+# Wider than a telephone, a picture is moved sideways: made smaller, its words could not be read.
+_PICTURE = """<p><bdi>{caption}</bdi></p>
+<div><img alt="{caption}" src="data:image/png;base64,{data}"></div>"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +73,19 @@ def write_page(path: Path, title: str, pictures: Sequence[tuple[str, bytes]]) ->
     """
     drawn = "\n".join(_on_page(caption, picture) for caption, picture in pictures)
     with replace_file(path) as temporary:
-        page = _PAGE.format(title=html.escape(title), pictures=drawn)
+        page = _PAGE.format(title=_text(title), pictures=drawn)
         temporary.write_text(page, encoding="utf-8")
 
 
 def _on_page(caption, picture) -> str:
     data = base64.b64encode(picture).decode("ascii")
-    return _PICTURE.format(caption=html.escape(caption), data=data)
+    return _PICTURE.format(caption=_text(caption), data=data)
+
+
+def _text(text: str) -> str:
+    """Any text as HTML shows it, control characters and halves of surrogate pairs as one sign."""
+    shown = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    return html.escape(shown)
 
 
 def pictures_of(model, batch) -> Iterator[tuple[str, bytes]]:
