@@ -144,6 +144,36 @@ def test_a_latency_is_measured_part_by_part(tmp_path, monkeypatch, extra):
     assert replayed.measured(choices) == searching.model.measured(choices)
 
 
+def test_a_plan_measures_nothing(tmp_path, monkeypatch):
+    """It says how many parts would be, and looks whether the table is of the same setting."""
+    backend = KnownBackend(lambda key, timer, run: float(len(key)))
+    monkeypatch.setitem(latency.BACKENDS, "keras", lambda **settings: backend)
+    sizes = dict(num_cells=3, num_operations=2, num_nodes=1)
+    supernet = dict(name="cells", image_shape=[16, 16, 1], num_channels=2, **sizes)
+    measured = dict(measure="latency", target=1e4, calibrate=4)
+    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
+    workdir, said = Workdir(tmp_path / "run"), []
+
+    def plan():
+        return Searching(complete(fields), workdir, report=said.append, describe_only=True).plan()
+
+    parts = len(CellSpace((16, 16, 1), num_channels=2, **sizes).blocks)
+    assert plan()["parts_to_measure"] == {"latency": parts + 4}
+    assert not backend.timers
+    assert not workdir.path.exists()
+    assert not said
+    searching = Searching(complete(fields), workdir, report=said.append)
+    assert "parts_to_measure" not in searching.plan()
+    assert plan()["parts_to_measure"] == {"latency": 0}
+    table = json.loads((workdir.path / "latency.json").read_text())
+    table["metadata"]["quantile"] = 0.25
+    (workdir.path / "latency.json").write_text(json.dumps(table))
+    with pytest.raises(
+        UserError, match=r"was measured with quantile = 0\.25, and 0\.5 is asked for"
+    ):
+        plan()
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet", "imagenet_blocks"])
 def test_recipes_are_complete(root, name):
     """Of searches and of what they found, in every mode; the paper's numbers of the latter."""

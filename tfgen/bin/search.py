@@ -44,8 +44,9 @@ def main(argv: Sequence[str]) -> None:
     keep_freed_memory()
     completed = complete(config)
     if DRY_RUN.value:
-        plan = Searching(completed, None, app.DATA_DIR.value, terminal.say).plan()
-        print(to_json(plan))
+        workdir = None if app.WORKDIR.value is None else Workdir(app.WORKDIR.value)
+        searching = Searching(completed, workdir, app.DATA_DIR.value, describe_only=True)
+        print(to_json(searching.plan()))
         return
     workdir = Workdir(
         app.required(app.WORKDIR.value, "workdir", "for example --workdir=runs/search")

@@ -38,6 +38,8 @@ class Searching:
         workdir: `Workdir` of the search; None where nothing is to be run.
         data_dir: path of the folder with data sets; None looks where data sets usually are.
         report: function that is told a line. Defaults to `print`.
+        describe_only: whether it is only to say its `plan`: then no latency is measured. Defaults
+            to `False`.
 
     Raises:
         UserError: whatever does not fit.
@@ -49,8 +51,11 @@ class Searching:
         workdir: Workdir | None = None,
         data_dir: str | None = None,
         report: Callable[[str], None] = print,
+        describe_only: bool = False,
     ):
         self.config, self.workdir, self.report = config, workdir, report
+        self._measures = not describe_only
+        self._to_measure = {}  # of each latency, how many parts of networks are to be timed
         section = config["data"]
         supernet = make_supernet(config["model"]["supernet"])
         initialize(supernet, config["training"]["seed"])
@@ -83,7 +88,7 @@ class Searching:
             )
         return steps
 
-    def _measure(self, supernet, fields):
+    def _measure(self, supernet, fields, name):
         what = fields["measure"]
         if what in COUNTS:
             return count_of(supernet, what)
@@ -91,9 +96,9 @@ class Searching:
             if not what.endswith(".json") and not Path(what).exists():
                 one_of("the measure of a criterion", what, (*MEASURES, "the path of a JSON file"))
             return read_measure(what)
-        return self._latency(supernet, fields)
+        return self._latency(supernet, fields, name)
 
-    def _latency(self, supernet, fields):
+    def _latency(self, supernet, fields, name):
         """Milliseconds of a space's parts, measured on this machine where the table lacks them."""
         from tfgen.search import latency
 
@@ -103,16 +108,19 @@ class Searching:
         space = kind(**{**sizes, **(fields.get("network") or {})})
         options = {**LATENCY, **{k: v for k, v in fields.items() if k in LATENCY}}
         whole_number("calibrate", options["calibrate"], 0)
-        table = self._table(space, options)
+        table = self._table(space, options, name)
         milliseconds = space.latency(table)
-        if not options["calibrate"]:
+        if not options["calibrate"] or name in self._to_measure:
             return milliseconds
         found = latency.calibration(table)
         self.report(f"latency: {found.describe()}")
         return milliseconds.times(found.factor)
 
-    def _table(self, space, options):
-        """What the parts of networks take: out of a table, or measured where it is missing."""
+    def _table(self, space, options, criterion):
+        """What the parts of networks take: out of a table, or measured where it is missing.
+
+        A plan is made with a table of nothing, and notes how many parts there are to measure.
+        """
         from tfgen.search import latency
 
         name = one_of("the backend of a latency", options["backend"], latency.BACKENDS)
@@ -127,19 +135,22 @@ class Searching:
             path = self.workdir.path / "latency.json"
         settings = {key: options[key] for key in ("threads", "batch_size", "precision")}
         backend = latency.BACKENDS[name](**settings)
-        self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
-        return latency.measure(
-            space.blocks,
-            backend,
-            path,
+        given = dict(
             reference=latency.REFERENCE if options["reference"] else None,
             networks=space.networks(options["calibrate"]),
         )
+        if not self._measures:
+            missing = latency.unmeasured(space.blocks, backend, path, **given)
+            self._to_measure[criterion] = len(missing)
+            nothing = {block.key: latency.Entry(0.0) for block in space.blocks}
+            return latency.LatencyTable({}, nothing)
+        self.report(f"latency: {len(space.blocks)} parts of networks, measured where it is missing")
+        return latency.measure(space.blocks, backend, path, **given)
 
     def _criterion(self, supernet, name):
         fields = self.config["criteria"][name]
         own = {k: v for k, v in fields.items() if k not in LATENCY and k != "measure"}
-        return Criterion(self._measure(supernet, fields), supernet.groups, name=name, **own)
+        return Criterion(self._measure(supernet, fields, name), supernet.groups, name=name, **own)
 
     def _pipeline(self, source, augmented: bool):
         section, seed = self.config["data"], self.config["training"]["seed"]
@@ -174,7 +185,11 @@ class Searching:
         return Phases(**{**options, "steps_per_epoch": self.steps_per_epoch})
 
     def plan(self) -> dict[str, Any]:
-        """What is going to run, in plain values."""
+        """What is going to run, in plain values.
+
+        Of a latency that is not in its table, `parts_to_measure` says how many parts of networks
+        are timed before the search begins.
+        """
         phases = self.phases
         return {
             **self.model.describe(),
@@ -185,6 +200,7 @@ class Searching:
             "steps_per_epoch": self.steps_per_epoch,
             "warmup_steps": phases.warmup_steps,
             "total_steps": phases.total_steps,
+            **({"parts_to_measure": self._to_measure} if self._to_measure else {}),
         }
 
     def run(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from tfgen.search.latency.backends import (
 )
 from tfgen.search.latency.blocks import REFERENCE, Block, BlockError, Network
 from tfgen.search.latency.calibration import Calibration, calibration
-from tfgen.search.latency.measuring import measure
+from tfgen.search.latency.measuring import measure, unmeasured
 from tfgen.search.latency.table import Entry, LatencyTable, Repeat
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "additivity",
     "calibration",
     "measure",
+    "unmeasured",
 ]

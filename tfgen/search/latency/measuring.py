@@ -82,7 +82,7 @@ def measure(
     """
     networks = list(networks)
     whole = {network.key: list(network.parts) for network in networks}
-    known = distinct([*blocks, *(Block(key, item) for key, item, _ in networks)])
+    known = _known(blocks, networks)
     whole_number("num_runs", num_runs, LEAST_RUNS)
     in_range("quantile", quantile, 0.0, most=1.0)
     for name, value, least in (
@@ -91,9 +91,7 @@ def measure(
         ("repeat", repeat, 0),
     ):
         whole_number(name, value, least)
-    metadata = {"quantile": float(quantile), **backend.metadata()}
-    if reference is not None:
-        metadata["reference"] = reference.key
+    metadata = _metadata(backend, quantile, reference)
     with contextlib.nullcontext() if path is None else locked(f"{path}.lock"):
         kept = _Kept(_taken_up(path, metadata))
         entries = kept.table.entries
@@ -121,6 +119,42 @@ def measure(
             kept.write()
     _warn(kept.table, known)
     return kept.table
+
+
+def unmeasured(
+    blocks: Iterable[Block | tuple[str, Any]],
+    backend: Backend,
+    path: str | os.PathLike | None = None,
+    *,
+    quantile: float = 0.5,
+    reference: Block | None = None,
+    networks: Iterable[Network] = (),
+) -> list[str]:
+    """The keys of what `measure` would time, none of which is timed here.
+
+    Args:
+        blocks: iterable of `Block`.
+        backend: `Backend` in which to time them.
+        path: path of the table's file, JSON; None: there is none.
+        quantile: float, as of `measure`. Defaults to `0.5`.
+        reference: `Block` that takes turns with the others; None has none.
+        networks: iterable of `Network`. Defaults to `()`.
+
+    Raises:
+        UserError: the runtime is not installed, or the file is damaged, or was measured on another
+            device or in another setting.
+    """
+    held = _taken_up(path, _metadata(backend, quantile, reference)).entries
+    return [key for key in _known(blocks, networks) if key not in held]
+
+
+def _known(blocks, networks) -> dict[str, Block]:
+    return distinct([*blocks, *(Block(key, item) for key, item, _ in networks)])
+
+
+def _metadata(backend, quantile, reference) -> dict[str, Any]:
+    found = {"quantile": float(quantile), **backend.metadata()}
+    return found if reference is None else {**found, "reference": reference.key}
 
 
 def _taken_up(path, metadata) -> LatencyTable:
