@@ -17,7 +17,7 @@ def check_expansion(
     path: str | os.PathLike,
     packed_bytes: int,
     unpacked_bytes: int,
-    always_bytes: int = ALWAYS_BYTES,
+    always_bytes: int | None = None,
 ) -> None:
     """Refuses what would take far more memory than its file lets expect.
 
@@ -25,12 +25,13 @@ def check_expansion(
         path: of the file, for the message.
         packed_bytes: integer, bytes that it has.
         unpacked_bytes: integer, bytes that it says it holds.
-        always_bytes: integer, bytes that pass in any case. Defaults to `ALWAYS_BYTES`, 256 MiB.
+        always_bytes: integer, bytes that pass in any case; None: 256 MiB.
 
     Raises:
         DataError: over 200 times as many.
     """
-    if unpacked_bytes > max(always_bytes, MAX_RATIO * packed_bytes):
+    least = ALWAYS_BYTES if always_bytes is None else always_bytes
+    if unpacked_bytes > max(least, MAX_RATIO * packed_bytes):
         raise DataError(
             f"{shown(path)} says that {packed_bytes:,} bytes unpack to {unpacked_bytes:,}, over "
             f"{MAX_RATIO} times as many; if that is right, store it uncompressed"

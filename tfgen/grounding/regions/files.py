@@ -163,7 +163,7 @@ def checked_regions(regions: Regions, image_id: str, where: str | os.PathLike) -
     """The regions of an image, once their numbers are finite and of shapes that fit.
 
     Args:
-        regions: `Regions`.
+        regions: the `Regions` as they were read.
         image_id: string, of the image, for the message.
         where: path they came from, for the message.
 

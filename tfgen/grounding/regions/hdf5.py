@@ -62,7 +62,7 @@ class Hdf5Arrays:
 
         Args:
             name: string, of the array.
-            rows: slice of its first axis. Defaults to all.
+            rows: `slice` of integers, of its first axis. Defaults to `slice(None)`, all.
             dtype: what its numbers become; those too large are infinite. Defaults to `np.float32`.
 
         Raises:

@@ -3,7 +3,7 @@
 In a sentence, letters that are written from right to left take the numbers and stops after them
 along: of "attack: <Arabic name>. 100 % of the labels" a browser makes "attack: 100 .<name> % of the
 labels". And characters that turn the direction of writing would turn all that follows. So names
-with such letters stand in an isolate (Unicode Standard Annex 9, section 2.4), and of such
+with such letters stand in an isolate (Unicode Standard Annex 9), and of such
 characters only the code is written.
 """
 

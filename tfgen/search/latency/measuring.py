@@ -140,6 +140,9 @@ def unmeasured(
         reference: `Block` that takes turns with the others; None has none.
         networks: iterable of `Network`. Defaults to `()`.
 
+    Returns:
+        A list of strings, in the order given.
+
     Raises:
         UserError: the runtime is not installed, or the file is damaged, or was measured on another
             device or in another setting.
