@@ -119,3 +119,16 @@ def test_a_saved_model_loads_where_only_its_class_was_imported(tmp_path):
         "assert type(model) is NVAE and type(model.optimizer).__name__ == 'Adamax'\n"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=300)
+
+
+def test_predict_of_what_is_trained_on_more_than_images():
+    model = SYSTEMS["masked language model"].make()
+    assert model.predict(SYSTEMS["masked language model"].batch(model), verbose=0).shape[:2] == (
+        3,
+        4,
+    )
+    model = SYSTEMS["phrase grounding of pictures"].make()
+    images = SYSTEMS["phrase grounding of pictures"].batch(model)["images"]
+    with pytest.raises(DataError) as caught:  # Keras would put what was called around it
+        model.predict(images, verbose=0)
+    assert str(caught.value).startswith("a batch has images; expected 'token_ids' or 'words'")
