@@ -60,6 +60,10 @@ def test_another_setting_is_refused(path, change, message):
         (lambda plain: plain["entries"]["a"].pop("milliseconds"), "neither a time nor a failure"),
         (lambda plain: plain["entries"].update(b=[1]), "no table of latencies"),
         (lambda plain: plain.update(entries=[]), "no table of latencies"),
+        (lambda plain: plain["repeat"].update(mean_difference=None), "repeat holds None"),
+        (lambda plain: plain["repeat"].update(num_blocks="1"), "repeat holds '1'"),
+        (lambda plain: plain["repeat"].update(pearson=[]), "no table of latencies|repeat holds"),
+        (lambda plain: plain["entries"].update(b={"failure": ["x"]}), r"a failure is \['x'\]"),
     ],
 )
 def test_a_damaged_one_is_refused(path, damage, message):

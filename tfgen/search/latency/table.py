@@ -124,7 +124,7 @@ class LatencyTable:
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']!r}; expected {FORMAT}")
             entries = {key: _entry(value) for key, value in found["entries"].items()}
-            repeat = found["repeat"] and Repeat(**found["repeat"])
+            repeat = found["repeat"] and _repeat(found["repeat"])
             networks = {key: _keys(parts) for key, parts in found.get("networks", {}).items()}
             return cls(dict(found["metadata"]), entries, repeat, path, networks)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -218,6 +218,20 @@ def _entry(plain):
         raise ValueError("an entry has neither a time nor a failure")
     entry = Entry(**{"milliseconds": None, **plain})
     for value in (entry.milliseconds or 0.0, entry.spread, entry.num_runs):
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise ValueError(f"an entry holds {value!r}")
+        _check_number("an entry", value)
+    if not isinstance(entry.failure, str | None):
+        raise ValueError(f"a failure is {entry.failure!r}")
     return entry
+
+
+def _repeat(plain):
+    repeat = Repeat(**plain)
+    correlation = 0.0 if repeat.pearson is None else abs(repeat.pearson)
+    for value in (repeat.num_blocks, repeat.mean_difference, correlation):
+        _check_number("repeat", value)
+    return repeat
+
+
+def _check_number(where, value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError(f"{where} holds {value!r}")
