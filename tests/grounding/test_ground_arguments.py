@@ -2,23 +2,16 @@
 
 import numpy as np
 import pytest
+import small_grounding
+from small_grounding import PICTURE
 
-from tfgen import PhraseGrounding
 from tfgen.errors import DataError
 from tfgen.grounding.pictures import read_picture
-
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog")
-PICTURE = np.zeros((20, 30, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return PhraseGrounding(
-        dims=4,
-        num_layers=1,
-        region_features=dict(image_shape=(8, 8, 3), grids=(2,), overlap=0.0, crop_size=1),
-        word_encoder=dict(vocabulary=WORDS, dims=4, num_blocks=1, num_heads=1, max_length=8),
-    )
+    return small_grounding.make(num_blocks=1, num_heads=1, max_length=8)
 
 
 def test_a_caption_longer_than_the_encoder_reads(model):

@@ -6,16 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+import small_grounding
 from PIL import Image
+from small_grounding import PICTURE
 
-from tfgen import PhraseGrounding
 from tfgen.bin.ground import _one_line
 from tfgen.errors import DataError
 from tfgen.grounding.drawing import MOST_DRAWN, picture_of
 from tfgen.runs.evaluators.grounding_gallery import write_page
 
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog")
-PICTURE = np.zeros((20, 30, 3), np.uint8)
 CAPTIONS = {
     "tags": 'a <script>alert(1)</script> and a "dog" & a <b>dog</b>',
     "control": "a \x00dog\x1b[2J \x08and a \x9b2Jdog",
@@ -31,12 +30,7 @@ CAPTIONS = {
 
 @pytest.fixture(scope="module")
 def model():
-    return PhraseGrounding(
-        dims=4,
-        num_layers=1,
-        region_features=dict(image_shape=(8, 8, 3), grids=(2,), overlap=0.0, crop_size=1),
-        word_encoder=dict(vocabulary=WORDS, dims=4),
-    )
+    return small_grounding.make()
 
 
 @pytest.mark.parametrize("name", CAPTIONS)

@@ -14,6 +14,7 @@ from tfgen.errors import DataError
 from tfgen.files.expansion import unpack_gzip
 from tfgen.files.json_file import parse_any_json
 from tfgen.files.names import shown
+from tfgen.grounding.regions.files import MOST_PIXELS
 
 
 class Captions(NamedTuple):
@@ -141,7 +142,7 @@ def _number(value) -> str:
 
 
 def _pixels(value) -> int:
-    if not isinstance(value, int | float) or not 1 <= value < 2**31 or value != int(value):
+    if not isinstance(value, int | float) or not 1 <= value < MOST_PIXELS or value != int(value):
         raise ValueError(f"an image of {value!r} pixels")
     return int(value)
 
@@ -149,7 +150,7 @@ def _pixels(value) -> int:
 def _box(ends) -> np.ndarray:
     """Edges become pixels, the last one included."""
     good = len(ends) == 4 and all(type(end) in (int, float) for end in ends)
-    if not good or not all(math.isfinite(end) and abs(end) < 2**31 for end in ends):
+    if not good or not all(math.isfinite(end) and abs(end) < MOST_PIXELS for end in ends):
         raise ValueError(f"a box {ends!r}")
     return np.asarray(ends, np.float32) - np.float32([0, 0, 1, 1])
 

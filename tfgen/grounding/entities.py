@@ -17,9 +17,9 @@ import numpy as np
 from tfgen.errors import DataError
 from tfgen.files.names import shown
 from tfgen.files.regular import regular_file
+from tfgen.grounding.regions.files import MOST_PIXELS
 
 NOT_VISUAL = "0"  # the number of phrases that nothing shows
-_MOST = 2.0**31  # pixels; no image is as wide
 _MARK = re.compile(r"\[/EN#(\d+)((?:/[^\s\[\]/]+)+)\s+")
 
 
@@ -115,7 +115,7 @@ def parse_boxes(text: str | bytes, where: str = "the annotation") -> EntityBoxes
     try:
         root = xml.etree.ElementTree.fromstring(text)
         size = [float(root.findtext(f"size/{name}", "0")) for name in ("height", "width")]
-        if not all(0 <= length < _MOST for length in size):
+        if not all(0 <= length < MOST_PIXELS for length in size):
             raise ValueError(f"an image of {size[1]:g} by {size[0]:g} pixels")
         boxes, flags = {}, {"scene": set(), "nobndbox": set()}
         for thing in root.iter("object"):
@@ -125,7 +125,7 @@ def parse_boxes(text: str | bytes, where: str = "the annotation") -> EntityBoxes
                     found |= set(names)
             for box in thing.iter("bndbox"):
                 ends = [float(box.findtext(end)) - 1.0 for end in ("xmin", "ymin", "xmax", "ymax")]
-                if not all(abs(end) < _MOST for end in ends):
+                if not all(abs(end) < MOST_PIXELS for end in ends):
                     raise ValueError(f"a box {ends}")
                 for name in names:
                     boxes.setdefault(name, []).append(ends)
