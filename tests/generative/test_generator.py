@@ -109,6 +109,8 @@ class TestSample:
             ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
             ({"seed": "a"}, "seed is 'a'; expected a whole number"),
             ({"temperature": -1.0}, "temperature is -1.0; expected at least 0 and finite"),
+            ({"temperature": "0.7"}, "temperature is '0.7'; expected a number, or one per latent"),
+            ({"temperature": None}, "temperature is None; expected a number, or one per latent"),
             ({"temperature": np.nan}, "temperature is nan; expected at least 0 and finite"),
         ],
     )

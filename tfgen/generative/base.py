@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfgen import stopping
 from tfgen.data.doors import TakesImages
-from tfgen.errors import DataError
+from tfgen.errors import ConfigError, DataError
 from tfgen.generative.signatures import generator_signatures
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import number
@@ -191,9 +191,14 @@ class Generator(TakesImages):
         num_images = whole_number("num_images", num_images, 0)
         batch_size = whole_number("batch_size", batch_size, 1)
         seed = whole_number("seed", seed, -math.inf)
+        try:
+            temperature = tf.convert_to_tensor(temperature, tf.float32)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"temperature is {temperature!r}; expected a number, or one per latent group"
+            ) from error
         in_range("temperature", temperature, 0.0)
         seeds = seeds_for(num_images, seed)
-        temperature = tf.convert_to_tensor(temperature, tf.float32)
         run = self._sampling_function(temperature.shape)
         for start in range(0, num_images, batch_size):
             stopping.check()
