@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfgen.errors import ConfigError
 from tfgen.generative import Generator, NoiseSpec, seeds_for
 from tfgen.generative.base import batch_size_of, draw_noise
+from tfgen.ops import cores
 
 SPEC = {
     "first": NoiseSpec((None, 2, 3)),
@@ -96,6 +97,17 @@ class TestSample:
         np.testing.assert_array_equal(Identity().sample(4, seed=3), whole[:4])
         assert np.all(Identity().sample(10, seed=4) != whole)
 
+    def test_parts_side_by_side_do_not_show(self, monkeypatch):
+        whole = Identity().sample(10, seed=3)
+        monkeypatch.setattr(cores, "parts_at_once", lambda: 3)
+        generator = Identity()  # nothing is traced yet: all parts ask for that at once
+        for batch_size in (1, 2, 7, 10):
+            np.testing.assert_array_equal(
+                generator.sample(10, seed=3, batch_size=batch_size), whole
+            )
+        sizes = [len(images) for images in generator.sample_batches(10, batch_size=7)]
+        assert sizes == [7, 3]
+
     def test_temperature_and_nothing(self):
         cold = Identity().sample(3, temperature=0.5)
         np.testing.assert_allclose(cold, 0.5 * Identity().sample(3))
@@ -118,7 +130,9 @@ class TestSample:
         with pytest.raises(ConfigError, match=words):
             Identity().sample(**{"num_images": 3, **options})
 
-    def test_one_trace_for_all_batch_sizes(self):
+    @pytest.mark.parametrize("parts", [1, 3])
+    def test_one_trace_for_all_batch_sizes(self, monkeypatch, parts):
+        monkeypatch.setattr(cores, "parts_at_once", lambda: parts)
         calls = []
 
         class Counting(Identity):

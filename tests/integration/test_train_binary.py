@@ -116,6 +116,7 @@ def test_dry_run_prints_one_json_object_and_leaves_nothing(cli, tiny, tmp_path):
     assert plan["memory_estimate_gib"] > 0
     assert plan["memory_estimate_method"]
     assert plan["devices"]
+    assert plan["threads_per_operation"] >= 1
     assert plan["total_steps"] == 6
     assert not (tmp_path / "run").exists()
 

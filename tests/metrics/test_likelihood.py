@@ -12,7 +12,7 @@ from tfgen.metrics import (
     bits_per_dim,
     evaluate_likelihood,
 )
-from tfgen.ops import gaussian, importance
+from tfgen.ops import cores, gaussian, importance
 
 
 class LinearGaussian:
@@ -98,9 +98,10 @@ def test_kl_is_that_of_the_generator(images):
     np.testing.assert_allclose(result["kl"], 4 * per_pixel, rtol=1e-5)
 
 
-def test_batching_changes_nothing_and_one_trace_suffices(images):
+def test_batching_changes_nothing_and_one_trace_suffices(images, monkeypatch):
     results = []
-    for size, per_call in ((50, 1), (16, 1), (7, 4), (50, 12)):
+    for size, per_call, parts in ((50, 1, 1), (16, 1, 1), (7, 4, 1), (50, 12, 1), (16, 4, 3)):
+        monkeypatch.setattr(cores, "parts_at_once", lambda parts=parts: parts)
         generator = LinearGaussian(q_slope=0.1)
         results.append(
             evaluate_likelihood(

@@ -18,6 +18,7 @@ from tfgen.metrics import (
     kernel_distance,
     precision_recall,
 )
+from tfgen.ops import cores
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,12 @@ def test_features_are_those_of_the_model(extractor):
     np.testing.assert_allclose(extractor(x), want, rtol=1e-5, atol=1e-6)
     as_bytes = np.round(x * 255).astype(np.uint8)
     np.testing.assert_allclose(extractor(as_bytes), want, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_side_by_side_do_not_show(extractor, monkeypatch):
+    whole = extractor(images(5))
+    monkeypatch.setattr(cores, "parts_at_once", lambda: 2)
+    np.testing.assert_allclose(extractor(images(5)), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_grey_and_other_sizes_are_brought_to_the_model(extractor):

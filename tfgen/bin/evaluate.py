@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     if "temperatures" in given:
         given["temperatures"] = tuple(app.numbers("temperatures", given["temperatures"]))
     with terminal.quiet_import(app.DEBUG.value):
-        loaded = loading.load()
+        loaded = loading.load(in_parts=True)
     subject = subject_of(loaded)
     evaluators = evaluators_of(loaded.config, given)
     for evaluator in evaluators:

@@ -30,15 +30,22 @@ class Loaded:
     name: str
 
 
-def load() -> Loaded:
+def load(in_parts: bool = False) -> Loaded:
     """Loads what --workdir or --preset names.
+
+    Args:
+        in_parts: whether the program asks a generator for batches in parts that are computed side
+            by side (`tfgen.ops.cores`), and nothing else that takes long. Defaults to `False`.
 
     Raises:
         UserError: neither was given, or what was given holds no trained model.
     """
+    from tfgen.generative import Generator
+    from tfgen.ops.cores import share_cores
     from tfgen.runs.config import complete
     from tfgen.runs.workdir import Workdir
     from tfgen.systems import presets
+    from tfgen.systems.registry import find_system
 
     if app.WORKDIR.value is None:
         raise UserError("--workdir is missing; it is the folder of a run, or for the results")
@@ -53,21 +60,26 @@ def load() -> Loaded:
         workdir.read_config()  # says more about a folder that holds no run
     folder = presets.find_preset(PRESET.value or workdir.path)
     config = presets.read_config(folder)
+    if in_parts and issubclass(find_system(config["model"]["name"]).load(), Generator):
+        share_cores(1)
     generator = presets.from_preset(folder)
     has_data, name_of = "data" in config, folder.resolve().name  # the folder may be "."
     config = complete(config)
     return Loaded(generator, config if has_data else {**config, "data": None}, workdir, name_of)
 
 
-def load_generator() -> Loaded:
+def load_generator(in_parts: bool = False) -> Loaded:
     """As `load`, of what draws images.
+
+    Args:
+        in_parts: see `load`. Defaults to `False`.
 
     Raises:
         UserError: the model is no generator.
     """
     from tfgen.generative import Generator
 
-    loaded = load()
+    loaded = load(in_parts)
     if not isinstance(loaded.generator, Generator):
         raise UserError(
             f"{loaded.name} is a {type(loaded.generator).__name__}, which draws no images"

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.runs.pictures import save_individually
         from tfgen.runs.sampling_cost import SamplingCost, in_words
 
-        loaded = loading.load_generator()
+        loaded = loading.load_generator(in_parts=True)
     count = NUM_IMAGES.value or 64
     default = loaded.workdir.samples / f"seed_{SEED.value}_temperature_{TEMPERATURE.value:g}"
     output = loading.output_or(default)

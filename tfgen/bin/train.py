@@ -36,11 +36,13 @@ def main(argv: Sequence[str]) -> None:
     config = app.required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
         from tfgen.files.json_file import to_json
+        from tfgen.ops.cores import num_cores, share_cores
         from tfgen.runs import fit, plan
         from tfgen.runs.base_model import foreign_data, resolve
         from tfgen.runs.config import complete
         from tfgen.runs.experiment import build_experiment
         from tfgen.runs.workdir import Workdir
+        from tfgen.systems.registry import find_system
         from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
@@ -50,6 +52,9 @@ def main(argv: Sequence[str]) -> None:
         precision=PRECISION.value,
         jit_compile={"auto": None, "true": True, "false": False}[JIT_COMPILE.value],
     )
+    resolved = complete(resolve(config))
+    if find_system(resolved["model"]["name"]).small_operations:
+        share_cores(-(-num_cores() // 2))  # kernel gradients and input gradients side by side
     if DRY_RUN.value:
         experiment = build_experiment(config, describe_only=True, **options)
         print(to_json(plan.describe(experiment, STRATEGY.value, PRECISION.value)))
@@ -57,7 +62,6 @@ def main(argv: Sequence[str]) -> None:
     workdir = Workdir(
         app.required(app.WORKDIR.value, "workdir", "for example --workdir=runs/first")
     )
-    resolved = complete(resolve(config))
     if note := foreign_data(resolved):
         terminal.say(note)
     for change in workdir.compare(resolved):

@@ -19,6 +19,7 @@ from tfgen.data.doors import TakesImages
 from tfgen.errors import ConfigError, DataError
 from tfgen.generative.signatures import generator_signatures
 from tfgen.ops.checks import in_range, whole_number
+from tfgen.ops.cores import side_by_side
 from tfgen.ops.random_streams import number
 from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.serving import PORTABLE, Signature
@@ -202,8 +203,10 @@ class Generator(TakesImages):
         run = self._sampling_function(temperature.shape)
         for start in range(0, num_images, batch_size):
             stopping.check()
-            images, counts = run(tf.constant(seeds[start : start + batch_size]), temperature)
-            yield images.numpy(), counts.numpy()
+            batch = tf.constant(seeds[start : start + batch_size])
+            parts = side_by_side(lambda rows, of=batch: run(of[rows], temperature), len(batch))
+            images, counts = zip(*parts)
+            yield np.concatenate(images), np.concatenate(counts)
 
     @property
     def sampling_options(self) -> tuple:

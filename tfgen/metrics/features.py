@@ -20,6 +20,7 @@ from tfgen.data.elements import images_of
 from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError, reason_of
 from tfgen.files.regular import regular_file
+from tfgen.ops.cores import side_by_side
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -84,7 +85,8 @@ class FeatureExtractor:
                 f"the images have {channels} channels; expected {self._channels}, which "
                 f"{self._name} takes, or 1"
             )
-        return self._compiled(tuple(images.shape[1:]))(images).numpy()
+        extract = self._compiled(tuple(images.shape[1:]))
+        return np.concatenate(side_by_side(lambda rows: extract(images[rows]), len(images)))
 
     def _compiled(self, image_shape: tuple[int, ...]):
         """One graph for each kind of image and all batch sizes."""

@@ -12,6 +12,7 @@ from tfgen.data.ranges import as_intensities
 from tfgen.data.subset import part_of
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops import importance
+from tfgen.ops.cores import side_by_side
 
 
 def bits_per_dim(nats, image_shape: tuple[int, ...]):
@@ -191,9 +192,13 @@ def evaluate_likelihood(
     part = part_of(dataset, num_images, seed)
     for images in _batches(part.images, image_shape, check):
         seeds = _sample_seeds(seed, range(done, done + len(images)), num_importance_samples)
-        state, batch_kl = step(images, seeds)
-        metric.update_state(state)
-        kl.update_state(batch_kl)
+
+        def scored(rows, images=images, seeds=seeds):
+            return step(images[rows], tf.constant(seeds[:, rows]))
+
+        for state, part_kl in side_by_side(scored, len(images)):
+            metric.update_state(state)
+            kl.update_state(part_kl)
         done += len(images)
         if report is not None:
             report(done, results())

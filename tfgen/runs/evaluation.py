@@ -13,6 +13,7 @@ from tfgen.data.subset import part_of
 from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
+from tfgen.ops.cores import side_by_side
 from tfgen.runs.pictures import save_kl_per_group
 
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (NVAE, section 4.3)
@@ -92,7 +93,11 @@ def compare_bounds(generator, base, dataset, num_images: int, seed: int = 0) -> 
             break
         stopping.check()
         images = generator.as_images(images_of(batch))[: num_images - done]
-        found.append(batch_bounds(images, tf.constant(seeds[done : done + len(images)])).numpy())
+
+        def bounds(rows, images=images, own=seeds[done:]):
+            return batch_bounds(images[rows], tf.constant(own[rows])).numpy()
+
+        found += side_by_side(bounds, len(images))
         done += len(images)
     before, after = np.concatenate(found, axis=1).astype(np.float64)
     return {**_mean("base_nelbo", before), **_mean("nelbo_gain", before - after)}

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfgen.ops.cores import threads_per_operation
 from tfgen.runs import memory
 from tfgen.runs.experiment import Experiment
 from tfgen.systems.registry import find_system
@@ -43,6 +44,7 @@ def describe(experiment: Experiment, strategy: str, precision: str) -> dict[str,
         "strategy": strategy,
         "replicas": replicas,
         "devices": devices(experiment.strategy),
+        "threads_per_operation": threads_per_operation(),
         "memory_estimate_gib": round(gib, 3),
         "memory_estimate_method": memory.METHOD,
     }
@@ -96,10 +98,18 @@ def announce(plan: Mapping[str, Any], workdir: str, start_step: int) -> str:
             f"training: {plan['epochs']} epochs of {plan['steps_per_epoch']:,} steps = {total:,} "
             f"steps with {plan['optimizer']}; {start}",
             f"devices: {', '.join(plan['devices'])} (strategy {plan['strategy']}), "
-            f"{plan['precision']}, about {plan['memory_estimate_gib']:.2f} GiB each",
+            f"{plan['precision']}, about {plan['memory_estimate_gib']:.2f} GiB each"
+            f"{_threads(plan)}",
             f"results: {workdir}",
         )
     )
+
+
+def _threads(plan) -> str:
+    if "CPU" not in plan["devices"][0]:
+        return ""
+    count = plan["threads_per_operation"]
+    return f", {count} thread{'s' if count > 1 else ''} an operation"
 
 
 def _latents(plan) -> str:

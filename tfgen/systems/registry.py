@@ -37,6 +37,8 @@ class System:
         paper: string, authors and year, as a Markdown link.
         base: a `Base`, what it stands on, or None.
         evaluators: tuple of names of `tfgen.runs.evaluators`, what `tfgen-evaluate` measures.
+        small_operations: whether a training step is so many small operations that a processor
+            computes several at a time faster than each with all cores (docs/benchmarks.md).
     """
 
     path: str
@@ -44,6 +46,7 @@ class System:
     paper: str
     base: Base | None = None
     evaluators: tuple[str, ...] = ("likelihood", "sample_quality", "pictures")
+    small_operations: bool = False
 
     def load(self) -> type[Model]:
         """The class."""
@@ -56,6 +59,7 @@ SYSTEMS: dict[str, System] = {
         "tfgen.generative.nvae:NVAE",
         title="NVAE, a deep hierarchical variational autoencoder",
         paper="[Vahdat & Kautz, 2020](https://arxiv.org/abs/2007.03898)",
+        small_operations=True,
     ),
     "ncp": System(
         "tfgen.generative.ncp:NCPVAE",
@@ -76,6 +80,7 @@ SYSTEMS: dict[str, System] = {
         title="LSGM, a score-based prior in a VAE's latent space",
         paper="[Vahdat et al., 2021](https://arxiv.org/abs/2106.05931)",
         base=Base("vae", frozen=False),
+        small_operations=True,
     ),
     "multi_task_ood": System(
         "tfgen.ood:MultiTaskOOD",
@@ -94,6 +99,7 @@ SYSTEMS: dict[str, System] = {
         title="A classifier whose cells or blocks were searched for",
         paper="[Vahdat et al., 2020](https://arxiv.org/abs/1912.07651)",
         evaluators=("classification",),
+        small_operations=True,
     ),
     "hant": System(
         "tfgen.search.hant:NetworkClassifier",
