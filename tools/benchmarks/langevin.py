@@ -5,8 +5,8 @@
 Same networks, same batch, same number of threads, float32. Each side has its own process; they take
 turns, so that whatever else the machine does disturbs both alike; medians are compared. PyTorch
 runs in both memory layouts, normalising its kernels in every step as one writes it, and with
-kernels computed once (its fastest is the one compared with). tfgen runs as a plain graph, through
-XLA, and eagerly. Initial weights: the time does not depend on them.
+kernels computed once (its fastest is the one compared with). tfgen runs as a plain graph and
+through XLA, in parts side by side as `tfgen-sample` does, and eagerly. Initial weights: the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ def tfgen_side(
     """Variants of tfgen by name: plain graph, XLA and eager, likewise."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # as `tfgen-sample` has it
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     import tfgen
     from tfgen.generative.vaebm.noise_space import NoiseSpace
+    from tfgen.ops.cores import side_by_side
 
     size, image_channels = config["image"]
     vae = tfgen.NVAE(
@@ -96,10 +97,13 @@ def tfgen_side(
                 programs[num_steps] = tfgen.samplers.compiled(
                     tfgen.samplers.langevin, potential, jit_compile, num_steps=num_steps
                 )
-            chain = programs[num_steps](
-                start, step_size=tf.constant(STEP_SIZE), seed=tf.constant([0, 1])
-            )
-            chain.state["x"].numpy()
+
+            def of(rows):
+                part = tf.nest.map_structure(lambda x: x[rows], start)
+                size, seed = tf.constant(STEP_SIZE), tf.constant([0, 1])
+                programs[num_steps](part, step_size=size, seed=seed).state["x"].numpy()
+
+            side_by_side(of, batch_size)
 
         return run
 

@@ -7,7 +7,8 @@ Same networks with the same weights, same batch, float32, same number of threads
 process of its own; both sides take turns, so that whatever else the machine does disturbs both
 alike, and medians are compared. PyTorch first tries both memory layouts, then the faster one
 through torch.compile (which needs a C++ compiler), in evaluations also with weights that the
-compiler may take as constants, and keeps the fastest.
+compiler may take as constants, and keeps the fastest. Evaluations of tfgen are those of its
+sampler, parts of the batch side by side; what PyTorch takes for that is printed beside.
 
 A training step is that of the prior on cached latents: times by importance, noise, the mixed score,
 its loss, AdamW. An evaluation is one of the mixed score. Samples are images of the default sampler
@@ -21,17 +22,22 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import CLOCKS, KEEP_FREED_MEMORY, as_the_binaries_do
+from machine import (
+    CLOCKS,
+    KEEP_FREED_MEMORY,
+    as_the_binaries_do,
+    share_cores_as_the_binaries_do,
+)
 from process import Process, require_torch
 
 HERE = Path(__file__).resolve().parent
+SIDE_BY_SIDE = "side by side"  # as in lsgm_torch.py
 TRAIN, EVALUATE, SAMPLE = "train", "evaluate", "sample"
 GOALS = {TRAIN: 1.0, EVALUATE: 1.2, SAMPLE: 5.0}
 
@@ -123,16 +129,25 @@ class Ours:
         return float(self.model.train_function(self._batches)["loss"])
 
     def evaluate(self):
-        """The predictions for the latents, with weights fixed as the sampler has them."""
+        """The predictions for the latents, with weights fixed and in parts, as the sampler has
+        them."""
         import numpy as np
         import tensorflow as tf
+
+        from tfgen.ops.cores import side_by_side
 
         if self._evaluate is None:
             frozen, z = self.model.frozen(), tf.constant(self.latents)
             times = tf.constant(np.linspace(0.05, 1.0, len(z)), tf.float32)
-            predict = tf.function(lambda z, t: frozen.ready().predict(z, t), autograph=False)
-            self._evaluate = functools.partial(predict, z, times)
-        return self._evaluate().numpy()
+            predict = tf.function(
+                lambda z, t: frozen.ready().predict(z, t),
+                [tf.TensorSpec([None, *x.shape[1:]]) for x in (z, times)],
+                autograph=False,
+            )
+            self._evaluate = functools.partial(
+                side_by_side, lambda rows: predict(z[rows], times[rows]).numpy(), len(z)
+            )
+        return np.concatenate(self._evaluate())
 
     def samplers(self) -> dict[str, tuple[Callable, float]]:
         """By name, a function that draws a batch of images, and its mean network evaluations."""
@@ -212,6 +227,9 @@ def compare(what: str, ours: Callable, peer: Process, arguments) -> dict[str, An
         "torch": functools.partial(peer.call, "seconds", what, best, clock=clock),
         "tfgen": functools.partial(timed, ours, clock=clock),
     }
+    if what == EVALUATE and arguments.threads > 1:
+        in_parts = f"{best.split(', ')[0]}, {SIDE_BY_SIDE}"
+        sides[in_parts] = functools.partial(peer.call, "seconds", what, in_parts, clock=clock)
     medians = take_turns(sides, arguments.rounds, arguments.steps)
     ratio = medians["torch"] / medians["tfgen"]
     found = {"variants": variants, "fastest": best, "seconds": medians, "ratio": ratio}
@@ -271,7 +289,10 @@ def report(result: dict[str, Any]) -> str:
             f"  {what:9s} PyTorch {1e3 * seconds['torch']:8.2f} ms ({found['fastest']})  tfgen "
             f"{1e3 * seconds['tfgen']:8.2f} ms  {found['ratio']:.2f}x  (goal {GOALS[what]}x)"
         )
-        variants = ", ".join(f"{k} {1e3 * v:.2f}" for k, v in found["variants"].items())
+        others = {k: v for k, v in seconds.items() if k not in ("torch", "tfgen")}
+        variants = ", ".join(
+            f"{k} {1e3 * v:.2f}" for k, v in {**found["variants"], **others}.items()
+        )
         lines.append(f"            PyTorch by variant, ms: {variants}")
     if SAMPLE in result:
         found = result[SAMPLE]
@@ -305,8 +326,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
     require_torch("lsgm.py")
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = str(arguments.threads)
+    share_cores_as_the_binaries_do(arguments.threads, small_operations=True)
     as_the_binaries_do()
     from tfgen.training import keep_freed_memory
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -191,6 +192,7 @@ class Prior(nn.Module):
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 TRAIN, EVALUATE = "train", "evaluate"
+SIDE_BY_SIDE = "side by side"
 
 
 class Peer:
@@ -279,8 +281,21 @@ class Peer:
         layout = LAYOUTS[words[0]]
         prior = copy.deepcopy(self._prior).to(memory_format=layout)
         latents = self._latents.contiguous(memory_format=layout)
+        if SIDE_BY_SIDE in words:
+            return self._in_parts(prior, latents)
         make = self._training if what == TRAIN else self._evaluation
-        return make(prior, latents, "compiled" in words, "folded" in words)
+        more = [] if what == TRAIN else [self._times]
+        return make(prior, latents, *more, "compiled" in words, "folded" in words)
+
+    def _in_parts(self, prior, latents) -> Callable[[], Tensor]:
+        """An evaluation as tfgen has it: as many parts as threads, all at once."""
+        count = torch.get_num_threads()
+        pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        parts = [
+            self._evaluation(prior, *part, False, False)
+            for part in zip(latents.chunk(count), self._times.chunk(count))
+        ]
+        return lambda: torch.cat(list(pool.map(lambda step: step(), parts)))
 
     def _training(self, prior, latents, compiled, folded) -> Callable[[], Tensor]:
         prior.train()
@@ -297,7 +312,7 @@ class Peer:
 
         return step
 
-    def _evaluation(self, prior, latents, compiled, folded) -> Callable[[], Tensor]:
+    def _evaluation(self, prior, latents, times, compiled, folded) -> Callable[[], Tensor]:
         prior.eval().requires_grad_(False)
         run = prior
         if compiled:
@@ -305,6 +320,6 @@ class Peer:
 
         def step():
             with torch.no_grad() if compiled else torch.inference_mode():
-                return run(latents, self._times)
+                return run(latents, times)
 
         return step

@@ -84,6 +84,15 @@ def as_the_binaries_do() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+def share_cores_as_the_binaries_do(threads: int, small_operations: bool) -> None:
+    """Threads that the programs give operations where there are `threads` cores: half of them in
+    training many small operations, see `tfgen.ops.cores`. Call before TensorFlow is imported."""
+    within = -(-threads // 2) if small_operations else threads
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(within)
+    os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
 # What `tfgen.training.keep_freed_memory` tells glibc, for processes that do not import tfgen: a
 # program started with it keeps large freed blocks. It helps PyTorch too, and so both sides have it.
 KEEP_FREED_MEMORY = {

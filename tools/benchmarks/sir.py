@@ -41,10 +41,9 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
     require_torch("sir.py")
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        os.environ[name] = str(arguments.threads)
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(arguments.threads)
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as `tfgen-sample` has it
     as_the_binaries_do()
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()  # both sides gain
@@ -147,9 +146,16 @@ def tfgen_variants(arguments) -> dict:
 
 
 def timed(function: Callable, *inputs):
-    """Seconds of one call, and the noise it chose `[B, H, W, C]`."""
+    """Seconds of one call, in parts side by side, and the noise it chose `[B, H, W, C]`."""
+    import numpy as np
+
+    from tfgen.ops.cores import side_by_side
+
+    def of(rows):
+        return function(*(x[rows] for x in inputs)).numpy()
+
     start = time.perf_counter()
-    chosen = function(*inputs).numpy()
+    chosen = np.concatenate(side_by_side(of, BATCH))
     return time.perf_counter() - start, chosen
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do, share_cores_as_the_binaries_do
 from process import Process, require_torch
 from timing import Timed
 
@@ -204,18 +203,18 @@ def parser(description: str, cases: Mapping[str, Any], batch_size: int) -> argpa
     return made
 
 
-def run(program: str, measure: Callable, arguments) -> None:
+def run(program: str, measure: Callable, arguments, small_operations: bool = False) -> None:
     """Measures every configuration that is asked for, and prints and writes what was found.
 
     Args:
         program: name, for messages.
         measure: function of a configuration's name and the arguments to a row.
         arguments: of the program.
+        small_operations: as the registry of systems has it, see `share_cores_as_the_binaries_do`.
     """
     require_torch(program)
     as_the_binaries_do()
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ[name] = str(arguments.threads)
+    share_cores_as_the_binaries_do(arguments.threads, small_operations)
     rows = []
     for config in arguments.config:
         rows.append(measure(config, arguments))

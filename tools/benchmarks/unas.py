@@ -129,4 +129,4 @@ def measure(config: str, arguments) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run("unas.py", measure, parser(__doc__, CONFIGS, 32).parse_args())
+    run("unas.py", measure, parser(__doc__, CONFIGS, 32).parse_args(), small_operations=True)
