@@ -19,6 +19,7 @@ import tfgen
 _ORDER = (
     "errors",
     "stopping",
+    "cores",
     "recipes",
     "files",
     "ops",

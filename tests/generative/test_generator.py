@@ -5,10 +5,10 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from tfgen import cores
 from tfgen.errors import ConfigError
 from tfgen.generative import Generator, NoiseSpec, seeds_for
 from tfgen.generative.base import batch_size_of, draw_noise
-from tfgen.ops import cores
 
 SPEC = {
     "first": NoiseSpec((None, 2, 3)),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfgen import cores
 from tfgen.data.subset import shuffled_rows
 from tfgen.errors import ConfigError, DataError
 from tfgen.metrics import (
@@ -12,7 +13,7 @@ from tfgen.metrics import (
     bits_per_dim,
     evaluate_likelihood,
 )
-from tfgen.ops import cores, gaussian, importance
+from tfgen.ops import gaussian, importance
 
 
 class LinearGaussian:

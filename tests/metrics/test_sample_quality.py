@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from fuzzing import budgets, damages, try_many
 
+from tfgen import cores
 from tfgen.errors import DataError
 from tfgen.metrics import (
     FeatureExtractor,
@@ -18,7 +19,6 @@ from tfgen.metrics import (
     kernel_distance,
     precision_recall,
 )
-from tfgen.ops import cores
 
 
 @pytest.fixture(scope="module")

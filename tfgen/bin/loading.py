@@ -35,13 +35,13 @@ def load(in_parts: bool = False) -> Loaded:
 
     Args:
         in_parts: whether the program asks a generator for batches in parts that are computed side
-            by side (`tfgen.ops.cores`), and nothing else that takes long. Defaults to `False`.
+            by side (`tfgen.cores`), and nothing else that takes long. Defaults to `False`.
 
     Raises:
         UserError: neither was given, or what was given holds no trained model.
     """
+    from tfgen.cores import share_cores
     from tfgen.generative import Generator
-    from tfgen.ops.cores import share_cores
     from tfgen.runs.config import complete
     from tfgen.runs.workdir import Workdir
     from tfgen.systems import presets

@@ -35,8 +35,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = app.required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.cores import num_cores, share_cores
         from tfgen.files.json_file import to_json
-        from tfgen.ops.cores import num_cores, share_cores
         from tfgen.runs import fit, plan
         from tfgen.runs.base_model import foreign_data, resolve
         from tfgen.runs.config import complete

@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
+from tfgen.cores import side_by_side
 from tfgen.data.doors import TakesImages
 from tfgen.errors import ConfigError, DataError
 from tfgen.generative.signatures import generator_signatures
 from tfgen.ops.checks import in_range, whole_number
-from tfgen.ops.cores import side_by_side
 from tfgen.ops.random_streams import number
 from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.serving import PORTABLE, Signature

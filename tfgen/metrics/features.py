@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.cores import side_by_side
 from tfgen.data.doors import as_images
 from tfgen.data.elements import images_of
 from tfgen.data.ranges import as_levels
 from tfgen.errors import DataError, reason_of
 from tfgen.files.regular import regular_file
-from tfgen.ops.cores import side_by_side
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.cores import side_by_side
 from tfgen.data.elements import images_of
 from tfgen.data.ranges import as_intensities
 from tfgen.data.subset import part_of
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops import importance
-from tfgen.ops.cores import side_by_side
 
 
 def bits_per_dim(nats, image_shape: tuple[int, ...]):

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
+from tfgen.cores import side_by_side
 from tfgen.data.elements import images_of
 from tfgen.data.subset import part_of
 from tfgen.files import save_grid
 from tfgen.generative import seeds_for
 from tfgen.metrics import evaluate_likelihood
-from tfgen.ops.cores import side_by_side
 from tfgen.runs.pictures import save_kl_per_group
 
 ACTIVE_NATS = 0.1  # a latent channel that carries more, on average, is in use (NVAE, section 4.3)

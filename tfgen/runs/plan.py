@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfgen.ops.cores import threads_per_operation
+from tfgen.cores import threads_per_operation
 from tfgen.runs import memory
 from tfgen.runs.experiment import Experiment
 from tfgen.systems.registry import find_system

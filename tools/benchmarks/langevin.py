@@ -6,7 +6,8 @@ Same networks, same batch, same number of threads, float32. Each side has its ow
 turns, so that whatever else the machine does disturbs both alike; medians are compared. PyTorch
 runs in both memory layouts, normalising its kernels in every step as one writes it, and with
 kernels computed once (its fastest is the one compared with). tfgen runs as a plain graph and
-through XLA, in parts side by side as `tfgen-sample` does, and eagerly. Initial weights: the time does not depend on them.
+through XLA, in parts side by side as `tfgen-sample` does, and eagerly. Initial weights: the time
+does not depend on them.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def tfgen_side(
     tf.config.threading.set_intra_op_parallelism_threads(1)  # as `tfgen-sample` has it
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     import tfgen
+    from tfgen.cores import side_by_side
     from tfgen.generative.vaebm.noise_space import NoiseSpace
-    from tfgen.ops.cores import side_by_side
 
     size, image_channels = config["image"]
     vae = tfgen.NVAE(

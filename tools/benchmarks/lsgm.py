@@ -134,7 +134,7 @@ class Ours:
         import numpy as np
         import tensorflow as tf
 
-        from tfgen.ops.cores import side_by_side
+        from tfgen.cores import side_by_side
 
         if self._evaluate is None:
             frozen, z = self.model.frozen(), tf.constant(self.latents)

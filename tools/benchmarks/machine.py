@@ -86,7 +86,7 @@ def as_the_binaries_do() -> None:
 
 def share_cores_as_the_binaries_do(threads: int, small_operations: bool) -> None:
     """Threads that the programs give operations where there are `threads` cores: half of them in
-    training many small operations, see `tfgen.ops.cores`. Call before TensorFlow is imported."""
+    training many small operations, see `tfgen.cores`. Call before TensorFlow is imported."""
     within = -(-threads // 2) if small_operations else threads
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(within)
     os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)

@@ -96,7 +96,7 @@ class TfgenSide:
     def __init__(self, config: str, options: dict[str, Any]) -> None:
         import tensorflow as tf
 
-        within = -(-options["threads"] // 2)  # as `tfgen-train` has it, see `tfgen.ops.cores`
+        within = -(-options["threads"] // 2)  # as `tfgen-train` has it, see `tfgen.cores`
         tf.config.threading.set_intra_op_parallelism_threads(within)
         tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
         import tfgen

@@ -149,7 +149,7 @@ def timed(function: Callable, *inputs):
     """Seconds of one call, in parts side by side, and the noise it chose `[B, H, W, C]`."""
     import numpy as np
 
-    from tfgen.ops.cores import side_by_side
+    from tfgen.cores import side_by_side
 
     def of(rows):
         return function(*(x[rows] for x in inputs)).numpy()

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from tfgen.ops import cores
+from tfgen import cores
 
 SETTINGS = """
 import os
 {before}
-from tfgen.ops.cores import num_cores, parts_at_once, share_cores, threads_per_operation
+from tfgen.cores import num_cores, parts_at_once, share_cores, threads_per_operation
 import tensorflow as tf
 {then}
 print(share_cores(1), threads_per_operation() == 1, parts_at_once() == num_cores())
