@@ -62,8 +62,8 @@ def side_by_side(function: Callable[[slice], Any], size: int) -> list:
     """Calls a function for the parts of a batch, all at once where `parts_at_once` says so.
 
     Args:
-        function: takes the slice of the rows that it is to work on; what it does has to be the
-            same whichever rows are worked on together.
+        function: function of the slice of the rows that it is to work on; which rows are worked on
+            together may not matter to what it does.
         size: integer, the number of rows.
 
     Returns:
