@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfgen import cores
 from tfgen.errors import ConfigError
 from tfgen.generative import Generator, NoiseSpec, seeds_for
-from tfgen.generative.base import batch_size_of, draw_noise
+from tfgen.generative.base import batch_size_of, draw_noise, group_temperatures
 
 SPEC = {
     "first": NoiseSpec((None, 2, 3)),
@@ -144,6 +144,17 @@ class TestSample:
         for arguments in ((10, 1.0, 0, 4), (7, 0.3, 2, 3), (64, 1.0, 1, 64)):
             generator.sample(*arguments)
         assert len(calls) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.5, [0.5], [0.5, 0.5, 0.5]])
+def test_every_group_has_a_temperature(temperature):
+    np.testing.assert_array_equal(group_temperatures(temperature, 3), [0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("temperature", [[0.5, 1.0], [[0.5]], []])
+def test_temperatures_of_other_groups(temperature):
+    with pytest.raises(ConfigError, match="expected a number, or one for each of the 3 latent"):
+        group_temperatures(temperature, 3)
 
 
 def test_batch_size_is_a_number_where_it_is_known():

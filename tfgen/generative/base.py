@@ -91,6 +91,25 @@ def batch_size_of(x):
     return x.shape[0] or tf.shape(x)[0]
 
 
+def group_temperatures(temperature, num_groups: int) -> tf.Tensor:
+    """One temperature for every latent group, `[num_groups]`.
+
+    Args:
+        temperature: a number, or `[num_groups]`, top group first.
+        num_groups: integer.
+
+    Raises:
+        ConfigError: there are neither one nor `num_groups`.
+    """
+    temperature = tf.cast(temperature, tf.float32)
+    if tuple(temperature.shape) not in ((), (1,), (num_groups,), (None,)):
+        raise ConfigError(
+            f"temperature has shape {tuple(temperature.shape)}; expected a number, or one for each "
+            f"of the {num_groups} latent groups"
+        )
+    return tf.ones([num_groups]) * temperature
+
+
 class Generator(TakesImages):
     """Mixin: what any generator can do once it says its noise and how noise becomes images.
 

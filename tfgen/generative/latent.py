@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfgen.data.doors import takes_images
 from tfgen.errors import ConfigError
-from tfgen.generative.base import Generator, NoiseSpec, batch_size_of
+from tfgen.generative.base import Generator, NoiseSpec, batch_size_of, group_temperatures
 from tfgen.ops import gaussian
 
 
@@ -142,7 +142,7 @@ class LatentGenerator(Generator):
 
     def generate(self, noise, temperature=1.0):
         values = [noise[name] for name in self.groups]
-        temperatures = tf.ones([len(values)]) * tf.cast(temperature, tf.float32)
+        temperatures = group_temperatures(temperature, len(values))
 
         def choose(prior: GroupPrior):
             scale = prior.scale * temperatures[prior.index]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfgen.data.doors import takes_images
-from tfgen.generative.base import NoiseSpec, batch_size_of
+from tfgen.generative.base import NoiseSpec, batch_size_of, group_temperatures
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
 from tfgen.generative.lsgm.control import LSGMControl
 from tfgen.generative.lsgm.latents import JoinedLatents, whitened
@@ -124,7 +124,7 @@ class LSGMInference(LSGMControl, OverVAE):
             scale: float, its weight. Defaults to `1.0`.
         """
         ready, groups = self.ready(), self.groups
-        temperatures = tf.ones([len(groups)]) * tf.cast(temperature, tf.float32)
+        temperatures = group_temperatures(temperature, len(groups))
         scaled = [noise[name] * temperatures[k] for k, name in enumerate(groups)]
 
         def decode(z):

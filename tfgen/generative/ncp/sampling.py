@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfgen.generative.base import NoiseSpec, batch_size_of
+from tfgen.generative.base import NoiseSpec, batch_size_of, group_temperatures
 from tfgen.generative.latent import GroupPrior, LatentGenerator
 from tfgen.generative.ncp.chains import run_chain
 from tfgen.generative.over_vae import OverVAE
@@ -188,7 +188,7 @@ class NCPSampling(OverVAE):
 
     def _generate(self, ready: Ready, num_images, resample, temperature):
         """Ancestral sampling; `resample(log_weight of noise, group)` returns the chosen noise."""
-        temperatures = tf.ones([len(self.groups)]) * tf.cast(temperature, tf.float32)
+        temperatures = group_temperatures(temperature, len(self.groups))
 
         def choose(prior: GroupPrior):
             scale = prior.scale * temperatures[prior.index]

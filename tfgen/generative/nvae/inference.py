@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tfgen.data.doors import takes_images
 from tfgen.data.ranges import as_intensities
 from tfgen.distributions import ClampedNormal, ResidualNormal
-from tfgen.generative.base import NoiseSpec, batch_size_of
+from tfgen.generative.base import NoiseSpec, batch_size_of, group_temperatures
 from tfgen.generative.latent import GroupPrior, LatentGenerator, PosteriorWalk
 from tfgen.generative.nvae.decoder import ImageDecoder
 from tfgen.generative.nvae.network import Network
@@ -106,7 +106,7 @@ class NVAEInference(LatentGenerator):
     def generate_head(self, w, noise, temperature=1.0):
         """The decoder's raw output for prior samples made from `noise`."""
         noise = [noise[name] for name in self.groups]
-        temperatures = tf.ones([len(noise)]) * tf.cast(temperature, tf.float32)
+        temperatures = group_temperatures(temperature, len(noise))
 
         def choose(group, loc_raw, log_scale_raw, _):
             prior = ClampedNormal(loc_raw, log_scale_raw, temperature=temperatures[group])

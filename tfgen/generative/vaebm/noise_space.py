@@ -20,7 +20,7 @@ import math
 
 import tensorflow as tf
 
-from tfgen.generative.base import batch_size_of
+from tfgen.generative.base import batch_size_of, group_temperatures
 from tfgen.samplers import standard_normal_energy
 
 PIXELS = "x"  # name of the pixels' noise
@@ -63,7 +63,7 @@ class NoiseSpace:
         """
         log_scales = []
         number = len(self.vae.latent_shapes)
-        temperatures = tf.ones([number]) * tf.cast(self.temperature, tf.float32)
+        temperatures = group_temperatures(self.temperature, number)
 
         def choose(prior):
             eps = noise[self.vae.groups[prior.index]]
