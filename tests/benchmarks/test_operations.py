@@ -1,0 +1,33 @@
+"""Events of TensorFlow's profiler are told apart: operations by their kinds, and what calls them."""
+
+import pytest
+from scripts import script
+
+
+@pytest.fixture(scope="module")
+def operations(root):
+    with script(root / "tools" / "benchmarks" / "operations.py") as module:
+        yield module
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ("while/a/BiasAdd_20:_MklNativeFusedConv2D", "convolutions, forward and backward"),
+        ("Conv2DBackpropFilter_6:_MklNativeConv2DBackpropFilterWithBias", "kernel gradients"),
+        ("x/Conv2D_1:Conv2DBackpropInput", "convolutions, forward and backward"),
+        ("d:DepthwiseConv2dNativeBackpropFilter", "kernel gradients"),
+        ("d:DepthwiseConv2dNativeBackpropInput", "depthwise convolutions"),
+        ("dense/MatMul:_MklNativeFusedMatMul", "matrix products"),
+        ("bn:FusedBatchNormGradV3", "batch norm"),
+        ("a/Sum_3:Sum", "sums over axes"),
+        ("mul_3:Mul", "Mul"),
+        ("CpuExecutable::ExecuteAsyncOnStream", "pointwise chains and sums, by XLA"),
+        ("cluster_1_1/xla_run:_XlaRun", None),
+        ("ExecutorState::Process", None),
+        ("EagerLocalExecute: OptionalHasValue", None),
+        ("multiply_multiply_fusion.1", None),
+    ],
+)
+def test_kinds_of_events(operations, event, kind):
+    assert operations.kind_of(event) == kind
