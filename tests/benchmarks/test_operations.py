@@ -1,4 +1,4 @@
-"""Events of TensorFlow's profiler are told apart: operations by their kinds, and what calls them."""
+"""Events of the profiler are told apart: operations by their kinds, and what calls them."""
 
 import pytest
 from scripts import script
