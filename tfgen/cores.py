@@ -24,7 +24,7 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_cores(num_threads: int) -> bool:
+def share_cores(num_threads: int | None = None) -> bool:
     """Gives each operation of this process so many threads, instead of one for every core.
 
     What was decided before stays: by `tf.config.threading`, by the environment variables
@@ -32,7 +32,9 @@ def share_cores(num_threads: int) -> bool:
     there being an accelerator. It is a setting of the whole process, so programs make it.
 
     Args:
-        num_threads: integer of at least 1.
+        num_threads: integer of at least 1; None is half of the cores, rounded up, which suits
+            gradients, where two operations can mostly run at a time: that of a kernel, and that of
+            what it was applied to. Defaults to `None`.
 
     Returns:
         Whether it took effect.
@@ -40,7 +42,7 @@ def share_cores(num_threads: int) -> bool:
     if _accelerated() or any(map(_threads, _VARIABLES)):
         return False
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+        tf.config.threading.set_intra_op_parallelism_threads(num_threads or -(-num_cores() // 2))
     except RuntimeError:  # TensorFlow has begun
         return False
     return True

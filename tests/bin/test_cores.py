@@ -48,6 +48,16 @@ def test_parts_are_all_rows_in_order(monkeypatch, size, count):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_half_of_the_cores_rounded_up(monkeypatch):
+    given = []
+    monkeypatch.setattr(cores, "_threads", lambda kind: 0)
+    monkeypatch.setattr(cores.tf.config.threading, "set_intra_op_parallelism_threads", given.append)
+    for count in (1, 2, 3, 8):
+        monkeypatch.setattr(cores, "num_cores", lambda count=count: count)
+        assert cores.share_cores()
+    assert given == [1, 1, 2, 4]
+
+
 def test_an_error_in_a_part_is_raised(monkeypatch):
     monkeypatch.setattr(cores, "parts_at_once", lambda: 2)
     with pytest.raises(ZeroDivisionError):

@@ -33,10 +33,12 @@ def main(argv: Sequence[str]) -> int:
     del argv
     config = app.required(CONFIG.value, "config", "for example configs/gradinversion/digits.py")
     with terminal.quiet_import(app.DEBUG.value, onednn=False):
+        from tfgen.cores import share_cores
         from tfgen.files.json_file import to_json
         from tfgen.runs.auditing import Auditing, complete
         from tfgen.runs.workdir import Workdir
 
+    share_cores()
     completed = complete(config)
     path = app.WORKDIR.value
     if not DRY_RUN.value:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = app.required(CONFIG.value, "config", "for example --config=configs/nvae/digits.py")
     with terminal.quiet_import(app.DEBUG.value):
-        from tfgen.cores import num_cores, share_cores
+        from tfgen.cores import share_cores
         from tfgen.files.json_file import to_json
         from tfgen.runs import fit, plan
         from tfgen.runs.base_model import foreign_data, resolve
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     )
     resolved = complete(resolve(config))
     if find_system(resolved["model"]["name"]).small_operations:
-        share_cores(-(-num_cores() // 2))  # kernel gradients and input gradients side by side
+        share_cores()
     if DRY_RUN.value:
         experiment = build_experiment(config, describe_only=True, **options)
         print(to_json(plan.describe(experiment, STRATEGY.value, PRECISION.value)))

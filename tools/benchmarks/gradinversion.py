@@ -59,7 +59,8 @@ class TfgenSide:
     def __init__(self, network: str, threads: int) -> None:
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        within = -(-threads // 2)  # as `tfgen-audit` has it, see `tfgen.cores`
+        tf.config.threading.set_intra_op_parallelism_threads(within)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         from tfgen.privacy import AttackSettings, SharedNetwork, build_classifier
         from tfgen.privacy.attack.optimization import Optimization
