@@ -96,7 +96,7 @@ def group_temperatures(temperature, num_groups: int) -> tf.Tensor:
 
     Args:
         temperature: a number, or `[num_groups]`, top group first.
-        num_groups: integer.
+        num_groups: integer, how many groups there are.
 
     Raises:
         ConfigError: there are neither one nor `num_groups`.
