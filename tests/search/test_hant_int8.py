@@ -65,6 +65,25 @@ def test_integer_ends_and_batches(int8, tmp_path):
     )
 
 
+def test_a_first_convolution_in_float(mobile, int8, tmp_path):
+    """The same network, nearer to float32, without the integers that its images were."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    found = quantize(mobile, IMAGES, num_images=32, float_stem=True, path=tmp_path / "a.tflite")
+    assert found.operators["conversion"] == 2
+    assert found.float_operators == {"MUL": 1, "ADD": 1, "CONV_2D": 1}
+    assert found.operators["int8"] == int8.operators["int8"] - 3
+    assert found.input_range is None
+    assert int8.input_range is not None
+    errors = [each.compare(mobile, IMAGES).relative_error for each in (found, int8)]
+    assert errors[0] <= errors[1] < 0.02
+    signature = Interpreter(str(tmp_path / "a.tflite")).get_signature_runner()
+    answer = signature(input_0=IMAGES[:1])["output_0"]
+    np.testing.assert_array_equal(answer, found.predict(IMAGES[:1]))
+    batches = quantize(mobile, IMAGES, num_images=32, float_stem=True, deployed_batch_size=3)
+    np.testing.assert_allclose(batches.predict(IMAGES[:5]), found.predict(IMAGES[:5]), atol=1e-6)
+
+
 def test_what_stays_in_float_is_named():
     x = keras.Input((8, 8, 3))
     y = keras.layers.Conv2D(4, 3, activation="elu")(x)
@@ -106,6 +125,12 @@ def test_one_sentence(mobile, int8):
         int8.compare(mobile, IMAGES, [0, 1, 2])
     with pytest.raises(ConfigError, match="method is 'magic'"):
         quantize(mobile, IMAGES, method="magic")
+    with pytest.raises(ConfigError, match="integer_ends and float_stem are both wanted"):
+        quantize(mobile, IMAGES, integer_ends=True, float_stem=True)
+    x = keras.Input((8, 8, 3))
+    dense = keras.Model(x, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    with pytest.raises(ConfigError, match="no convolution through which all"):
+        quantize(dense, IMAGES, float_stem=True)
     with pytest.raises(ConfigError, match="num_images is 0"):
         quantize(mobile, IMAGES, num_images=0)
 

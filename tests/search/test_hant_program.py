@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import typing
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from tfgen.runs.transforming import Transforming, complete, networks
 from tfgen.runs.transforming.report import lines
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
-from tfgen.search.hant import mobile_network
+from tfgen.search.hant import Int8Model, mobile_network
 from tfgen.systems.presets import from_preset
 
 
@@ -24,8 +25,10 @@ class Known(KnownBackend):
     """Milliseconds by what is timed; knows how often it was asked."""
 
     timers_made = 0
+    precisions: typing.ClassVar[list[str]] = []
 
     def __init__(self, threads, batch_size, precision):
+        type(self).precisions.append(precision)
         super().__init__(_milliseconds, precision=precision, batch_size=batch_size)
         self._metadata["threads"] = threads
 
@@ -41,7 +44,8 @@ def _milliseconds(key, timer, run):
     del timer, run
     if key.startswith("mobile/block"):
         return 4.0
-    return {"teacher": 30.0, "student": 12.0}.get(key, 15.0 if key.startswith("mobile/") else 1.0)
+    whole = {"teacher": 30.0, "student": 12.0, "teacher int8": 20.0, "student int8": 5.0}
+    return whole.get(key, 15.0 if key.startswith("mobile/") else 1.0)
 
 
 MOBILE = dict(
@@ -262,6 +266,37 @@ def test_layers_in_a_row(done, tmp_path, monkeypatch):
     assert again == found
 
 
+def test_a_plan_for_int8(done, tmp_path, known):
+    """Table and budget are of int8; whole networks are timed as they are used, in both."""
+    folder, said, before = copied(done, tmp_path), [], len(Known.precisions)
+    completed = {
+        **done[0],
+        "latency": {**done[0]["latency"], "precision": "int8"},
+        "quantization": {**done[0]["quantization"], "method": "post_training", "num_images": 16},
+    }
+    found = Transforming(completed, Workdir(folder), say=said.append).run()
+    assert Known.precisions[before:] == ["int8", "float32"]
+    table = json.loads((folder / "library/latency_litert_int8_1_1.json").read_text())
+    assert table["metadata"]["precision"] == found["latency"]["precision"] == "int8"
+    assert {name: row["speed_up"] for name, row in found["networks"].items()} == {
+        "teacher": 1.0,
+        "student": 2.5,
+        "teacher int8": 1.5,
+        "student int8": 6.0,
+    }
+    assert found["speed_ups"] == {"float32": 2.5, "int8": 4.0, "int8_over_float32": 2.4}
+    page = (folder / "student/report.md").read_text()
+    assert "made by latencies in int8" in page
+    assert "measured were 4.00x. The budget" in page
+    assert "4.00x as fast as the network as it came in int8, and 2.40x as fast as itself" in page
+    test = load("digits", "test")
+    images = test.images[:] / np.float32(255)
+    for name, path in (("student int8", "student/int8"), ("teacher int8", "teacher_int8")):
+        file = Int8Model((folder / f"{path}.tflite").read_bytes(), "int8")
+        right = np.mean(np.argmax(file.predict(images), axis=1) == test.labels)
+        assert found["networks"][name]["accuracy"] == right
+
+
 @pytest.mark.slow
 def test_a_network_that_is_trained_first(known, tmp_path):
     transforming = Transforming(config(), Workdir(tmp_path), say=silent)
@@ -302,6 +337,10 @@ def test_the_plan_of_a_run():
         ("data", dict(held_out=0.0), r"config.data.held_out is 0.0; expected it in \(0, 0.5\]"),
         ("scores", dict(measure="luck"), "config.scores.measure is 'luck'; expected one of kl"),
         ("latency", dict(backend="abacus"), "config.latency.backend is 'abacus'; expected one of"),
+        ("latency", dict(precision="int4"), "precision of litert is .int4.; expected one of"),
+        ("latency", dict(backend="onnx", precision="int8"), "of onnx is .int8.; expected"),
+        ("latency", dict(precision="int8"), "config.quantization.method None; a plan for int8"),
+        ("quantization", dict(float_stem=True), "float_stem is True and config"),
         ("distillation", dict(epochs=0), "config.distillation.epochs is 0; expected at least 1"),
         ("quantization", dict(method="int3"), "config.quantization.method is 'int3'"),
     ],

@@ -21,6 +21,7 @@ SOURCES: dict[str, Callable | dict[str, Any]] = {
     "workdir": dict(path=REQUIRED),
 }
 RUNTIMES = tuple(name for name in BACKENDS if name != "replayed")
+_PRECISIONS = {name: BACKENDS[name].precisions for name in RUNTIMES}
 POOLS = ("small", "full", "skip")
 METHODS = ("post_training", "fake_quant", "tfmot")
 _TRAINING: dict[str, Any] = dict(
@@ -56,7 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         backend="litert",
         threads=1,
         batch_size=1,
-        precision="float32",
+        precision="float32",  # what is planned for: with LiteRT also "int8"
         num_runs=60,
         repeat=16,
         calibrate=0,  # whole networks that are measured beside the layers, so that sums are right
@@ -78,6 +79,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "quantization": dict(
         method="post_training",  # or, which train once more, "fake_quant" or "tfmot"
         num_images=256,  # by which ranges are found
+        float_stem=False,  # whether the first convolution stays in float32
         training_images=10_000,
         epochs=1,
         batch_size=64,
@@ -169,8 +171,22 @@ def _check_ranges(config):
         raise ConfigError(f"config.data.held_out is {share!r}; expected it in (0, 0.5]")
     one_of("config.pool.name", config["pool"]["name"], POOLS)
     one_of("config.scores.measure", config["scores"]["measure"], MEASURES)
-    one_of("config.latency.backend", config["latency"]["backend"], RUNTIMES)
-    one_of("config.quantization.method", config["quantization"]["method"], (None, *METHODS))
+    backend = one_of("config.latency.backend", config["latency"]["backend"], RUNTIMES)
+    precision = config["latency"]["precision"]
+    one_of(f"config.latency.precision of {backend}", precision, _PRECISIONS[backend])
+    method = one_of(
+        "config.quantization.method", config["quantization"]["method"], (None, *METHODS)
+    )
+    if precision == "int8" and method is None:
+        raise ConfigError(
+            "config.latency.precision is 'int8' and config.quantization.method None; a plan for "
+            f"int8 ends with a network in int8: choose a method, one of {', '.join(METHODS)}"
+        )
+    if config["quantization"]["float_stem"] and method != "post_training":
+        raise ConfigError(
+            f"config.quantization.float_stem is True and config.quantization.method {method!r}; "
+            "only 'post_training' leaves a first convolution in float32"
+        )
     plan = config["plan"]
     for field in ("budget", "budget_ms"):
         if plan[field] is not None:

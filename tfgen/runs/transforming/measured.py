@@ -13,7 +13,10 @@ from tfgen.runs.transforming.records import Record, digest
 from tfgen.search import latency
 from tfgen.search.hant.chain import at_rest
 
-TEACHER, STUDENT, INT8 = "teacher", "student", "student int8"
+TEACHER, STUDENT = "teacher", "student"
+TEACHER_INT8, INT8 = "teacher int8", "student int8"
+# The files of those in int8, beside teacher.keras and student.keras.
+_FILES = {TEACHER_INT8: "../teacher_int8.tflite", INT8: "int8.tflite"}
 
 
 def backend_of(section: Mapping[str, Any]) -> latency.Backend:
@@ -46,15 +49,17 @@ class Devices:
         self.teacher, self.student = teacher, student
         weights = [*teacher.get_weights(), *student.network.get_weights()]
         self._weights = digest(*weights)
-        self._int8: bytes | None = None
+        self._int8: dict[str, bytes] = {}
 
     @property
     def num_networks(self) -> int:
         """How many there are."""
-        return 2 + (self._int8 is not None)
+        return 2 + len(self._int8)
 
     def write(self, some: Callable[[int], tuple], say: Callable[[str], None]) -> None:
         """Writes `float32.tflite` and, if wanted, `int8.tflite`; nothing where LiteRT is missing.
+
+        Then there is `teacher_int8.tflite` as well, beside `teacher.keras`.
 
         Args:
             some: function of a number to so many images `[N, H, W, C]` in [0, 1] and their labels,
@@ -81,30 +86,36 @@ class Devices:
                 found["method"] = self.config["quantization"]["method"]
             record.write(found)
         if self.config["quantization"]["method"] is not None:
-            self._int8 = (self.folder / "int8.tflite").read_bytes()
+            self._int8 = {name: (self.folder / file).read_bytes() for name, file in _FILES.items()}
 
     def _quantize(self, some) -> str:
-        """Writes the file; says what it holds."""
+        """Writes the files; says what that of the student holds."""
         from tfgen.search import hant
 
         section = self.config["quantization"]
         network, tuning = self.student.network, self.config["fine_tuning"]
-        options = dict(method=section["method"], num_images=section["num_images"])
-        options["seed"] = self.config["training"]["seed"]
+        options = dict(num_images=section["num_images"], seed=self.config["training"]["seed"])
+        images = some(section["num_images"])[0]
+        # What one would have without any of this, so nothing is trained.
+        before = hant.quantize(self.teacher, images, float_stem=section["float_stem"], **options)
+        before.save(self.folder / _FILES[TEACHER_INT8])
         if section["method"] == "post_training":
-            found = hant.quantize(network, some(section["num_images"])[0], **options)
+            found = hant.quantize(network, images, float_stem=section["float_stem"], **options)
         else:
+            options["method"] = section["method"]
             for name in ("epochs", "batch_size", "learning_rate"):
                 options[name] = section[name]
             for name in ("temperature", "student_loss_weight"):
                 options[name] = tuning[name]
             images, labels = some(section["training_images"])
             found = hant.quantize_aware(self.teacher, network, images, labels, verbose=0, **options)
-        found.save(self.folder / "int8.tflite")
+        found.save(self.folder / _FILES[INT8])
         return found.describe()
 
     def latencies(self, report: Callable[[int, int], None]) -> dict[str, float]:
         """Milliseconds of the whole networks by name, which took turns; none of another device.
+
+        Networks are in float32 and, with LiteRT, in int8 as well, whichever the plan was made for.
 
         Args:
             report: function `(networks finished, networks)`.
@@ -116,15 +127,15 @@ class Devices:
             latency.Block(TEACHER, self.teacher),
             latency.Block(STUDENT, self.student.network),
         ]
-        if self._int8 is not None and section["backend"] == "litert":
-            blocks.append(latency.Block(INT8, self._int8))
+        if section["backend"] == "litert":
+            blocks += [latency.Block(name, content) for name, content in self._int8.items()]
         names = [block.key for block in blocks]
-        about = {**section, "weights": self._weights, "int8": digest(self._int8 or b"")}
+        about = {**section, "weights": self._weights, "int8": digest(*self._int8.values())}
 
         def find():
             table = latency.measure(
                 blocks,
-                backend_of(section),
+                backend_of({**section, "precision": "float32"}),
                 num_runs=section["num_runs"],
                 repeat=0,
                 report=report,
@@ -146,15 +157,14 @@ class Devices:
         source.check_classes(self.student.num_classes)
         about = {
             "weights": self._weights,
-            "int8": digest(self._int8 or b""),
+            "int8": digest(*self._int8.values()),
             "images": source.fingerprint(),
         }
         runs = {
             TEACHER: at_rest(self.teacher),
             STUDENT: at_rest(self.student.network),
         }
-        if self._int8 is not None:
-            runs[INT8] = self._int8_run()
+        runs |= {name: _int8_run(content) for name, content in self._int8.items()}
 
         def find():
             found: dict[str, Any] = {"images": source.extent, "num_images": len(source)}
@@ -166,11 +176,6 @@ class Devices:
 
         return Record(self.folder / "accuracies.json", about).taken(find)
 
-    def _int8_run(self):
-        from tfgen.search.hant import Int8Model
-
-        return Int8Model(self._int8, self.config["quantization"]["method"]).predict
-
     def _right(self, source, run, advance) -> int:
         size, right = self.config["evaluation"]["batch_size"], 0
         for start in range(0, len(source), size):
@@ -181,3 +186,9 @@ class Devices:
             right += int(np.sum(np.argmax(found, axis=-1) == source.labels[rows]))
             advance(int(rows[-1]) + 1)
         return right
+
+
+def _int8_run(content):
+    from tfgen.search.hant import Int8Model
+
+    return Int8Model(content, "int8").predict

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfgen.files.json_file import write_json
 from tfgen.files.replacing import replace_file
-from tfgen.runs.transforming.measured import INT8, STUDENT, TEACHER
+from tfgen.runs.transforming.measured import INT8, STUDENT, TEACHER, TEACHER_INT8
 from tfgen.search.hant import Plan
 from tfgen.search.hant.planner import Planner
 
@@ -26,7 +26,7 @@ Accuracies are of {images}. {backend}
 
 ## The plan
 
-{predicted} The budget was {budget:.4g} ms.
+It was made by latencies in {precision}. {predicted} The budget was {budget:.4g} ms.
 
 | Layer | Operation | Saves (ms) | Loses |
 |---|---|---|---|
@@ -75,8 +75,14 @@ def write(
                 "latency_ms": times.get(name),
                 "speed_up": times[TEACHER] / times[name] if name in times else None,
             }
-            for name in (TEACHER, STUDENT, INT8)
+            for name in (TEACHER, STUDENT, TEACHER_INT8, INT8)
             if name in right
+        },
+        # By how much the student is faster than the network as it came, and in int8 than itself.
+        "speed_ups": {
+            name: times[slow] / times[fast]
+            for name, (slow, fast) in _SPEED_UPS.items()
+            if slow in times and fast in times
         },
         "images": right["images"],
         "budget_ms": budget_ms,
@@ -100,6 +106,11 @@ def write(
 
 
 _MEASURED = ("backend", "threads", "batch_size", "precision", "table")
+_SPEED_UPS = {
+    "float32": (TEACHER, STUDENT),
+    "int8": (TEACHER_INT8, INT8),
+    "int8_over_float32": (STUDENT, INT8),
+}
 
 
 def page(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -123,9 +134,10 @@ def page(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         if section["table"] is not None
         else f"Latencies were measured end to end, in turns, with {section['backend']} on "
         f"{_count(section['threads'], 'thread')}, {_count(section['batch_size'], 'image')} at a "
-        "time.",
+        f"time.{_of_int8(found)}",
         predicted=_predicted(found),
         budget=found["budget_ms"],
+        precision=section["precision"],
         rows="\n".join(rows),
         measure=_MEASURES[config["scores"]["measure"]],
     )
@@ -140,8 +152,18 @@ def _predicted(found) -> str:
         f"The table says {found['teacher_table_ms']:.4g} ms for the network as it came and "
         f"{found['predicted_ms']:.4g} ms for the plan, {found['predicted_speed_up']:.2f}x"
     )
-    measured = found["networks"][STUDENT]["speed_up"]
+    measured = found["speed_ups"].get(found["latency"]["precision"])
     return f"{text}." if measured is None else f"{text}; measured were {measured:.2f}x."
+
+
+def _of_int8(found) -> str:
+    known = found["speed_ups"]
+    if "int8_over_float32" not in known:
+        return ""
+    return (
+        f" In int8 the student is {known['int8']:.2f}x as fast as the network as it came in int8, "
+        f"and {known['int8_over_float32']:.2f}x as fast as itself in float32."
+    )
 
 
 def _network_row(item) -> str:

@@ -2,6 +2,7 @@
 
 teacher.keras   the network that is made fast, of images in [0, 1]
 teacher/        its training, as tfgen-train keeps it, where it was trained here
+teacher_int8.tflite   the network in int8 as it came, for comparison
 library/        candidates of every layer, their scores and latencies; in runs_of_2/ and so on
                 those of layers in a row, where `config.plan.grouping` wants them
 student/        what came of it, named by `config.plan.name`:
