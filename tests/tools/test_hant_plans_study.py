@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from scripts import script
 
-from tfgen.search.hant import HANT, CutNetwork, Plan, mobile_network
+from tfgen.search.hant import HANT, CutNetwork, Plan, diverse_plans, mobile_network
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,24 @@ def test_random_plans_are_of_all_budgets(study):
     assert np.max(np.diff(took)) <= 4.0
     assert plans == study.random_plans(Known(), 30)
     assert plans != study.random_plans(Known(), 30, seed=1)
+
+
+class Solving(Known):
+    """Plans of a budget by the programme itself."""
+
+    def plans(self, budget_ms, num_plans):
+        return diverse_plans(*self.tables(), budget_ms - 3.0, num_plans)
+
+
+def test_solved_plans_are_of_all_budgets(study):
+    plans = study.solved_plans(Solving(), 12)
+    assert len({plan.choices for plan in plans}) == len(plans) == 12
+    # From two layers that can only be made cheap, the others left out, to one of all replaced.
+    took = np.sort([plan.latency_ms for plan in plans])
+    assert took[0] <= 6.0
+    assert took[-1] >= 19.0
+    assert all(plan.optimal for plan in plans)
+    assert plans == study.solved_plans(Solving(), 12)
 
 
 def test_taus_of_all_pairs(study):

@@ -6,7 +6,8 @@ The folder is one in which tfgen-transform has ended with the same recipe. Besid
 are the best of as many plans by the linear surrogate alone (the first plan), a random plan within
 the same budget, the best that leaves layers out (single shot), and for networks that were trained
 here a uniformly narrower one, as wide as the student's latency allows. All learn from labels and
-from the teacher as the student did, and as long; all latencies are measured in turns in the end.
+from the teacher as the student did, and as long; all latencies are measured in turns in the end,
+those of a plan for int8 in both precisions (every network quantised without training).
 Writes `controls.json` and prints a table. What was found is kept: the same command again goes on.
 """
 
@@ -25,7 +26,14 @@ from tfgen.runs.transforming import Transforming, complete, networks
 from tfgen.runs.transforming.measured import backend_of
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
-from tfgen.search.hant import HANT, InfeasibleError, Plan, mobile_network, solve_plan
+from tfgen.search.hant import (
+    HANT,
+    InfeasibleError,
+    Plan,
+    mobile_network,
+    quantize,
+    solve_plan,
+)
 from tfgen.search.hant.chain import at_rest
 from tfgen.search.hant.teachers import read_network
 
@@ -106,18 +114,36 @@ def study(config, workdir, data_dir=None) -> dict[str, Any]:
         data_dir: path of the folder with data sets, or None.
     """
     transforming = Transforming(config, workdir, data_dir, say=print)
-    hant, _, held_out = transforming.prepared()
+    hant, source, held_out = transforming.prepared()
     images, _ = transforming.some(held_out, config["plan"]["num_images"])
+    calibrating, _ = transforming.some(source, config["quantization"]["num_images"])
+    is_for_int8 = config["latency"]["precision"] == "int8"
     budget, folder = transforming.budget_ms(hant), workdir.path / "controls"
     plans = read_json(transforming.student / "plans.json")["found"]
     teacher = hant.library.network.network
     found = {"teacher": teacher, "HANT": read_network(transforming.student / "student.keras")}
 
-    def measure(models):
-        blocks = [latency.Block(name, model) for name, model in models.items()]
+    def timed(items):
+        """Milliseconds by name, of models in float32 and of files."""
+        blocks = [latency.Block(name, item) for name, item in items.items()]
         runs = dict(num_runs=config["latency"]["num_runs"], repeat=0, at_once=len(blocks))
-        table = latency.measure(blocks, backend_of(config["latency"]), **runs)
-        return dict(zip(models, map(float, table.milliseconds(models))))
+        backend = backend_of({**config["latency"], "precision": "float32"})
+        table = latency.measure(blocks, backend, **runs)
+        return dict(zip(items, map(float, table.milliseconds(items))))
+
+    def in_int8(models):
+        options = {key: config["quantization"][key] for key in ("num_images", "float_stem")}
+        seed = config["training"]["seed"]
+        return {
+            name: quantize(model, calibrating, seed=seed, **options)
+            for name, model in models.items()
+        }
+
+    def measure(models):
+        """Milliseconds in the precision that was planned for."""
+        if not is_for_int8:
+            return timed(models)
+        return timed({name: file.content for name, file in in_int8(models).items()})
 
     def begun(make):
         """The first weights of a control: a plan's network, with statistics of its own."""
@@ -143,26 +169,30 @@ def study(config, workdir, data_dir=None) -> dict[str, Any]:
                 print(f"{name}: {error}", flush=True)
                 continue
         found[name] = transforming.taught(hant, read_network(own / "start.keras"), own).network
-    times = measure(found)
+    files = in_int8(found) if is_for_int8 else {}
+    times = timed(found | {f"{name} int8": file.content for name, file in files.items()})
     test = load_source(transforming.training, data_dir, config["evaluation"]["split"])
     rows = {
         name: {
             "parameters": network.count_params(),
             "latency_ms": times[name],
             "speed_up": times["teacher"] / times[name],
-            "accuracy": accuracy(network, test),
+            "accuracy": accuracy(at_rest(network), test),
         }
         for name, network in found.items()
     }
+    for name, file in files.items():
+        rows[name]["int8_latency_ms"] = times[f"{name} int8"]
+        rows[name]["int8_accuracy"] = accuracy(file.predict, test)
     result = {"images": test.extent, "budget_ms": budget, "rows": rows, "plans": plans["losses"]}
     write_json(workdir.path / "controls.json", result)
     print("\n".join(table(result)), flush=True)
     return result
 
 
-def accuracy(network: keras.Model, source) -> float:
-    """The share of all images on which a network is right."""
-    run, right = at_rest(network), 0
+def accuracy(run: Callable, source) -> float:
+    """The share of all images on which a function of images to answers is right."""
+    right = 0
     for start in range(0, len(source), 100):
         rows = np.arange(start, min(start + 100, len(source)))
         found = run(np.asarray(source.images[rows], np.float32) / np.float32(255))
@@ -172,12 +202,19 @@ def accuracy(network: keras.Model, source) -> float:
 
 def table(result: Mapping[str, Any]) -> list[str]:
     """The rows as Markdown."""
+    rows, slowest = result["rows"], None
     lines = ["| Network | Parameters | Latency (ms) | Faster | Accuracy |", "|---|---|---|---|---|"]
-    for name, row in result["rows"].items():
+    if any("int8_latency_ms" in row for row in rows.values()):
+        lines = [lines[0] + " int8 (ms) | Faster | Accuracy |", lines[1] + "---|---|---|"]
+        slowest = rows["teacher"]["latency_ms"]
+    for name, row in rows.items():
         lines.append(
             f"| {name} | {row['parameters']:,} | {row['latency_ms']:.4f} | "
             f"{row['speed_up']:.2f}x | {row['accuracy']:.2%} |"
         )
+        if slowest is not None:
+            took = row["int8_latency_ms"]
+            lines[-1] += f" {took:.4f} | {slowest / took:.2f}x | {row['int8_accuracy']:.2%} |"
     return lines
 
 

@@ -1,4 +1,9 @@
-"""Sums of layers' scores beside what whole networks of random plans lose, as ranks."""
+"""Sums of layers' scores beside what whole networks of plans lose, as ranks.
+
+Plans are "random", of any operation in any layer, or "solved", those of the programme at all
+budgets, among which sums of scores have to choose: architectures of varied budgets, as in LANA
+(ECCV 2022, on EfficientNetV2-B3), whose own draw is not described further.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,6 +52,37 @@ def random_plans(hant: HANT, count: int, seed: int = 0) -> list[Plan]:
     return [list(found.values())[k] for k in rng.permutation(count)]
 
 
+def solved_plans(hant: HANT, count: int, each: int = 4) -> list[Plan]:
+    """Different plans of the programme, some of each of many evenly spread budgets.
+
+    Args:
+        hant: the `HANT`, scored and measured.
+        count: integer, plans; fewer come where budgets have too few.
+        each: integer, diverse plans of a budget. Defaults to `4`.
+    """
+    scores, latencies = hant.tables()
+    teacher = hant.operations.index(hant.library.teacher_name)
+    least = [np.where(np.isfinite(a), b, np.inf).argmin() for a, b in zip(scores, latencies)]
+    ends = (tuple(map(int, least)), (teacher,) * len(least))
+    fastest, whole = (hant.predicted_ms(plan_of(hant, choices)) for choices in ends)
+    found: dict[tuple, Plan] = {}
+    finer = -(-count // each)
+    # A plan may be that of several budgets, so that more of them are tried if need be.
+    for number in (*range(finer), *np.arange(finer) + 0.5):
+        if len(found) >= count:
+            break
+        budget = fastest + (whole - fastest) * number / finer
+        for plan in hant.plans(budget * (1 + 1e-9), each):
+            if any(choice != teacher for choice in plan.choices):
+                found.setdefault(plan.choices, plan)
+    plans = list(found.values())
+    rng = np.random.default_rng(0)
+    return [plans[k] for k in rng.permutation(len(plans))[:count]]
+
+
+DRAWS = {"random": random_plans, "solved": solved_plans}
+
+
 def kendall(first, second, num_resamples: int = 2000, seed: int = 0) -> dict[str, float]:
     """Kendall's tau-b of two rows of numbers, and its 95 % interval by the bootstrap over pairs.
 
@@ -88,8 +124,10 @@ def taus(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def additivity(transforming, hant, cut: CutNetwork, data, learning, count: int) -> dict[str, Any]:
-    """Sums of scores beside what whole networks of random plans lose; writes both files.
+def additivity(
+    transforming, hant, cut: CutNetwork, data, learning, count: int, draw: str = "random"
+) -> dict[str, Any]:
+    """Sums of scores beside what whole networks of plans lose; writes both files.
 
     Args:
         transforming: the `Transforming`.
@@ -98,12 +136,13 @@ def additivity(transforming, hant, cut: CutNetwork, data, learning, count: int) 
         data: pair of images and labels that were set aside.
         learning: pair of images and labels by which is scored.
         count: integer, plans.
+        draw: string, "random" or "solved". Defaults to `"random"`.
     """
-    path = transforming.workdir.path / "additivity.json"
+    path = transforming.workdir.path / f"{stem(draw)}.json"
     result = read_json(path) if path.is_file() else {"plans": []}
     if "taus" in result:
         return result
-    plans, section = random_plans(hant, count), transforming.config["scores"]
+    plans, section = DRAWS[draw](hant, count), transforming.config["scores"]
     scores = {section["measure"]: hant.tables()[0]}
     for measure in MEASURES:
         if measure not in scores:
@@ -117,7 +156,7 @@ def additivity(transforming, hant, cut: CutNetwork, data, learning, count: int) 
         took = hant.predicted_ms(plan)
         rows.append({"choices": plan.choices, "latency_ms": took, "sums": sums, **both})
         if len(rows) % 10 == 0:
-            print(f"{len(rows)} of {count} plans", flush=True)
+            print(f"{len(rows)} of {len(plans)} plans", flush=True)
             write_json(path, result)
     # As the program itself evaluates plans: put together, traced, statistics taken anew.
     again = hant.best(plans[-1:], *data, batch_size=BATCH)[2][0]
@@ -126,16 +165,22 @@ def additivity(transforming, hant, cut: CutNetwork, data, learning, count: int) 
         teacher=whole.losses(
             [hant.operations.index(hant.library.teacher_name)] * len(cut.segments)
         ),
+        draw=draw,
         scored_by=section["measure"],
         taus=taus(rows),
         difference=abs(again - rows[-1]["anew"]["loss"]),
     )
     write_json(path, result)
-    draw(result, transforming.workdir.path / "additivity.png")
+    picture(result, path.with_suffix(".png"))
     return result
 
 
-def draw(result, path) -> None:
+def stem(draw: str) -> str:
+    """The name of the files of a draw."""
+    return "additivity" if draw == "random" else f"additivity_{draw}"
+
+
+def picture(result, path) -> None:
     """Two clouds: the networks as plans are compared, and with the statistics that were kept."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
@@ -170,13 +215,13 @@ def draw(result, path) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def table(folder) -> Iterator[str]:
+def table(folder, draw: str = "random") -> Iterator[str]:
     """What was found, in Markdown."""
-    result = read_json(folder / "additivity.json")
+    result = read_json(folder / f"{stem(draw)}.json")
     rows = result["plans"]
     ruined = np.mean([row["anew"]["loss"] >= np.log(10) for row in rows])
     yield (
-        f"{len(rows)} random plans, {result['images']} images, {ruined:.0%} lose more than knowing "
+        f"{len(rows)} {draw} plans, {result['images']} images, {ruined:.0%} lose more than knowing "
         f"nothing; put together by the program one differs by {result['difference']:.1e}"
     )
     yield "| Statistics | Loss of the whole | Scores | tau | 95 % |"

@@ -11,6 +11,7 @@ from hant_networks import Networks
 from tfgen.files.json_file import read_json, write_json
 from tfgen.runs.experiment import load_source
 from tfgen.runs.transforming import Transforming, networks
+from tfgen.search.hant.chain import at_rest
 
 
 def diversity(transforming, hant, once_more, data, count: int, seeds: int) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def diversity(transforming, hant, once_more, data, count: int, seeds: int) -> di
             if key not in found["accuracies"]:
                 plan = plan_of(hant, tuple(found["plans"][number]))
                 network = _trained(transforming, hant, plan, choosing[0], seed, number)
-                found["accuracies"][key] = accuracy(network, test)
+                found["accuracies"][key] = accuracy(at_rest(network), test)
                 write_json(path, found)
     return found
 
