@@ -269,10 +269,11 @@ def test_layers_in_a_row(done, tmp_path, monkeypatch):
 def test_a_plan_for_int8(done, tmp_path, known):
     """Table and budget are of int8; whole networks are timed as they are used, in both."""
     folder, said, before = copied(done, tmp_path), [], len(Known.precisions)
+    quantized = dict(method="post_training", num_images=16, float_stem=True)
     completed = {
         **done[0],
         "latency": {**done[0]["latency"], "precision": "int8"},
-        "quantization": {**done[0]["quantization"], "method": "post_training", "num_images": 16},
+        "quantization": {**done[0]["quantization"], **quantized},
     }
     found = Transforming(completed, Workdir(folder), say=said.append).run()
     assert Known.precisions[before:] == ["int8", "float32"]
@@ -293,6 +294,7 @@ def test_a_plan_for_int8(done, tmp_path, known):
     images = test.images[:] / np.float32(255)
     for name, path in (("student int8", "student/int8"), ("teacher int8", "teacher_int8")):
         file = Int8Model((folder / f"{path}.tflite").read_bytes(), "int8")
+        assert file.float_operators["CONV_2D"] == 1
         right = np.mean(np.argmax(file.predict(images), axis=1) == test.labels)
         assert found["networks"][name]["accuracy"] == right
 

@@ -93,10 +93,10 @@ class Solving(Known):
 def test_solved_plans_are_of_all_budgets(study):
     plans = study.solved_plans(Solving(), 12)
     assert len({plan.choices for plan in plans}) == len(plans) == 12
-    # From two layers that can only be made cheap, the others left out, to one of all replaced.
+    # The fastest takes 2 ms, the network as it came 24: a sixth, a half and five of them above.
     took = np.sort([plan.latency_ms for plan in plans])
-    assert took[0] <= 6.0
-    assert took[-1] >= 19.0
+    assert took[0] <= 2.0 + 22.0 / 6.0
+    assert took[-1] > 2.0 + 22.0 / 2.0
     assert all(plan.optimal for plan in plans)
     assert plans == study.solved_plans(Solving(), 12)
 

@@ -68,7 +68,7 @@ def solved_plans(hant: HANT, count: int, each: int = 4) -> list[Plan]:
     found: dict[tuple, Plan] = {}
     finer = -(-count // each)
     # A plan may be that of several budgets, so that more of them are tried if need be.
-    for number in (*range(finer), *np.arange(finer) + 0.5):
+    for number in (*np.arange(finer) + 0.5, *range(finer)):
         if len(found) >= count:
             break
         budget = fastest + (whole - fastest) * number / finer
