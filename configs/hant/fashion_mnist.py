@@ -18,7 +18,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     steps = dict(teacher=700, distillation=60, fine_tuning=400, num_plans=4)
     if mode == "int8":
-        steps.update(teacher=1500, fine_tuning=800)
+        steps.update(teacher=1500, fine_tuning=1200)
     config = recipes.mobile_hant(
         "cpu" if mode == "int8" else mode,
         model=dict(
@@ -45,7 +45,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
             {"family": "efnv2", "expansion": 2, "kernel": 3},
         ]
         config.latency.precision = "int8"
-        config.plan.budget = 0.3
+        config.plan.budget = 0.35
         # One channel takes integer kernels as long as eight.
         config.quantization.float_stem = True
     return config

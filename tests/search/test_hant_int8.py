@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import small_networks
+from ai_edge_litert.interpreter import Interpreter
 
 from tfgen.errors import ConfigError, DataError
 from tfgen.search.hant import HANT, quantize
@@ -39,8 +40,6 @@ def test_it_is_in_int8_and_near_the_float_network(mobile, int8):
 
 
 def test_the_file_is_what_is_run(int8, tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
     int8.save(tmp_path / "small.tflite")
     interpreter = Interpreter(str(tmp_path / "small.tflite"))
     interpreter.allocate_tensors()
@@ -67,8 +66,6 @@ def test_integer_ends_and_batches(int8, tmp_path):
 
 def test_a_first_convolution_in_float(mobile, int8, tmp_path):
     """The same network, nearer to float32, without the integers that its images were."""
-    from ai_edge_litert.interpreter import Interpreter
-
     found = quantize(mobile, IMAGES, num_images=32, float_stem=True, path=tmp_path / "a.tflite")
     assert found.operators["conversion"] == 2
     assert found.float_operators == {"MUL": 1, "ADD": 1, "CONV_2D": 1}
@@ -108,6 +105,20 @@ def test_a_plan_for_int8(tmp_path):
     found = quantize(smaller, IMAGES, num_images=8)
     assert found.operators["float32"] == 0
     assert found.operators["int8"] < 7
+
+
+def test_untrained_candidates_are_timed_as_trained_ones(tmp_path):
+    """What adds nothing yet has no range, and LiteRT's fast operators of int8 refuse it."""
+    search = HANT(small_networks.residual(num_blocks=1), tmp_path, [dict(family="cb_res")])
+    (block,) = [block for block in search.blocks() if block.key.startswith("cb_res")]
+    model = block.made()
+    LiteRTBackend(precision="int8").write(model, tmp_path / "block.tflite")
+    scales = {
+        row["name"]: float(row["quantization"][0])
+        for row in Interpreter(str(tmp_path / "block.tflite")).get_tensor_details()
+        if row["dtype"] == np.int8 and len(row["shape"]) == 4 and row["shape"][0] == 1
+    }
+    assert min(scales.values()) > 1e-3 * max(scales.values()), scales
 
 
 def test_one_sentence(mobile, int8):

@@ -138,4 +138,9 @@ def _deployed(library, number, name) -> keras.Model | None:
     if operation["family"] == "teacher":
         return library.network.layer(number)
     model = library.fresh(number, name)
+    for layer in model.layers if model is not None else ():
+        # Nothing is added at first, in a range of zero, by which LiteRT's fast integer operators
+        # cannot scale: what has learnt anything is faster.
+        if isinstance(layer, keras.layers.BatchNormalization) and not np.any(layer.gamma):
+            layer.gamma.assign(np.ones(layer.gamma.shape))
     return merge_branches(model) if operation["family"] == "repvgg" else model
