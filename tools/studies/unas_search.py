@@ -3,14 +3,17 @@
     python tools/studies/unas_search.py --data_dir=data --folder=study
 
 CIFAR-10 images of half the size, three cells of one node, four operations. Three searches of
-different seeds each end with a cell; these and eight random cells are trained from new weights, all
-for as many steps, and tested once. A further search has a latency target: the parts of its networks
-are timed with LiteRT, the random cells' networks beside them say what a sum of parts is worth, and
-what was found is timed again beside them.
+different seeds each end as `ArchitectureTuner` ends them: the most probable cells are trained as
+trials, and the one that is best on validation images is what was found. These and eight random
+cells are then trained from new weights, all for as many steps and as often, and tested. A further
+search has a latency target: the parts of its networks are timed with LiteRT, the random cells'
+networks beside them say what a sum of parts is worth, and what was found is timed again beside
+them.
 
-Rows go to `results.json` as they are done, searches are saved step by step, and the same command
-again does what is missing; then the picture `pareto.png` is drawn and a summary printed.
-`--time_again` times all networks once more, on a quieter machine.
+No step looks at test images but the last of every training. Rows go to `results.json` as they are
+done, searches and trials are saved, and the same command again does what is missing; then the
+picture `pareto.png` is drawn and a summary printed. `--first_seed` draws everything anew: searches,
+random cells, initial weights. `--time_again` times all networks once more, on a quieter machine.
 """
 
 from __future__ import annotations
@@ -27,17 +30,22 @@ FOLDER = flags.DEFINE_string("folder", None, "Results, and what is needed to go 
 SEARCHES = flags.DEFINE_integer("num_searches", 3, "Searches by the loss alone.", lower_bound=1)
 RANDOM = flags.DEFINE_integer("num_random", 8, "Cells drawn at random.", lower_bound=2)
 IMAGES = flags.DEFINE_integer("num_images", 6000, "Training images.", lower_bound=500)
+HELD_OUT = flags.DEFINE_integer("num_validation", 2000, "Validation images.", lower_bound=100)
 CHANNELS = flags.DEFINE_integer("num_channels", 8, "Channels of the first cell.", lower_bound=2)
-WARMUP = flags.DEFINE_integer("warmup_steps", 400, "Steps of the weights alone.", lower_bound=1)
-STEPS = flags.DEFINE_integer("search_steps", 200, "Steps of a search after that.", lower_bound=1)
+WARMUP = flags.DEFINE_integer("warmup_steps", 1000, "Steps of the weights alone.", lower_bound=1)
+STEPS = flags.DEFINE_integer("search_steps", 400, "Steps of a search after that.", lower_bound=1)
+TRIALS = flags.DEFINE_integer("trials", 4, "Cells that a search trains.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of every training.", lower_bound=2)
+REPEATS = flags.DEFINE_integer("repeats", 2, "Trainings of what is compared.", lower_bound=1)
 SHARE = flags.DEFINE_float("target", 0.8, "Latency target: of the random cells' mean.")
+SEED = flags.DEFINE_integer("first_seed", 0, "Of all seeds.", lower_bound=0)
 TIME_AGAIN = flags.DEFINE_bool("time_again", False, "Times all networks anew, and stops.")
 
 SIDE, CELLS, NODES, OPERATIONS, BATCH, CALLED_WITH = 16, 3, 1, 4, 64, 16
-PAIRS = 32  # of images, in a batch of a search
+PAIRS, EVERY = 32, 50  # images of a half of a search's batch; steps of its epoch
 PIXELS = {"pixel_mean": (0.4914, 0.4822, 0.4465), "pixel_std": (0.2470, 0.2435, 0.2616)}
 SHAPE = (SIDE, SIDE, 3)
+SETTINGS = (IMAGES, HELD_OUT, CHANNELS, WARMUP, STEPS, TRIALS, EPOCHS, REPEATS, SHARE, SEED)
 
 
 def main(argv) -> None:
@@ -48,8 +56,7 @@ def main(argv) -> None:
     with terminal.quiet_import(app.DEBUG.value):
         from unas_search_report import Rows, draw, summary
 
-    flags_of_it = (IMAGES, CHANNELS, WARMUP, STEPS, EPOCHS, SHARE)
-    settings = {flag.name: flag.value for flag in flags_of_it}
+    settings = {flag.name: flag.value for flag in SETTINGS}
     rows = Rows(Path(FOLDER.value, "results.json"), settings, terminal.say)
     if TIME_AGAIN.value:
         rows.put("timed again", time_again(rows))
@@ -63,21 +70,20 @@ def study(rows) -> None:
     """Everything that is missing, in order."""
     images = read_images()
     cells = random_cells()
-    for seed in range(SEARCHES.value):
-        rows.add(f"search {seed}", lambda seed=seed: searched(seed, images))
-        rows.add(f"found {seed}", lambda seed=seed: trained(rows[f"search {seed}"], seed, images))
-    for seed, cell in enumerate(cells):
-        rows.add(f"random {seed}", lambda seed=seed, cell=cell: trained(cell, seed, images))
+    for number in range(SEARCHES.value):
+        rows.add(f"search {number}", lambda number=number: searched(number, images))
+    for number, cell in enumerate(cells):
+        rows.add(f"random {number}", lambda cell=cell: trained(cell, images))
+    for number in range(SEARCHES.value):
+        rows.add(f"found {number}", lambda number=number: trained(rows[f"search {number}"], images))
     rows.add("parts", lambda: timed_parts(cells))
     rows.add("search for latency", lambda: searched(SEARCHES.value, images, rows["parts"]))
-    rows.add(
-        "found for latency", lambda: trained(rows["search for latency"], SEARCHES.value, images)
-    )
+    rows.add("found for latency", lambda: trained(rows["search for latency"], images))
     rows.add("timed again", lambda: time_again(rows))
 
 
 def read_images() -> dict:
-    """Sources of images of half the size: for the trainings, both halves of a search, and test."""
+    """Sources of images of half the size: to train on, to choose by, and to test on."""
     from tfgen.data import Source, load
 
     def small(split):
@@ -87,9 +93,9 @@ def read_images() -> dict:
         arrays = {"images": np.uint8(np.rint(images)), "labels": source.labels}
         return Source("cifar10 of half the size", split, arrays)
 
-    train = small("train").take(IMAGES.value, 0)
-    weights, validation = train.split_off(IMAGES.value // 10, 0)
-    return dict(train=train, weights=weights, validation=validation, test=small("test"))
+    both = small("train").take(IMAGES.value + HELD_OUT.value, 0)
+    train, validation = both.split_off(HELD_OUT.value, 0)
+    return dict(train=train, validation=validation, test=small("test"))
 
 
 def random_cells() -> list[dict]:
@@ -97,7 +103,7 @@ def random_cells() -> list[dict]:
     from tfgen.search.unas import CellGenotype
     from tfgen.search.unas.cell_supernet import cell_groups
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED.value)
     return [
         CellGenotype.of_choices(
             {
@@ -109,17 +115,19 @@ def random_cells() -> list[dict]:
     ]
 
 
-def searched(seed: int, images, parts=None) -> dict:
-    """The cell that a search ends with: the best of its 16 most probable ones, measured."""
+def searched(number: int, images, parts=None) -> dict:
+    """The cell that a search finds: of its most probable ones the best on validation images."""
     import keras
     import tensorflow as tf
 
     from tfgen.data import Pipeline
     from tfgen.search.unas import UNAS
-    from tfgen.search.unas.phases import Phases, run_search
-    from tfgen.training import CheckpointManager, CSVLog
+    from tfgen.search.unas.phases import Phases
+    from tfgen.search.unas.tuning import ArchitectureTuner, choices_of
+    from tfgen.training import CSVLog
 
     keras.backend.clear_session()
+    seed = SEED.value + number
     supernet = dict(
         name="cells",
         image_shape=SHAPE,
@@ -130,70 +138,99 @@ def searched(seed: int, images, parts=None) -> dict:
         skip_below=0.0,
     )
     model = UNAS(supernet, [] if parts is None else [latency_criterion(parts)], seed=seed, **PIXELS)
-    folder = Path(FOLDER.value, f"search{seed}")
-    folder.mkdir(exist_ok=True)
 
     def batches(start):
         halves = (
-            Pipeline(images["weights"], PAIRS, seed=seed, flip=True, crop_padding=2),
+            Pipeline(images["train"], PAIRS, seed=seed, flip=True, crop_padding=2),
             Pipeline(images["validation"], PAIRS, seed=seed + 1),
         )
         pairs = tf.data.Dataset.zip(*(half.dataset(start) for half in halves))
         return pairs.map(lambda one, other: one | {f"validation_{k}": v for k, v in other.items()})
 
-    every = 50
     phases = Phases(
-        every,
-        WARMUP.value // every,
-        STEPS.value // every,
+        EVERY,
+        WARMUP.value // EVERY,
+        STEPS.value // EVERY,
         weight_rates=(3e-3, 5e-4),
         logit_rates=(5e-2, 1e-2),
     )
-    log = CSVLog(folder / "curves.csv", every_steps=every)
-    run_search(model, batches, phases, CheckpointManager(folder / "checkpoints"), [log])
-    found = model.best(data=batches(0).take(10))[0]
-    row = {
-        "genotype": model.supernet.genotype(found.choices).to_config(),
-        "entropy": float(model.distribution.entropy()),
-        "log_prob": found.log_prob,
-        "objective": found.objective,
-    }
-    return row | model.measured(found.choices)
+    folder = Path(FOLDER.value, f"search{number}")
+    folder.mkdir(exist_ok=True)
+    tuner = ArchitectureTuner(
+        model,
+        lambda genotype: classifier(genotype.to_config(), seed, images),
+        batches,
+        phases,
+        max_trials=TRIALS.value,
+        directory=folder,
+        project_name="trials",
+        search_options={"callbacks": [CSVLog(folder / "curves.csv", every_steps=EVERY)]},
+    )
+    tuner.search(**fit_options(seed, images), verbose=0)
+    trials = [
+        {
+            "genotype": model.supernet.genotype(choices_of(model, t.hyperparameters)).to_config(),
+            "validation_accuracy": t.score,
+        }
+        for t in tuner.oracle.get_best_trials(TRIALS.value)
+    ]
+    best = choices_of(model, tuner.get_best_hyperparameters()[0])
+    row = {"genotype": trials[0]["genotype"], "trials": trials}
+    return row | {"entropy": float(model.distribution.entropy())} | model.measured(best)
 
 
-def trained(cell, seed: int, images) -> dict:
-    """Accuracy on test images of a cell's network, trained from new weights."""
+def classifier(genotype, seed: int, images):
+    """A cell's network with new weights, compiled as all are trained."""
     import keras
 
-    from tfgen.data import Pipeline
     from tfgen.search.unas import SearchedClassifier
-    from tfgen.search.unas.networks import num_macs, num_parameters
     from tfgen.training import WarmupCosine
 
-    keras.backend.clear_session()
-    genotype = cell.get("genotype", cell)
-    model = SearchedClassifier(
-        genotype,
-        SHAPE,
-        network={"num_channels": CHANNELS.value, "num_cells": CELLS},
-        weight_penalty=3e-4,
-        seed=seed,
-        **PIXELS,
-    )
-    data = Pipeline(images["train"], BATCH, seed=seed, flip=True, crop_padding=2)
-    steps = data.steps_per_epoch
+    sizes = {"num_channels": CHANNELS.value, "num_cells": CELLS}
+    options = dict(network=sizes, weight_penalty=3e-4, seed=seed, **PIXELS)
+    model = SearchedClassifier(genotype, SHAPE, **options)
+    steps = len(images["train"]) // BATCH
     rate = WarmupCosine(0.05, steps, steps, EPOCHS.value, final=0.0, per_step=True)
     model.compile(keras.optimizers.SGD(rate, momentum=0.9, nesterov=True), jit_compile=False)
-    history = model.fit(data.dataset(), steps_per_epoch=steps, epochs=EPOCHS.value, verbose=0)
-    test = images["test"]
-    logits = model.predict(np.float32(test.images) / 255.0, batch_size=500, verbose=0)
-    return {
-        "genotype": genotype,
-        "test_accuracy": float(np.mean(logits.argmax(axis=-1) == test.labels)),
-        "train_accuracy": float(history.history["accuracy"][-1]),
-        "parameters": num_parameters(model.served),
-        "macs": num_macs(model.served),
-    }
+    return model
+
+
+def fit_options(seed: int, images) -> dict:
+    """What `fit` is given, of a trial and of what is compared."""
+    from tfgen.data import Pipeline
+
+    data = Pipeline(images["train"], BATCH, seed=seed, flip=True, crop_padding=2)
+    held_out = images["validation"]
+    return dict(
+        x=data.dataset(),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=EPOCHS.value,
+        validation_data=(np.float32(held_out.images) / 255.0, held_out.labels),
+        validation_freq=EPOCHS.value,
+        validation_batch_size=500,
+    )
+
+
+def trained(cell, images) -> dict:
+    """Accuracy on test images of a cell's network, trained from new weights, and from others."""
+    import keras
+
+    from tfgen.search.unas.networks import num_macs, num_parameters
+
+    genotype, test, runs = cell.get("genotype", cell), images["test"], []
+    for repeat in range(REPEATS.value):
+        keras.backend.clear_session()
+        seed = SEED.value + 1000 + repeat  # none that a search or a trial has
+        model = classifier(genotype, seed, images)
+        history = model.fit(**fit_options(seed, images), verbose=0).history
+        logits = model.predict(np.float32(test.images) / 255.0, batch_size=500, verbose=0)
+        right = float(np.mean(logits.argmax(axis=-1) == test.labels))
+        runs.append((right, history["val_accuracy"][-1], history["accuracy"][-1]))
+    kinds = ("test", "validation", "train")
+    each = {f"{kind}_accuracies": list(map(float, run)) for kind, run in zip(kinds, zip(*runs))}
+    means = {f"{kind}_accuracy": float(np.mean(each[f"{kind}_accuracies"])) for kind in kinds}
+    sizes = {"parameters": num_parameters(model.served), "macs": num_macs(model.served)}
+    return {"genotype": genotype, **means, **each, **sizes}
 
 
 def network_block(name: str, cell):

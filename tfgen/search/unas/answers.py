@@ -23,6 +23,23 @@ class Answers:
         """
         return most_probable(self.distribution, whole_number("count", count, 1))
 
+    def candidates(self, count: int = 16) -> list[Found]:
+        """Probable architectures, those that meet all targets first, then the more probable.
+
+        Where there are targets ten times as many are looked at.
+
+        Args:
+            count: integer, how many; fewer where there are no more. Defaults to `16`.
+        """
+        return [found for _, found in self._candidates(whole_number("count", count, 1))]
+
+    def _candidates(self, count) -> list[tuple[bool, Found]]:
+        """Pairs of whether a target is missed and an architecture, in the order of `candidates`."""
+        looked_at = self.top(_LOOKED_AT * count if self._bounds() else count)
+        # Whatever measures may take its time: it is asked once.
+        found = [(not self.meets_targets(one.choices), one) for one in looked_at]
+        return sorted(found, key=lambda pair: pair[0])[:count]
+
     def best(self, count: int = 1, candidates: int = 16, data: Iterable | None = None):
         """The most probable architectures in the order of what the search minimises, measured.
 
@@ -53,14 +70,10 @@ class Answers:
             )
         batches = None if data is None else list(data)
         number = max(count, whole_number("candidates", candidates, 1))
-        looked_at = self.top(_LOOKED_AT * number if self._bounds() else number)
-        # Whatever measures may take its time: it is asked once.
-        misses = {id(found): not self.meets_targets(found.choices) for found in looked_at}
-        looked_at.sort(key=lambda found: misses[id(found)])
         ranked = []
-        for found in looked_at[:number]:
+        for misses, found in self._candidates(number):
             objective = self._measured_objective(found.choices, batches)
-            ranked.append((misses[id(found)], objective, found._replace(objective=objective)))
+            ranked.append((misses, objective, found._replace(objective=objective)))
         ranked.sort(key=lambda row: row[:2])
         return [found for *_, found in ranked[:count]]
 

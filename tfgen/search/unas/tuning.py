@@ -4,113 +4,28 @@ keras-tuner (`pip install 'tfgen[search]'`) retrains them, ranks them, and share
 workers; what it shows of a trial is one `Choice` for every factor of the architecture.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.errors import ConfigError, UserError
-from tfgen.ops.checks import in_range
+from tfgen.errors import ConfigError, UserError, plain_user_errors
+from tfgen.files.locking import locked
+from tfgen.search.unas.oracle import (
+    ArchitectureOracle,
+    choices_of,
+    hyperparameters,
+    keras_tuner,
+    write_state,
+)
 from tfgen.search.unas.phases import Phases, run_search
 from tfgen.search.unas.searcher import UNAS
 from tfgen.training import CheckpointManager
 
-try:
-    import keras_tuner
-    from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
-except ImportError as error:
-    raise UserError(
-        "tfgen.search.unas.tuning needs keras-tuner; install it with pip install 'tfgen[search]'"
-    ) from error
-
-_DRAWS = 64  # of which the first that is new becomes the trial
-
-
-class ArchitectureOracle(keras_tuner.Oracle):
-    """Architectures of a learned distribution, one a trial and none twice.
-
-    Args:
-        search: a `UNAS`, whose distribution is read when the first trial is asked for, and kept
-            from then on with keras-tuner's own state.
-        sampled: whether trials are drawn from the distribution; otherwise they are its most
-            probable architectures, best first. Defaults to `False`.
-        objective: string or `keras_tuner.Objective`, what trials are ranked by; None is what
-            keras-tuner takes for it.
-        max_trials: integer, trials in all. Defaults to `10`.
-        seed: integer, seed of what is drawn. Defaults to `0`.
-        **kwargs: keyword arguments of `keras_tuner.Oracle`.
-    """
-
-    def __init__(
-        self, search: UNAS, sampled=False, objective=None, max_trials=10, seed=0, **kwargs
-    ):
-        self.search, self.sampled = search, sampled
-        self._logits = None
-        space = keras_tuner.HyperParameters()
-        for name, choices in _factors(search):
-            space.Choice(name, list(range(choices)))
-        super().__init__(
-            objective=objective, max_trials=max_trials, hyperparameters=space, seed=seed, **kwargs
-        )
-
-    def populate_space(self, trial_id):
-        """The next architecture, as keras-tuner asks for it."""
-        del trial_id
-        if self._logits is None:
-            self._logits = {
-                key: np.asarray(value).tolist()
-                for key, value in self.search.distribution.logits.items()
-            }
-        self._read_logits()
-        values = self._drawn() if self.sampled else self._ranked()
-        if values is None:
-            return {"status": keras_tuner.engine.trial.TrialStatus.STOPPED, "values": None}
-        self._tried_so_far.add(_identity(values))
-        return {"status": keras_tuner.engine.trial.TrialStatus.RUNNING, "values": values}
-
-    def _ranked(self):
-        count = len(self._tried_so_far) + 1
-        for found in self.search.top(count):
-            values = hyperparameters(found.choices)
-            if _identity(values) not in self._tried_so_far:
-                return values
-        return None
-
-    def _drawn(self):
-        seed = (self.seed % 2**31, self._seed_state % 2**31)
-        self._seed_state += 1
-        drawn = self.search.distribution.sample(_DRAWS, seed).discrete
-        chosen = {key: np.argmax(value, axis=-1) for key, value in drawn.items()}
-        for k in range(_DRAWS):
-            values = hyperparameters({key: rows[k] for key, rows in chosen.items()})
-            if _identity(values) not in self._tried_so_far:
-                return values
-        return self._ranked()  # what is probable is known by now
-
-    def _read_logits(self):
-        for key, variable in self.search.distribution.logits.items():
-            variable.assign(self._logits[key])
-
-    def get_state(self):
-        """keras-tuner's state, and the distribution that trials come from."""
-        state = super().get_state()
-        # keras-tuner saves before it takes a trial that has ended out of these, and a restart would
-        # train it again.
-        ongoing = {
-            tuner: trial
-            for tuner, trial in state["ongoing_trials"].items()
-            if trial not in state["end_order"]
-        }
-        return {**state, "ongoing_trials": ongoing, "logits": self._logits}
-
-    def set_state(self, state):
-        """Takes up the state of `get_state`."""
-        super().set_state(state)
-        self._logits = state["logits"]
-        if self._logits is not None:
-            self._read_logits()
+__all__ = ["ArchitectureOracle", "ArchitectureTuner", "choices_of", "hyperparameters"]
 
 
 class ArchitectureTuner(keras_tuner.Tuner):
@@ -164,25 +79,47 @@ class ArchitectureTuner(keras_tuner.Tuner):
         Args:
             *fit_args: tuple of what the `fit` of every retrained network is given.
             **fit_kwargs: dict of keyword arguments of `fit`, likewise.
+
+        Raises:
+            UserError: whatever does not fit, in a trial too; trials failed one after the other, or
+                all of them; another process works in the project's folder.
         """
-        if is_chief_oracle() or not has_chief_oracle():
-            folder = Path(self.project_dir) / "search"
+        if self._is_worker():
+            with _one_sentence(self.oracle):
+                super().search(*fit_args, **fit_kwargs)
+            return
+        folder = Path(self.project_dir)
+        with locked(folder / ".lock", str(folder)):
             run_search(
                 self.architecture_search,
                 self._search_data,
                 self._phases,
-                CheckpointManager(folder),
+                CheckpointManager(folder / "search"),
                 **self._search_options,
             )
-        super().search(*fit_args, **fit_kwargs)
+            with _one_sentence(self.oracle):
+                super().search(*fit_args, **fit_kwargs)
+        failed = [t for t in self.oracle.trials.values() if t.status != "COMPLETED"]
+        if failed and len(failed) == len(self.oracle.trials):
+            raise UserError(f"no trial was completed: {_reason(failed[-1])}")
 
     def run_trial(self, trial, *args, **kwargs):
         """Trains one network; returns its numbers in its best epoch, and what criteria measure."""
-        histories = super().run_trial(trial, *args, **kwargs)
-        runs = [self._best_epoch(history.history) for history in histories]
+        try:
+            with plain_user_errors():
+                histories = super().run_trial(trial, *args, **kwargs)
+                runs = [self._best_epoch(history.history) for history in histories]
+        except UserError as error:  # it would befall the next trial too
+            raise keras_tuner.errors.FatalError(str(error)) from error
         means = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
         choices = choices_of(self.architecture_search, trial.hyperparameters)
         return {**means, **self.architecture_search.measured(choices)}
+
+    def save(self):
+        """Writes what keras-tuner keeps, whole at any moment."""
+        if not self._is_worker():
+            self.oracle.save()
+        write_state(self._get_tuner_fname(), self.get_state())
 
     def _best_epoch(self, history) -> dict[str, float]:
         name, direction = self.oracle.objective.name, self.oracle.objective.direction
@@ -191,8 +128,10 @@ class ArchitectureTuner(keras_tuner.Tuner):
                 f"the objective is {name!r}, and fit reported {', '.join(map(repr, history))}; "
                 "name one of them, or give fit validation_data"
             )
-        best = (np.argmax if direction == "max" else np.argmin)(history[name])
-        return {key: float(values[best]) for key, values in history.items()}
+        scores = np.array(history[name]) * (1.0 if direction == "max" else -1.0)
+        best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+        epochs = len(history[name])  # fewer than others have with validation_freq
+        return {key: float(v[best]) for key, v in history.items() if len(v) == epochs}
 
     def _network_of(self, space):
         choices = choices_of(self.architecture_search, space)
@@ -200,42 +139,26 @@ class ArchitectureTuner(keras_tuner.Tuner):
         return self._build_network(choices if supernet is None else supernet.genotype(choices))
 
 
-def hyperparameters(choices: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """An architecture as keras-tuner names it, `group/factor`.
-
-    Args:
-        choices: dict of group name -> `[factors]` integers.
-    """
-    return {
-        f"{key}/{number}": int(choice)
-        for key, row in choices.items()
-        for number, choice in enumerate(row)
-    }
-
-
-def choices_of(search: UNAS, space) -> dict[str, np.ndarray]:
-    """The inverse of `hyperparameters`.
-
-    Args:
-        search: the `UNAS` whose architectures these are.
-        space: a `keras_tuner.HyperParameters`, or a dict.
-
-    Raises:
-        ConfigError: a value is no choice of its factor.
-    """
-    found = {}
-    for key, (count, size) in search.distribution.groups.items():
-        names = [f"{key}/{number}" for number in range(count)]
-        found[key] = np.array([space.get(name) for name in names], np.int64)
-        in_range(key, found[key], 0.0, below=size)
-    return found
+@contextlib.contextmanager
+def _one_sentence(oracle) -> Iterator[None]:
+    """Raises what keras-tuner ends with as the `UserError` that it comes from, if it does."""
+    try:
+        yield
+        return
+    except keras_tuner.errors.FatalError as error:
+        said = error.__cause__
+        if not isinstance(said, UserError):
+            raise
+    except RuntimeError as error:
+        if "consecutive failures" not in str(error) or not isinstance(oracle, ArchitectureOracle):
+            raise
+        last = oracle.trials[oracle.end_order[-1]]
+        count = oracle.max_consecutive_failed_trials
+        raise UserError(f"{count} trials failed one after the other: {_reason(last)}") from error
+    raise said
 
 
-def _factors(search):
-    for key, (count, size) in search.distribution.groups.items():
-        for number in range(count):
-            yield f"{key}/{number}", size
-
-
-def _identity(values: Mapping[str, int]) -> str:
-    return ",".join(str(values[name]) for name in sorted(values))
+def _reason(trial) -> str:
+    """Why a trial failed, out of the traceback that keras-tuner keeps."""
+    lines = [line for line in (trial.message or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "what trials are ranked by is not a number"
