@@ -13,7 +13,10 @@ def report(root):
 
 
 def rows():
-    random = {f"random {k}": {"test_accuracy": 0.4 + 0.01 * k} for k in range(3)}
+    random = {
+        f"random {k}": {"test_accuracy": 0.4 + 0.01 * k, "validation_accuracy": 0.5 - 0.01 * k}
+        for k in range(3)
+    }
     found = {f"found {k}": {"test_accuracy": 0.45 + 0.01 * k} for k in range(3)}
     last = {"found for latency": {"test_accuracy": 0.44}}
     measured = {name: 1.0 + 0.1 * k for k, name in enumerate([*random, *found, *last])}
@@ -25,6 +28,9 @@ def test_summary_and_picture(report, tmp_path):
     text = report.summary(rows())
     assert "mean 41.0%, standard deviation 1.0%" in text
     assert "+5.00 standard deviations of the random cells" in text
+    assert "(95 % by Welch's t: +2.73 to +7.27)" in text  # 2.776 * sqrt(2 / 3) = 2.27
+    assert "3 of 3 found cells are more than one above it" in text
+    assert "best on validation images: 40.0%" in text
     assert "1.6000 ms measured again" in text
     assert "2.00 times what they did before: 80.0% of the target" in text
     report.draw(rows(), tmp_path / "pareto.png")

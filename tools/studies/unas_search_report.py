@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from tfgen import stopping
 from tfgen.errors import UserError
@@ -57,10 +58,16 @@ class Rows:
         write_json(self.path, {"settings": self.settings, "rows": self.all})
 
 
-def accuracies(rows: Mapping[str, Mapping], kind: str) -> np.ndarray:
-    """Test accuracies of the rows "<kind> <number>" in order."""
+def accuracies(rows: Mapping[str, Mapping], kind: str, of: str = "test") -> np.ndarray:
+    """Accuracies of the rows "<kind> <number>" in order.
+
+    Args:
+        rows: mapping of names to rows of `results.json`.
+        kind: string, "found" or "random".
+        of: string, "test" or "validation". Defaults to `"test"`.
+    """
     names = [name for name in rows if name.startswith(f"{kind} ") and name[-1].isdigit()]
-    return np.array([rows[name]["test_accuracy"] for name in names])
+    return np.array([rows[name][f"{of}_accuracy"] for name in names])
 
 
 def summary(rows: Mapping[str, Mapping]) -> str:
@@ -68,16 +75,19 @@ def summary(rows: Mapping[str, Mapping]) -> str:
     found, random = accuracies(rows, "found"), accuracies(rows, "random")
     if not len(found) or len(random) < 2:
         return "too few trainings for a comparison"
+    spread = random.std(ddof=1)
+    better = int((found > random.mean() + spread).sum())
     lines = [
-        f"random cells: {_all(random)}; mean {random.mean():.1%}, standard deviation "
-        f"{random.std(ddof=1):.1%}",
+        f"random cells: {_all(random)}; mean {random.mean():.1%}, standard deviation {spread:.1%}",
         f"found cells: {_all(found)}; mean {found.mean():.1%}",
-        f"the mean of what was found is {(found.mean() - random.mean()) / random.std(ddof=1):+.2f} "
+        f"the mean of what was found is {(found.mean() - random.mean()) / spread:+.2f} "
         "standard deviations of the random cells from their mean",
+        f"{better} of {len(found)} found cells are more than one above it",
     ]
     if len(found) > 1:
-        margin = (found.mean() - random.mean()) / max(found.std(ddof=1), 1e-12)
-        lines.append(f"and {margin:+.2f} of those of the searches")
+        least, most = welch(found, random) / spread
+        lines[2] += f" (95 % by Welch's t: {least:+.2f} to {most:+.2f})"
+    lines.append(f"the random cell that is best on validation images: {chosen(rows):.1%}")
     again = rows.get("timed again")
     if again is not None:
         lines.append(
@@ -86,6 +96,27 @@ def summary(rows: Mapping[str, Mapping]) -> str:
             f"of the target {rows['parts']['target']:.4f} ms; accuracy {_accuracy(rows):.1%}"
         )
     return "\n".join(lines)
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Ends of the 95 % interval of the difference of two means, by Welch's t.
+
+    Args:
+        first: `[N]` float, independent results.
+        second: `[M]` float, others of another variance.
+
+    Returns:
+        `[2]` float.
+    """
+    test = stats.ttest_ind(first, second, equal_var=False)
+    return np.array(test.confidence_interval(0.95))
+
+
+def chosen(rows: Mapping[str, Mapping]) -> float:
+    """Test accuracy of what a search at random finds: of all random cells the one that is best on
+    validation images."""
+    best = int(np.argmax(accuracies(rows, "random", "validation")))
+    return float(accuracies(rows, "random")[best])
 
 
 def _all(values):
