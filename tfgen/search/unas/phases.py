@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen import stopping
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.optimizers import Adam
 from tfgen.search.unas.searcher import UNAS
@@ -106,6 +106,22 @@ class SavingSteps(keras.callbacks.Callback):
             self._cost = self._saved - begun
 
 
+class _WholeEpochs(keras.callbacks.Callback):
+    """Refuses data that ends before an epoch does: phases would end early and nobody know."""
+
+    def __init__(self, steps_per_epoch: int):
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.train_steps.numpy())
+        if step < (epoch + 1) * self.steps_per_epoch and not self.model.stop_training:
+            raise DataError(
+                f"the data of the search ended after step {step}, within an epoch of "
+                f"{self.steps_per_epoch} steps; expected batches without end: repeat() them"
+            )
+
+
 def run_search(
     model: UNAS,
     data: Callable[[int], tf.data.Dataset],
@@ -128,6 +144,7 @@ def run_search(
 
     Raises:
         ConfigError: there are no weights to warm up.
+        DataError: the data ends before the search does.
         UserError: a criterion's target cannot be reached, with the smallest value that can; what
             was saved cannot be used.
         Stopped: a signal arrived; the state was saved first.
@@ -136,6 +153,7 @@ def run_search(
         raise ConfigError("a search without a supernet has no weights to warm up; give it 0 epochs")
     for criterion in model.criteria:
         criterion.check_target()  # now, not after hours of warm-up
+    whole = _WholeEpochs(phases.steps_per_epoch)
     for searching, end in ((False, phases.warmup_steps), (True, phases.total_steps)):
         start = saved_steps(manager)
         if start >= end and not (searching and start):
@@ -147,7 +165,7 @@ def run_search(
                 initial_epoch=first,
                 epochs=last,
                 steps_per_epoch=steps,
-                callbacks=[StopOnSignal(), *callbacks, SavingSteps(manager)],
+                callbacks=[StopOnSignal(), *callbacks, whole, SavingSteps(manager)],
                 shuffle=False,
                 verbose=0,
             )
