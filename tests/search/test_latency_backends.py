@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from keras import layers
 
 from tfgen.errors import ConfigError, UserError
 from tfgen.search import latency
-from tfgen.search.latency import measure, process, worker
+from tfgen.search.latency import measure, process, unmeasured, worker
 from tfgen.search.latency.process import ProcessTimer
 
 
@@ -67,16 +68,40 @@ def test_more_work_takes_longer(backend, tmp_path):
     [
         (latency.LiteRTBackend, "litert", "ai_edge_litert", "litert"),
         (latency.OnnxBackend, "onnx", "tf2onnx", "onnx"),
+        (latency.OnnxBackend, "onnx", "onnxruntime", "onnx"),
+        (latency.OnnxBackend, "onnx", "onnx", "onnx"),
     ],
 )
-def test_what_is_not_installed(monkeypatch, make, runtime, module, extra):
+def test_what_is_not_installed(monkeypatch, tmp_path, make, runtime, module, extra):
+    path, backend = tmp_path / "table.json", make()
+    versions = {**backend.metadata()["versions"], "keras": "of another machine"}
+    metadata = {"quantile": 0.5, **backend.metadata(), "versions": versions}
+    latency.LatencyTable(metadata).write(path)
+    if module == "onnx":  # found by what imports it, too
+        monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+        monkeypatch.setitem(sys.modules, "tf2onnx", types.ModuleType("tf2onnx"))
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError) as refused:
-        measure([("pair", pair)], make())
-    assert str(refused.value) == (
-        f"the latency back-end {runtime!r} needs {module!r}, which is not installed: "
-        f"pip install 'tfgen[{extra}]'"
+    asked = (
+        lambda: measure([("pair", pair)], backend),
+        lambda: measure([("pair", pair)], backend, path),
+        lambda: unmeasured([("pair", pair)], backend),
     )
+    for ask in asked:
+        with pytest.raises(UserError) as refused:
+            ask()
+        assert str(refused.value) == (
+            f"the latency back-end {runtime!r} needs {module!r}, which is not installed: "
+            f"pip install 'tfgen[{extra}]'"
+        )
+
+
+def test_what_is_measured_needs_no_runtime(monkeypatch, tmp_path):
+    path, backend = tmp_path / "table.json", latency.LiteRTBackend()
+    entries = {"pair": latency.Entry(1.0)}
+    latency.LatencyTable({"quantile": 0.5, **backend.metadata()}, entries).write(path)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert measure([("pair", pair)], backend, path).milliseconds(["pair"])[0] == 1.0
+    assert unmeasured([("pair", pair)], backend, path) == []
 
 
 def test_arguments():

@@ -39,6 +39,9 @@ class Timer(Protocol):
 class Backend(abc.ABC):
     """Where blocks are timed."""
 
+    def require(self) -> None:
+        """Raises a UserError where it cannot time anything here."""
+
     @abc.abstractmethod
     def metadata(self) -> dict[str, Any]:
         """What a time depends on beside the block: plain values by name, kept beside the times."""

@@ -93,7 +93,7 @@ def measure(
         whole_number(name, value, least)
     metadata = _metadata(backend, quantile, reference)
     with contextlib.nullcontext() if path is None else locked(f"{path}.lock"):
-        kept = _Kept(_taken_up(path, metadata))
+        kept = _Kept(_taken_up(path, metadata, backend))
         entries = kept.table.entries
         news = {key: parts for key, parts in whole.items() if key not in kept.table.networks}
         kept.table.networks |= news
@@ -147,8 +147,11 @@ def unmeasured(
         UserError: the runtime is not installed, or the file is damaged, or was measured on another
             device or in another setting.
     """
-    held = _taken_up(path, _metadata(backend, quantile, reference)).entries
-    return [key for key in _known(blocks, networks) if key not in held]
+    held = _taken_up(path, _metadata(backend, quantile, reference), backend).entries
+    missing = [key for key in _known(blocks, networks) if key not in held]
+    if missing:
+        backend.require()
+    return missing
 
 
 def _known(blocks, networks) -> dict[str, Block]:
@@ -160,11 +163,15 @@ def _metadata(backend, quantile, reference) -> dict[str, Any]:
     return found if reference is None else {**found, "reference": reference.key}
 
 
-def _taken_up(path, metadata) -> LatencyTable:
+def _taken_up(path, metadata, backend) -> LatencyTable:
     if path is None or not os.path.lexists(path):
         return LatencyTable(metadata, path=path)
     table = LatencyTable.read(path)
-    table.check(metadata)
+    try:
+        table.check(metadata)
+    except UserError:
+        backend.require()  # what is not installed has no version to be compared
+        raise
     return table
 
 
