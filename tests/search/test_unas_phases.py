@@ -10,7 +10,7 @@ import tensorflow as tf
 from toy_supernet import ToySupernet, toy_data
 
 from tfgen import stopping
-from tfgen.errors import ConfigError, UserError
+from tfgen.errors import ConfigError, DataError, UserError
 from tfgen.search.unas import UNAS
 from tfgen.search.unas.measures import AdditiveMeasure
 from tfgen.search.unas.phases import Phases, SavingSteps, run_search, saved_steps
@@ -143,3 +143,17 @@ def test_what_cannot_be_is_said(tmp_path):
     model = UNAS(None, [dict(measure=COST, form="linear")], groups={"stage": (2, 3)})
     with pytest.raises(ConfigError, match="no weights to warm up"):
         run_search(model, data, PHASES, manager, run_eagerly=True)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_data_that_ends(tmp_path):
+    """Phases would end early otherwise."""
+    model = new()
+    with pytest.raises(DataError, match="ended after step 2, within an epoch of 3 steps; expected"):
+        run_search(
+            model,
+            lambda start: data(start).take(2),
+            PHASES,
+            CheckpointManager(tmp_path),
+            run_eagerly=True,
+        )

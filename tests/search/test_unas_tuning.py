@@ -4,12 +4,14 @@ import importlib
 import sys
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 from test_unas_phases import PHASES, StopAt, data
 from toy_supernet import ToySupernet, toy_data
 
 from tfgen.errors import ConfigError, UserError
+from tfgen.files.locking import locked
 from tfgen.search.unas import UNAS, tuning
 from tfgen.search.unas.measures import AdditiveMeasure
 from tfgen.search.unas.phases import Phases, saved_steps
@@ -61,6 +63,56 @@ def test_one_step_and_two_trials(tmp_path, capsys):
     assert scores == sorted(scores, reverse=True)
     assert saved_steps(CheckpointManager(tmp_path / "toy" / "search")) == 1
     capsys.readouterr()
+
+
+class TestWhatDoesNotFit:
+    """One sentence at once, not three trials and a traceback."""
+
+    def test_no_validation_data(self, tmp_path):
+        given = {key: value for key, value in FIT.items() if key != "validation_data"}
+        found = tuner(tmp_path)
+        with pytest.raises(ConfigError, match="is 'val_accuracy', and search is given no validat"):
+            found.search(**given)
+        assert not (tmp_path / "toy" / "search").exists()
+
+    def test_what_no_model_reports(self, tmp_path, capsys):
+        """Then the same folder with another objective: the trial that was begun is trained."""
+        steps = dict(phases=Phases(1, 0, 1), max_trials=1)
+        with pytest.raises(ConfigError, match="is 'val_f1', and fit reported 'accuracy', 'loss',"):
+            tuner(tmp_path, **steps, objective=keras_tuner.Objective("val_f1", "max")).search(**FIT)
+        found = tuner(tmp_path, **steps)
+        found.search(**FIT)
+        assert [trial.status for trial in found.oracle.trials.values()] == ["COMPLETED"]
+        capsys.readouterr()
+
+    def test_trials_that_fail(self, tmp_path, capsys):
+        """Words as labels; the same script again tries them anew, and goes on with others."""
+        steps = dict(phases=Phases(1, 0, 1), max_trials=4)
+        words = np.array(["a", "b", "c"])[TRAIN["labels"]]
+        with pytest.raises(UserError, match=r"^3 trials failed one after the other: ValueError: "):
+            tuner(tmp_path, **steps).search(**{**FIT, "y": words})
+        with pytest.raises(UserError, match=r"^no trial was completed: ValueError: "):
+            tuner(tmp_path / "few", **{**steps, "max_trials": 1}).search(**{**FIT, "y": words})
+        found = tuner(tmp_path, **steps)
+        columns = TRAIN["labels"][:, None]
+        found.search(**{**FIT, "epochs": 1, "validation_freq": 1, "y": columns})
+        assert [trial.status for trial in found.oracle.trials.values()] == 4 * ["COMPLETED"]
+        assert len(found.oracle.end_order) == 4
+        capsys.readouterr()
+
+    def test_two_processes_in_one_folder(self, tmp_path):
+        found = tuner(tmp_path)
+        folder = tmp_path / "toy"
+        with locked(folder / ".lock"), pytest.raises(UserError, match=r"in use by .*, process \d"):
+            found.search(**FIT)
+
+    def test_epochs_without_validation(self, tmp_path):
+        """What is reported less often than the rest is not taken from another epoch."""
+        history = {"loss": [3.0, 2.0, 1.0, 0.5], "val_accuracy": [0.1, 0.2], "val_loss": [5.0, 4.0]}
+        found = tuner(tmp_path)
+        assert found._best_epoch(history) == {"val_accuracy": 0.2, "val_loss": 4.0}
+        history["val_accuracy"] = [0.3, np.nan]
+        assert found._best_epoch(history) == {"val_accuracy": 0.3, "val_loss": 5.0}
 
 
 @pytest.mark.slow
@@ -121,6 +173,61 @@ class TestOracle:
         for k in range(3):
             assert first.populate_space(str(k)) == second.populate_space(str(k))
 
+    def test_more_trials_than_architectures(self, tmp_path):
+        oracle = self.oracle(tmp_path, max_trials=20)
+        found = [oracle.populate_space(str(k)) for k in range(10)]
+        assert len({tuple(f["values"].values()) for f in found[:9]}) == 9
+        assert found[9]["status"] == "STOPPED"
+
+    def test_what_meets_the_target_first(self, tmp_path):
+        """Of nine architectures three meet it; the most probable of these are the first trials."""
+        criteria = [dict(measure=COST, target=4.0, name="cost", num_fitted=50)]
+        search = UNAS(None, criteria, groups={"stage": (2, 3)})
+        search.distribution.logits["stage"].assign([[2.0, 1.1, 0.0], [2.0, 1.0, 0.0]])
+        oracle = tuning.ArchitectureOracle(search, objective="val_loss", max_trials=4)
+        oracle._set_project_dir(tmp_path, "oracle")
+        found = [tuple(oracle.populate_space(str(k))["values"].values()) for k in range(4)]
+        assert [COST({"stage": np.array(chosen)}) for chosen in found] == [3.5, 4.0, 2.5, 10.0]
+
+    def test_a_process_that_was_killed_between_two_files(self, tmp_path):
+        """A trial whose state was not written is none; what was reported of another is not kept."""
+        first = self.oracle(tmp_path, max_trials=3)
+        begun = first.create_trial("worker")
+        first.update_trial(begun.trial_id, {"val_loss": 0.5})
+        state = (tmp_path / "oracle" / "oracle.json").read_bytes()
+        first.create_trial("another")
+        (tmp_path / "oracle" / "oracle.json").write_bytes(state)
+        second = self.oracle(tmp_path, max_trials=3)
+        second.reload()
+        assert list(second.trials) == [begun.trial_id]
+        again = second.create_trial("worker")
+        assert again.trial_id == begun.trial_id
+        assert not again.metrics.exists("val_loss")
+
+    def test_a_disk_that_is_full_leaves_the_state(self, tmp_path, monkeypatch):
+        oracle = self.oracle(tmp_path)
+        oracle.save()
+        before = (tmp_path / "oracle" / "oracle.json").read_bytes()
+        monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            oracle.save()
+        assert (tmp_path / "oracle" / "oracle.json").read_bytes() == before
+
+    def test_a_folder_of_another_search(self, tmp_path):
+        self.oracle(tmp_path).save()
+        search = UNAS(None, [dict(measure=COST, form="linear")], groups={"stage": (2, 4)})
+        other = tuning.ArchitectureOracle(search, objective="val_loss")
+        other._set_project_dir(tmp_path, "oracle")
+        with pytest.raises(UserError, match=r"holds the trials of another search, .* 'stage/0'"):
+            other.reload()
+
+    def test_a_damaged_state(self, tmp_path):
+        self.oracle(tmp_path).save()
+        path = tmp_path / "oracle" / "oracle.json"
+        path.write_text(path.read_text()[:100])
+        with pytest.raises(UserError, match=r"cannot be read .*; name another project_name, or gi"):
+            self.oracle(tmp_path).reload()
+
     def test_a_choice_that_does_not_exist(self, tmp_path):
         search = self.oracle(tmp_path).search
         with pytest.raises(ConfigError, match="stage is"):
@@ -130,5 +237,6 @@ class TestOracle:
 def test_without_keras_tuner_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
     monkeypatch.delitem(sys.modules, "tfgen.search.unas.tuning")
+    monkeypatch.delitem(sys.modules, "tfgen.search.unas.oracle")
     with pytest.raises(UserError, match=r"pip install 'tfgen\[search\]'"):
         importlib.import_module("tfgen.search.unas.tuning")

@@ -39,7 +39,7 @@ class Timer(Protocol):
 class Backend(abc.ABC):
     """Where blocks are timed."""
 
-    def require(self) -> None:
+    def require(self) -> None:  # noqa: B027 (most need nothing)
         """Raises a UserError where it cannot time anything here."""
 
     @abc.abstractmethod

@@ -113,6 +113,8 @@ class ArchitectureOracle(keras_tuner.Oracle):
         # A trial that was begun when the process was killed may not be in the state.
         self.trials = {key: self.trials[key] for key in state["start_order"] if key in self.trials}
         super().set_state(state)
+        for trial in self.ongoing_trials.values():  # trained anew, whatever was reported of it
+            trial.metrics = type(trial.metrics)()
         self._logits, self._ranking = state["logits"], []
         if self._logits is not None:
             self._read_logits()
@@ -128,7 +130,7 @@ class ArchitectureOracle(keras_tuner.Oracle):
             for name, choices in _factors(self.search)
             if name not in held or held[name]["config"]["values"] != list(range(choices))
         ]
-        if missing or ("logits" not in state):
+        if missing:
             raise UserError(
                 f"{self._project_dir} holds the trials of another search, which has no factor "
                 f"{missing[0]!r} like this one's" + _MEND

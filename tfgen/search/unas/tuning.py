@@ -25,6 +25,8 @@ from tfgen.search.unas.phases import Phases, run_search
 from tfgen.search.unas.searcher import UNAS
 from tfgen.training import CheckpointManager
 
+_BEFORE_VALIDATION = 6  # arguments of `fit`: x, y, batch_size, epochs, verbose, callbacks
+
 __all__ = ["ArchitectureOracle", "ArchitectureTuner", "choices_of", "hyperparameters"]
 
 
@@ -81,9 +83,11 @@ class ArchitectureTuner(keras_tuner.Tuner):
             **fit_kwargs: dict of keyword arguments of `fit`, likewise.
 
         Raises:
+            ConfigError: the objective is one of validation, and `fit` is given nothing for it.
             UserError: whatever does not fit, in a trial too; trials failed one after the other, or
                 all of them; another process works in the project's folder.
         """
+        self._check_validation(fit_args, fit_kwargs)
         if self._is_worker():
             with _one_sentence(self.oracle):
                 super().search(*fit_args, **fit_kwargs)
@@ -121,12 +125,24 @@ class ArchitectureTuner(keras_tuner.Tuner):
             self.oracle.save()
         write_state(self._get_tuner_fname(), self.get_state())
 
+    def _check_validation(self, fit_args, fit_kwargs):
+        """Now, not after a search of hours."""
+        name = self.oracle.objective.name
+        given = len(fit_args) > _BEFORE_VALIDATION or any(
+            fit_kwargs.get(key) is not None for key in ("validation_data", "validation_split")
+        )
+        if name.startswith("val_") and not given:
+            raise ConfigError(
+                f"the objective is {name!r}, and search is given no validation_data; give it some, "
+                "as to fit, or name another objective"
+            )
+
     def _best_epoch(self, history) -> dict[str, float]:
         name, direction = self.oracle.objective.name, self.oracle.objective.direction
         if name not in history:
             raise ConfigError(
                 f"the objective is {name!r}, and fit reported {', '.join(map(repr, history))}; "
-                "name one of them, or give fit validation_data"
+                "name one of them"
             )
         scores = np.array(history[name]) * (1.0 if direction == "max" else -1.0)
         best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
