@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -142,6 +143,31 @@ def test_a_latency_is_measured_part_by_part(tmp_path, monkeypatch, extra):
     fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
     replayed = Searching(complete(fields), report=said.append).model
     assert replayed.measured(choices) == searching.model.measured(choices)
+
+
+@pytest.mark.parametrize(
+    ("extra", "missing", "message"),
+    [
+        ({"calibrate": 3}, None, "calibrate is 3; expected 0, or at least 4 whole networks"),
+        ({"backend": "litert"}, "ai_edge_litert", r"not installed: pip install 'tfgen\[litert\]'$"),
+        ({"backend": "onnx"}, "onnxruntime", r"not installed: pip install 'tfgen\[onnx\]'$"),
+    ],
+)
+@pytest.mark.parametrize("describe_only", [False, True], ids=["run", "plan"])
+def test_a_latency_that_cannot_be_measured(
+    tmp_path, monkeypatch, extra, missing, message, describe_only
+):
+    """Before anything is measured, and by a plan too."""
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    sizes = dict(num_cells=3, num_operations=2, num_nodes=1)
+    supernet = dict(name="cells", image_shape=[16, 16, 1], num_channels=2, **sizes)
+    measured = dict(measure="latency", target=1e4, **extra)
+    fields = config(tmp_path, model={"supernet": supernet}, criteria={"latency": measured})
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(UserError, match=message):
+        Searching(complete(fields), workdir, report=print, describe_only=describe_only)
+    assert not (workdir.path / "latency.json").exists()
 
 
 def test_a_plan_measures_nothing(tmp_path, monkeypatch):

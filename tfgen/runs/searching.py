@@ -107,7 +107,12 @@ class Searching:
         sizes = {k: v for k, v in supernet.get_config().items() if k in known and k != "name"}
         space = kind(**{**sizes, **(fields.get("network") or {})})
         options = {**LATENCY, **{k: v for k, v in fields.items() if k in LATENCY}}
-        whole_number("calibrate", options["calibrate"], 0)
+        least, count = latency.LEAST_NETWORKS, whole_number("calibrate", options["calibrate"], 0)
+        if 0 < count < least and options["backend"] != "replayed":
+            raise ConfigError(
+                f"calibrate is {count}; expected 0, or at least {least} whole networks, which say "
+                "what sums of parts are worth"
+            )
         table = self._table(space, options, name)
         milliseconds = space.latency(table)
         if not options["calibrate"] or name in self._to_measure:

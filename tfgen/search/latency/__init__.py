@@ -10,12 +10,13 @@ from tfgen.search.latency.backends import (
     ReplayedBackend,
 )
 from tfgen.search.latency.blocks import REFERENCE, Block, BlockError, Network
-from tfgen.search.latency.calibration import Calibration, calibration
+from tfgen.search.latency.calibration import LEAST_NETWORKS, Calibration, calibration
 from tfgen.search.latency.measuring import measure, unmeasured
 from tfgen.search.latency.table import Entry, LatencyTable, Repeat
 
 __all__ = [
     "BACKENDS",
+    "LEAST_NETWORKS",
     "REFERENCE",
     "Additivity",
     "Backend",
