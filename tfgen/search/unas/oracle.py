@@ -176,6 +176,9 @@ def hyperparameters(choices: Mapping[str, np.ndarray]) -> dict[str, int]:
 
     Args:
         choices: dict of group name -> `[factors]` integers.
+
+    Returns:
+        Dict of name -> integer.
     """
     return {
         f"{key}/{number}": int(choice)
@@ -190,6 +193,9 @@ def choices_of(search: UNAS, space) -> dict[str, np.ndarray]:
     Args:
         search: the `UNAS` whose architectures these are.
         space: a `keras_tuner.HyperParameters`, or a dict.
+
+    Returns:
+        Dict of group name -> `[factors]` int64.
 
     Raises:
         ConfigError: a value is no choice of its factor.
