@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
         return
     config = app.required(CONFIG.value, "config", "for example --config=configs/unas/cifar10.py")
     with terminal.quiet_import(app.DEBUG.value):
+        from tfgen.cores import share_cores
         from tfgen.files.json_file import to_json
         from tfgen.runs.search_config import complete
         from tfgen.runs.searching import Searching
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
         from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
+    share_cores()
     completed = complete(config)
     if DRY_RUN.value:
         workdir = None if app.WORKDIR.value is None else Workdir(app.WORKDIR.value)
