@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machine import share_cores_as_the_binaries_do
 from process import Process, require_torch
 
 NETWORKS = {"batch_norm_cnn": 32, "resnet18": 16}  # and their widths
@@ -57,11 +58,9 @@ class TfgenSide:
     """The compiled loop, as `GradientInversion.run` calls it."""
 
     def __init__(self, network: str, threads: int) -> None:
+        share_cores_as_the_binaries_do(threads, small_operations=True)
         import tensorflow as tf
 
-        within = -(-threads // 2)  # as `tfgen-audit` has it, see `tfgen.cores`
-        tf.config.threading.set_intra_op_parallelism_threads(within)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
         from tfgen.privacy import AttackSettings, SharedNetwork, build_classifier
         from tfgen.privacy.attack.optimization import Optimization
         from tfgen.privacy.attack.state import Evidence

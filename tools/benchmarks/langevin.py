@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do, share_cores_as_the_binaries_do
 from process import Process, require_torch
 
 HERE = Path(__file__).resolve().parent
@@ -60,10 +60,9 @@ def tfgen_side(
     config: dict, batch_size: int, threads: int, xla: bool
 ) -> dict[str, Callable[[int], float]]:
     """Variants of tfgen by name: plain graph, XLA and eager, likewise."""
+    share_cores_as_the_binaries_do(threads, in_parts=True)
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # as `tfgen-sample` has it
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
     import tfgen
     from tfgen.cores import side_by_side
     from tfgen.generative.vaebm.noise_space import NoiseSpace

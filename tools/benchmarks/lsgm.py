@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from machine import (
     share_cores_as_the_binaries_do,
 )
 from process import Process, require_torch
+from turns import report_each
 
 HERE = Path(__file__).resolve().parent
 SIDE_BY_SIDE = "side by side"  # as in lsgm_torch.py
@@ -331,12 +331,7 @@ def main() -> None:
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()  # both sides have it
-    results = []
-    for config in arguments.config:
-        results.append(measure(config, arguments))
-        print(report(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    report_each(arguments.config, measure, report, arguments)
 
 
 if __name__ == "__main__":

@@ -84,10 +84,13 @@ def as_the_binaries_do() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def share_cores_as_the_binaries_do(threads: int, small_operations: bool) -> None:
-    """Threads that the programs give operations where there are `threads` cores: half of them in
-    training many small operations, see `tfgen.cores`. Call before TensorFlow is imported."""
-    within = -(-threads // 2) if small_operations else threads
+def share_cores_as_the_binaries_do(
+    threads: int, *, small_operations: bool = False, in_parts: bool = False
+) -> None:
+    """Threads that the programs give operations where there are `threads` cores: one where they
+    compute parts of a batch side by side, half in training small operations, all otherwise (see
+    `tfgen.cores`). Call before TensorFlow's first operation."""
+    within = 1 if in_parts else -(-threads // 2) if small_operations else threads
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(within)
     os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do, share_cores_as_the_binaries_do
 from process import Process
 from timing import peak_gib
 
@@ -94,11 +94,9 @@ class TfgenSide:
     """tfgen. `options`: `threads`, `recompute`."""
 
     def __init__(self, config: str, options: dict[str, Any]) -> None:
+        share_cores_as_the_binaries_do(options["threads"], small_operations=True)
         import tensorflow as tf
 
-        within = -(-options["threads"] // 2)  # as `tfgen-train` has it, see `tfgen.cores`
-        tf.config.threading.set_intra_op_parallelism_threads(within)
-        tf.config.threading.set_inter_op_parallelism_threads(options["threads"])
         import tfgen
 
         # Touched here, for the package loads its parts when they are first used.

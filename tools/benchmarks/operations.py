@@ -1,17 +1,16 @@
 """Where a training step's time goes, by kind of operation: why it is not faster.
 
     python tools/benchmarks/operations.py configs/nvae/mnist.py:cpu configs/lsgm/mnist.py:cpu \
-        --data_dir=data --threads 1
+        --data_dir=data
 
 Runs some steps of a recipe under TensorFlow's profiler. Shares are of the time that operations take
-together; with one thread that is nearly all of the step.
+together, which with one thread, as here, is nearly all of the step.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import json
 import os
 import re
 import runpy
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import as_the_binaries_do, share_cores_as_the_binaries_do
+from turns import report_each
 
 XLA = "pointwise chains and sums, by XLA"
 KINDS = {
@@ -101,7 +101,7 @@ def profiled(recipe: str, arguments) -> dict[str, Any]:
         "recipe": recipe,
         "batch_size": int(tf.shape(tf.nest.flatten(batch)[0])[0]),
         "precision": arguments.precision,
-        "threads": arguments.threads,
+        "threads": 1,
         "step_ms": 1e3 * seconds,
         "operations_ms": sum(found.values()),
         "kinds": {k: {"ms": v, "count": round(counts[k])} for k, v in found.most_common()},
@@ -113,7 +113,7 @@ def report(result: dict[str, Any]) -> str:
     total = result["operations_ms"]
     lines = [
         f"{result['recipe']}: batch {result['batch_size']}, {result['precision']}, "
-        f"{result['threads']} threads; a step takes {result['step_ms']:.0f} ms, its operations "
+        f"{result['threads']} thread; a step takes {result['step_ms']:.0f} ms, its operations "
         f"{total:.0f} ms under the profiler"
     ]
     for kind, row in list(result["kinds"].items())[:12]:
@@ -126,22 +126,16 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", help="FILE or FILE:MODE")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    share_cores_as_the_binaries_do(arguments.threads, small_operations=True)
+    share_cores_as_the_binaries_do(1)
     as_the_binaries_do()
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
-    results = []
-    for recipe in arguments.recipes:
-        results.append(profiled(recipe, arguments))
-        print(report(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    report_each(arguments.recipes, profiled, report, arguments)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from machine import KEEP_FREED_MEMORY, as_the_binaries_do
+from machine import KEEP_FREED_MEMORY, as_the_binaries_do, share_cores_as_the_binaries_do
 from process import Process, require_torch
 
 HERE = Path(__file__).resolve().parent
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
     require_torch("sir.py")
-    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(arguments.threads)
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as `tfgen-sample` has it
+    share_cores_as_the_binaries_do(arguments.threads, in_parts=True)
     as_the_binaries_do()
     from tfgen.training import keep_freed_memory
 

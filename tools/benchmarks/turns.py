@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +214,22 @@ def run(program: str, measure: Callable, arguments, small_operations: bool = Fal
     """
     require_torch(program)
     as_the_binaries_do()
-    share_cores_as_the_binaries_do(arguments.threads, small_operations)
+    share_cores_as_the_binaries_do(arguments.threads, small_operations=small_operations)
+    report_each(arguments.config, measure, report, arguments)
+
+
+def report_each(cases: Iterable[str], measure: Callable, report: Callable, arguments) -> None:
+    """Measures case after case, prints each as it is done, and writes all where `json` says.
+
+    Args:
+        cases: what to measure, by name.
+        measure: function of a name and the arguments to what was measured, plain values.
+        report: function of that to text.
+        arguments: of the program.
+    """
     rows = []
-    for config in arguments.config:
-        rows.append(measure(config, arguments))
+    for case in cases:
+        rows.append(measure(case, arguments))
         print(report(rows[-1]), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
