@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfgen import cores
 from tfgen.files.tensor_file import read_tensors
 from tfgen.generative.nvae import NVAE
 from tfgen.runs.workdir import Workdir
@@ -119,6 +120,15 @@ def test_dry_run_prints_one_json_object_and_leaves_nothing(cli, tiny, tmp_path):
     assert plan["threads_per_operation"] >= 1
     assert plan["total_steps"] == 6
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("recipe", "shared"), [("nvae", [()]), ("ood", [])])
+def test_cores_are_shared_where_operations_are_small(cli, root, monkeypatch, recipe, shared):
+    asked = []
+    monkeypatch.setattr(cores, "share_cores", lambda *threads: asked.append(threads))
+    config = f"--config={root / 'configs' / recipe / 'digits.py'}:runlocal"
+    assert cli("train", config, "--dry_run").code == 0
+    assert asked == shared
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfgen import data, from_preset
+from tfgen import cores, data, from_preset
 from tfgen.export import FORMATS
 from tfgen.files.tensor_file import read_tensors, write_tensors
 from tfgen.generative import seeds_for
@@ -165,6 +165,20 @@ def test_samples_depend_on_seed_and_index_only(cli, run_copy, tmp_path):
         a, b = (picture(tmp_path / name / f"{k}.png") for name in "ab")
         assert a.shape == (16, 16)
         assert np.abs(a.astype(int) - b).max() <= 1  # rounding to 8 bits
+
+
+def test_batches_are_computed_in_parts_where_there_are_cores(cli, run_copy, monkeypatch):
+    """One thread an operation is asked for before the weights are, and parts make the same."""
+    first, asked = run_copy / "whole.png", []
+    flags = [f"--workdir={run_copy}", "--num_images=5"]
+    assert cli("sample", *flags, f"--output={first}").code == 0
+    monkeypatch.setattr(cores, "share_cores", asked.append)
+    monkeypatch.setattr(cores, "parts_at_once", lambda: 2)
+    assert cli("sample", *flags, f"--output={run_copy / 'parts.png'}").code == 0
+    assert asked == [1]
+    assert (run_copy / "parts.png").read_bytes() == first.read_bytes()
+    assert cli("evaluate", *flags, "--nopictures", "--num_importance_samples=1").code == 0
+    assert asked == [1, 1]
 
 
 def test_sample_grid(cli, run_copy):
