@@ -8,10 +8,11 @@ import tensorflow as tf
 from official_unas import load, variable_of
 
 from tfgen.errors import ConfigError
-from tfgen.search.unas import ArchitectureDistribution
+from tfgen.search.unas import UNAS, ArchitectureDistribution
 from tfgen.search.unas.cell_supernet import CellSupernet, cell_groups
 from tfgen.search.unas.genotypes import CellGenotype
 from tfgen.search.unas.networks import num_parameters
+from tfgen.search.unas.ranking import identity
 
 _IMAGENET = pytest.param("imagenet", marks=pytest.mark.slow)
 
@@ -130,6 +131,39 @@ def test_is_made_again_from_its_config():
     assert again.get_config() == model.get_config()
     with pytest.raises(ConfigError, match="num_operations is 8"):
         CellSupernet(**sizes, num_operations=8)
+
+
+def test_edges_in_another_order_are_the_same_network():
+    """The most probable are listed once each: the sum over all distinct ones is no larger."""
+    sizes = dict(image_shape=(8, 8, 3), num_classes=3, num_channels=2, num_cells=3)
+    model = UNAS(
+        CellSupernet(**sizes, num_operations=2, num_nodes=1, skip_below=0.0),
+        num_architectures=1,
+    )
+    rng = np.random.default_rng(0)
+    for logits in model.distribution.logits.values():
+        logits.assign(rng.normal(size=logits.shape))
+    first = {key: rng.integers(2, size=2) for key in model.distribution.groups}
+    swapped = dict(first)
+    for what in ("input", "operation"):
+        swapped[f"normal/0/{what}"] = first[f"normal/0/{what}"][::-1]
+    images = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    one, other = (
+        model.supernet(images, {k: tf.one_hot(v, 2)[None] for k, v in choices.items()})
+        for choices in (first, swapped)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert identity(model.normal_form(first)) == identity(model.normal_form(swapped))
+    # Of four edges a node, there are ten pairs without order, and two kinds of node.
+    found = model.top(1000)
+    assert len({identity(model.normal_form(f.choices)) for f in found}) == len(found) == 100
+    assert [f.log_prob for f in found] == sorted((f.log_prob for f in found), reverse=True)
+    for choice in found[:10]:  # of its orders the most probable
+        turned = {k: v[::-1] if k.startswith("normal") else v for k, v in choice.choices.items()}
+        log_p = model.distribution.log_probabilities()
+        assert choice.log_prob >= sum(
+            log_p[k].numpy()[range(2), v].sum(dtype=np.float64) for k, v in turned.items()
+        ) - 1e-6  # fmt: skip
 
 
 @pytest.mark.slow

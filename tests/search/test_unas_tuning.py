@@ -180,6 +180,14 @@ class TestOracle:
         assert len({tuple(f["values"].values()) for f in found[:9]}) == 9
         assert found[9]["status"] == "STOPPED"
 
+    @pytest.mark.parametrize("sampled", [False, True])
+    def test_choices_that_are_one_network_are_one_trial(self, tmp_path, sampled):
+        oracle = self.oracle(tmp_path, max_trials=20, sampled=sampled)
+        oracle.search.normal_form = lambda choices: {"stage": np.sort(choices["stage"])}
+        found = [oracle.populate_space(str(k)) for k in range(7)]
+        assert len({tuple(sorted(f["values"].values())) for f in found[:6]}) == 6
+        assert found[6]["status"] == "STOPPED"
+
     def test_what_meets_the_target_first(self, tmp_path):
         """Of nine architectures three meet it; the most probable of these are the first trials."""
         criteria = [dict(measure=COST, target=4.0, name="cost", num_fitted=50)]

@@ -16,12 +16,23 @@ class Answers:
     """What `UNAS` says of architectures, from its distribution, its criteria and its supernet."""
 
     def top(self, count: int = 1) -> list[Found]:
-        """The most probable architectures, best first.
+        """The most probable architectures, best first; of choices that are one network, such as
+        the two edges of a node the other way round, the most probable.
 
         Args:
             count: integer, how many; fewer where there are no more. Defaults to `1`.
         """
-        return most_probable(self.distribution, whole_number("count", count, 1))
+        return most_probable(self.distribution, whole_number("count", count, 1), self.normal_form)
+
+    def normal_form(self, choices: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The choices that stand for all that are the same network: those of the supernet's own
+        `normal_form`; where it has none no two are.
+
+        Args:
+            choices: dict of group name -> `[factors]` integers.
+        """
+        own = getattr(self.supernet, "normal_form", None)
+        return choices if own is None else own(choices)
 
     def candidates(self, count: int = 16) -> list[Found]:
         """Probable architectures, those that meet all targets first, then the more probable.

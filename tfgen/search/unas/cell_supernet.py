@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError
@@ -174,6 +175,19 @@ class CellSupernet(Supernet):
     def genotype(self, choices) -> CellGenotype:
         """The genotype of choices, `{group: [2]}` integers."""
         return CellGenotype.of_choices(choices)
+
+    def normal_form(self, choices):
+        """The choices with the two edges of every node in order, since they are added up.
+
+        Args:
+            choices: dict of group name -> `[2]` integers.
+        """
+        ordered = {}
+        for node in {key.rpartition("/")[0] for key in choices}:
+            names = [f"{node}/{what}" for what in ("input", "operation")]
+            edges = np.array([choices[name] for name in names])
+            ordered.update(zip(names, edges[:, np.lexsort(edges)]))
+        return ordered
 
     def costs(self, count: Callable) -> dict:
         """What the parts of its networks count, as `CellMeasure` takes it.

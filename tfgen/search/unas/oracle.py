@@ -9,6 +9,7 @@ import numpy as np
 from tfgen.errors import UserError, reason_of
 from tfgen.files.replacing import replace_file
 from tfgen.ops.checks import in_range
+from tfgen.search.unas.ranking import identity
 from tfgen.search.unas.searcher import UNAS
 
 try:
@@ -62,7 +63,7 @@ class ArchitectureOracle(keras_tuner.Oracle):
         values = self._drawn() if self.sampled else self._ranked()
         if values is None:
             return {"status": _STATUS.STOPPED, "values": None}
-        self._tried_so_far.add(_identity(values))
+        self._tried_so_far.add(self._identity(choices_of(self.search, values)))
         return {"status": _STATUS.RUNNING, "values": values}
 
     def _ranked(self):
@@ -82,10 +83,13 @@ class ArchitectureOracle(keras_tuner.Oracle):
     def _new(self, architectures: Iterable[Mapping]) -> dict[str, int] | None:
         """The first that was not tried; None where all were."""
         for choices in architectures:
-            values = hyperparameters(choices)
-            if _identity(values) not in self._tried_so_far:
-                return values
+            if self._identity(choices) not in self._tried_so_far:
+                return hyperparameters(choices)
         return None
+
+    def _identity(self, choices) -> str:
+        """Equal for choices that are one network."""
+        return ",".join(map(str, identity(self.search.normal_form(choices))))
 
     def _read_logits(self):
         for key, variable in self.search.distribution.logits.items():
@@ -212,7 +216,3 @@ def _factors(search) -> Iterator[tuple[str, int]]:
     for key, (count, size) in search.distribution.groups.items():
         for number in range(count):
             yield f"{key}/{number}", size
-
-
-def _identity(values: Mapping[str, int]) -> str:
-    return ",".join(str(values[name]) for name in sorted(values))

@@ -1,7 +1,8 @@
 """The most probable architectures of a distribution, in order."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,28 +24,48 @@ class Found(NamedTuple):
     objective: float | None = None
 
 
-def most_probable(distribution: ArchitectureDistribution, count: int) -> list[Found]:
-    """The most probable architectures, best first.
+def identity(choices: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Equal for equal choices only, whatever the order of the groups.
+
+    Args:
+        choices: dict of group name -> `[factors]` integers.
+    """
+    return tuple(int(choice) for key in sorted(choices) for choice in choices[key])
+
+
+def most_probable(
+    distribution: ArchitectureDistribution, count: int, normal_form: Callable | None = None
+) -> list[Found]:
+    """The most probable architectures, best first, and none twice.
 
     Args:
         distribution: the `ArchitectureDistribution`.
         count: integer, how many; fewer where there are no more.
+        normal_form: function of choices to those that stand for all of the same network, of which
+            the most probable are kept; None if no two choices are one network. Defaults to None.
     """
     rows, owners = [], []
     for key, log_p in distribution.log_probabilities().items():
         for row in log_p.numpy():
             rows.append(row.astype(np.float64))
             owners.append(key)
-    found = []
-    for chosen, log_prob in best_combinations(rows, count):
-        choices = {key: [] for key in distribution.groups}
-        for key, choice in zip(owners, chosen):
-            choices[key].append(choice)
-        found.append(Found({k: np.array(v) for k, v in choices.items()}, log_prob))
-    return found
+
+    def in_order():
+        seen = set()
+        for chosen, log_prob in best_combinations(rows):
+            choices = {key: [] for key in distribution.groups}
+            for key, choice in zip(owners, chosen):
+                choices[key].append(choice)
+            choices = {key: np.array(row) for key, row in choices.items()}
+            same = identity(normal_form(choices) if normal_form else choices)
+            if same not in seen:
+                seen.add(same)
+                yield Found(choices, log_prob)
+
+    return list(itertools.islice(in_order(), count))
 
 
-def best_combinations(rows: Sequence[np.ndarray], count: int) -> Iterator[tuple[list[int], float]]:
+def best_combinations(rows: Sequence[np.ndarray]) -> Iterator[tuple[list[int], float]]:
     """The combinations of one entry of every row with the largest sums, largest first.
 
     Every combination but the best is a better one with one row's choice moved to its next best;
@@ -52,7 +73,6 @@ def best_combinations(rows: Sequence[np.ndarray], count: int) -> Iterator[tuple[
 
     Args:
         rows: sequence of arrays `[choices]` float64.
-        count: integer, how many; fewer where there are no more.
 
     Yields:
         Pairs of a list of indices, one for each row, and the float sum.
@@ -61,9 +81,7 @@ def best_combinations(rows: Sequence[np.ndarray], count: int) -> Iterator[tuple[
     start = tuple(0 for _ in rows)
     total = float(sum(row[order[0]] for row, order in zip(rows, orders)))
     heap = [(-total, start, 0)]
-    for _ in range(count):
-        if not heap:
-            return
+    while heap:
         negative, ranks, last = heapq.heappop(heap)
         yield [int(order[rank]) for order, rank in zip(orders, ranks)], -negative
         for place in range(last, len(rows)):

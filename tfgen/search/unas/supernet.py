@@ -61,6 +61,14 @@ class Supernet(keras.Model, abc.ABC):
     def genotype(self, choices):
         """The genotype of choices, `{group: [factors]}` integers."""
 
+    def normal_form(self, choices):
+        """The choices that stand for all that are the same network; here each for itself.
+
+        Args:
+            choices: dict of group name -> `[factors]` integers.
+        """
+        return choices
+
     @abc.abstractmethod
     def costs(self, count: Callable) -> dict:
         """What the parts of its networks count, as `measure_of` takes it.
