@@ -372,6 +372,12 @@ class TestProgressBar:
         assert second.startswith("epoch 4/4 step 8/8  ")
         assert re.search(r"left  loss \S+$", second)
 
+    def test_what_is_left_of_an_epoch_belongs_to_the_whole_run(self):
+        out = io.StringIO()
+        bar = ProgressBar(total_steps=8, total_epochs=4, file=out)
+        fit(plain_toy(), 1, [bar], steps=1)
+        assert out.getvalue().startswith("epoch 1/4 step 1/8  ")
+
     def test_live_line_on_a_terminal(self, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         out = Terminal()

@@ -24,6 +24,7 @@ from tfgen.training import (
     TimeLimit,
 )
 from tfgen.training.precision import half_precision_note
+from tfgen.training.stretches import stretches
 
 # Losing more than this to a power cut would hurt; epochs of the large recipes take longer.
 MINUTES_BETWEEN_SAVES = 20.0
@@ -76,7 +77,7 @@ def _train(experiment, workdir, plan, chief):
                 callback.draw_lacking(model, start // steps, experiment.epochs)
     # A step may take minutes, and is saved.
     with stopping.patient(), _kept(workdir, model, manager, start, chief):
-        for first_epoch, epochs, epoch_steps in _stretches(start, steps, experiment.epochs):
+        for first_epoch, epochs, epoch_steps in stretches(start, steps, experiment.epochs):
             if model.ended_early():  # in an earlier process
                 break
             model.fit(
@@ -149,19 +150,6 @@ def _check_base(experiment: Experiment) -> None:
         check_unchanged(experiment.model, experiment.base_fingerprint, experiment.config)
 
 
-def _stretches(start: int, steps: int, epochs: int) -> Iterator[tuple[int, int, int]]:
-    """Calls of `fit` that complete a run: `(initial_epoch, epochs, steps_per_epoch)`.
-
-    A run that was stopped within an epoch first finishes it.
-    """
-    first_epoch, within = divmod(start, steps)
-    if first_epoch < epochs and within:
-        yield first_epoch, first_epoch + 1, steps - within
-        first_epoch += 1
-    if first_epoch < epochs:
-        yield first_epoch, epochs, steps
-
-
 def _samples(experiment, workdir):
     """Grids of images, of what generates any."""
     if isinstance(experiment.model, Generator):
@@ -191,6 +179,7 @@ def _callbacks(experiment, workdir, manager, chief):
             ProgressBar(
                 experiment.epochs * experiment.steps_per_epoch,
                 names=experiment.model.progress_names,
+                total_epochs=experiment.epochs,
             ),
         ]
     return callbacks

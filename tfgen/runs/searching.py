@@ -233,7 +233,11 @@ class Searching:
                     NonFiniteGuard(training["max_consecutive_skips"], whole_run=False),
                     CSVLog(csv_path, every_steps=every),
                     TensorBoard(workdir.logs, every_steps=every),
-                    ProgressBar(self.phases.total_steps, names=self._shown()),
+                    ProgressBar(
+                        self.phases.total_steps,
+                        names=self._shown(),
+                        total_epochs=self.phases.total_epochs,
+                    ),
                 ],
                 self.report,
             )

@@ -24,6 +24,7 @@ class ProgressBar(keras.callbacks.Callback):
         names: tuple of the names of reported scalars to show, in this order; None shows all, the
             loss first.
         file: open text file to print to. None is the standard output.
+        total_epochs: integer, epochs of the whole run. None is those of this `fit`.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class ProgressBar(keras.callbacks.Callback):
         total_steps: int | None = None,
         names: tuple[str, ...] | None = None,
         file: TextIO | None = None,
+        total_epochs: int | None = None,
     ):
         super().__init__()
-        self.total_steps = total_steps
+        self.total_steps, self.total_epochs = total_steps, total_epochs
         self.names = names
         self._file = file
         self._bar = None
@@ -104,7 +106,8 @@ class ProgressBar(keras.callbacks.Callback):
 
     def _description(self):
         total = f"/{self._total}" if self._total else ""
-        return f"epoch {self._epoch}/{self.params['epochs']} step {self._step()}{total}"
+        epochs = self.total_epochs or self.params["epochs"]
+        return f"epoch {self._epoch}/{epochs} step {self._step()}{total}"
 
     def _values(self, logs):
         logs = logs or {}

@@ -6,7 +6,7 @@ the same call again goes on, bit for bit.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from tfgen.ops.checks import in_range, whole_number
 from tfgen.optimizers import Adam
 from tfgen.search.unas.searcher import UNAS
 from tfgen.training import CheckpointManager, JointOptimizer, StopOnSignal, WarmupCosine
+from tfgen.training.stretches import stretches
 
 _SHARE_OF_SAVING = 0.1
 
@@ -57,9 +58,14 @@ class Phases:
         return self.warmup_epochs * self.steps_per_epoch
 
     @property
+    def total_epochs(self) -> int:
+        """Epochs of both phases."""
+        return self.warmup_epochs + self.epochs
+
+    @property
     def total_steps(self) -> int:
         """Steps of both phases."""
-        return (self.warmup_epochs + self.epochs) * self.steps_per_epoch
+        return self.total_epochs * self.steps_per_epoch
 
     def optimizer(self, model: UNAS, searching: bool) -> keras.optimizers.Optimizer:
         """A new optimizer of a phase."""
@@ -154,12 +160,12 @@ def run_search(
     for criterion in model.criteria:
         criterion.check_target()  # now, not after hours of warm-up
     whole = _WholeEpochs(phases.steps_per_epoch)
-    for searching, end in ((False, phases.warmup_steps), (True, phases.total_steps)):
+    for searching, epochs in ((False, phases.warmup_epochs), (True, phases.total_epochs)):
         start = saved_steps(manager)
-        if start >= end and not (searching and start):
+        if start >= epochs * phases.steps_per_epoch and not (searching and start):
             continue
         _begin(model, phases, manager, searching, start, report, compiling)
-        for first, last, steps in _stretches(start, end, phases.steps_per_epoch):
+        for first, last, steps in stretches(start, phases.steps_per_epoch, epochs):
             model.fit(
                 data(int(model.train_steps.numpy())),
                 initial_epoch=first,
@@ -195,13 +201,3 @@ def _begin(model, phases, manager, searching, start, report, compiling):
             numbers = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
             report(f"{name} of architectures drawn at random: {numbers or 'not measured'}")
         model.compile(phases.optimizer(model, True), **compiled)
-
-
-def _stretches(start: int, end: int, steps: int) -> Iterator[tuple[int, int, int]]:
-    """Calls of `fit` up to a step: a first epoch, the one it ends before, steps of an epoch."""
-    epoch, within = divmod(start, steps)
-    if within and start < end:
-        yield epoch, epoch + 1, steps - within
-        epoch += 1
-    if epoch < end // steps:
-        yield epoch, end // steps, steps
