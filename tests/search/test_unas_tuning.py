@@ -65,6 +65,15 @@ def test_one_step_and_two_trials(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_without_measuring_they_are_the_most_probable(tmp_path):
+    found = tuner(tmp_path, candidate_batches=0)
+    for one, other in zip(found._candidates(4), found.architecture_search.candidates(4)):
+        np.testing.assert_array_equal(one.choices["stage"], other.choices["stage"])
+    for name in ("num_candidates", "candidate_batches"):
+        with pytest.raises(ConfigError, match=f"{name} is -1"):
+            tuner(tmp_path, **{name: -1})
+
+
 class TestWhatDoesNotFit:
     """One sentence at once, not three trials and a traceback."""
 
@@ -116,7 +125,7 @@ class TestWhatDoesNotFit:
 
 
 @pytest.mark.slow
-def test_trials_are_what_meets_the_target_then_the_most_probable_and_are_resumed(tmp_path, capsys):
+def test_trials_are_the_best_that_meet_the_target_and_are_resumed(tmp_path, capsys):
     """Dies within the search, then within the trials; the third time it comes to its end."""
     with pytest.raises(RuntimeError):
         tuner(tmp_path, [StopAt(5, RuntimeError("gone"))]).search(**FIT)
@@ -133,8 +142,12 @@ def test_trials_are_what_meets_the_target_then_the_most_probable_and_are_resumed
     third.search(**FIT)
     trials = third.oracle.trials
     assert len(trials) == 3
-    every = third.architecture_search.top(9)
-    top = sorted(every, key=lambda found: COST(found.choices) > 3.0)[:3]
+    top = third.architecture_search.best(3, 16, data(0).take(10))
+    orders = [
+        [tuple(found.choices["stage"]) for found in some]
+        for some in (top, third.architecture_search.candidates(3))
+    ]
+    assert orders[0] != orders[1]  # which is that of probability
     for trial, found in zip((trials[k] for k in sorted(trials)), top, strict=True):
         choices = tuning.choices_of(third.architecture_search, trial.hyperparameters)
         np.testing.assert_array_equal(choices["stage"], found.choices["stage"])

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -36,13 +36,23 @@ class ArchitectureOracle(keras_tuner.Oracle):
             keras-tuner takes for it.
         max_trials: integer, trials in all. Defaults to `10`.
         seed: integer, seed of what is drawn. Defaults to `0`.
+        candidates: function of a number of trials to as many architectures in their order, as
+            `UNAS.candidates`, which None stands for. Defaults to None.
         **kwargs: keyword arguments of `keras_tuner.Oracle`.
     """
 
     def __init__(
-        self, search: UNAS, sampled=False, objective=None, max_trials=10, seed=0, **kwargs
+        self,
+        search: UNAS,
+        sampled: bool = False,
+        objective=None,
+        max_trials: int = 10,
+        seed: int = 0,
+        candidates: Callable | None = None,
+        **kwargs,
     ):
         self.search, self.sampled = search, sampled
+        self._candidates = candidates or search.candidates
         self._logits, self._ranking = None, []
         space = keras_tuner.HyperParameters()
         for name, choices in _factors(search):
@@ -69,7 +79,7 @@ class ArchitectureOracle(keras_tuner.Oracle):
     def _ranked(self):
         count = max(self.max_trials or 1, len(self._tried_so_far) + 1)
         if len(self._ranking) < count:  # whatever measures may take its time
-            self._ranking = self.search.candidates(count)
+            self._ranking = self._candidates(count)
         return self._new(found.choices for found in self._ranking)
 
     def _drawn(self):

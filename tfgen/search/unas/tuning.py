@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError, plain_user_errors
 from tfgen.files.locking import locked
+from tfgen.ops.checks import whole_number
 from tfgen.search.unas.oracle import (
     ArchitectureOracle,
     choices_of,
@@ -48,9 +49,13 @@ class ArchitectureTuner(keras_tuner.Tuner):
         objective: string or `keras_tuner.Objective`, what trials are ranked by. Defaults to
             `"val_accuracy"`.
         max_trials: integer, architectures that are retrained. Defaults to `5`.
-        sampled: whether they are drawn from the learned distribution instead of being its most
-            probable ones. Defaults to `False`.
+        sampled: whether they are drawn from the learned distribution instead of being the best of
+            its most probable ones. Defaults to `False`.
         seed: integer, seed of what is drawn. Defaults to `0`.
+        num_candidates: integer, how many of the most probable are measured with the shared weights
+            to find the best; see `UNAS.best`. Defaults to `16`.
+        candidate_batches: integer, batches of the search on which they are measured; 0, or no
+            supernet, leaves them in the order of `UNAS.candidates`. Defaults to `10`.
         search_options: dict of keyword arguments of `run_search`, such as `callbacks`; None gives
             none.
         **kwargs: keyword arguments of `keras_tuner.Tuner`, such as `directory` and `project_name`.
@@ -66,13 +71,19 @@ class ArchitectureTuner(keras_tuner.Tuner):
         max_trials: int = 5,
         sampled: bool = False,
         seed: int = 0,
+        num_candidates: int = 16,
+        candidate_batches: int = 10,
         search_options: Mapping | None = None,
         **kwargs,
     ):
+        self._num_candidates = whole_number("num_candidates", num_candidates, 1)
+        self._candidate_batches = whole_number("candidate_batches", candidate_batches, 0)
         self.architecture_search, self._build_network = search, build
         self._search_data, self._phases = search_data, phases
         self._search_options = dict(search_options or {})
-        oracle = ArchitectureOracle(search, sampled, objective, max_trials, seed)
+        oracle = ArchitectureOracle(
+            search, sampled, objective, max_trials, seed, candidates=self._candidates
+        )
         super().__init__(oracle, hypermodel=self._network_of, **kwargs)
 
     def search(self, *fit_args, **fit_kwargs):
@@ -136,6 +147,14 @@ class ArchitectureTuner(keras_tuner.Tuner):
                 f"the objective is {name!r}, and search is given no validation_data; give it some, "
                 "as to fit, or name another objective"
             )
+
+    def _candidates(self, count):
+        """The trials in their order: what the shared weights say of the most probable ones."""
+        search = self.architecture_search
+        if search.supernet is None or not self._candidate_batches:
+            return search.candidates(count)
+        batches = self._search_data(0).take(self._candidate_batches)
+        return search.best(count, max(count, self._num_candidates), batches)
 
     def _best_epoch(self, history) -> dict[str, float]:
         name, direction = self.oracle.objective.name, self.oracle.objective.direction
