@@ -3,8 +3,9 @@
     python tools/studies/unas_search.py --data_dir=data --folder=study
 
 CIFAR-10 images of half the size, three cells of one node, four operations. Three searches of
-different seeds each end as `ArchitectureTuner` ends them: the most probable cells are trained as
-trials, and the one that is best on validation images is what was found. These and eight random
+different seeds each end as `ArchitectureTuner` ends them: of the most probable cells those that
+are best with the shared weights are trained as trials, and the one that is best on validation
+images is what was found. These and eight random
 cells are then trained from new weights, all for as many steps and as often, and tested. A further
 search has a latency target: the parts of its networks are timed with LiteRT, the random cells'
 networks beside them say what a sum of parts is worth, and what was found is timed again beside
@@ -32,8 +33,12 @@ RANDOM = flags.DEFINE_integer("num_random", 8, "Cells drawn at random.", lower_b
 IMAGES = flags.DEFINE_integer("num_images", 6000, "Training images.", lower_bound=500)
 HELD_OUT = flags.DEFINE_integer("num_validation", 2000, "Validation images.", lower_bound=100)
 CHANNELS = flags.DEFINE_integer("num_channels", 8, "Channels of the first cell.", lower_bound=2)
-WARMUP = flags.DEFINE_integer("warmup_steps", 800, "Steps of the weights alone.", lower_bound=1)
-STEPS = flags.DEFINE_integer("search_steps", 300, "Steps of a search after that.", lower_bound=1)
+WARMUP = flags.DEFINE_integer("warmup_steps", 2000, "Steps of the weights alone.", lower_bound=1)
+STEPS = flags.DEFINE_integer("search_steps", 600, "Steps of a search after that.", lower_bound=1)
+DRAWN = flags.DEFINE_integer(
+    "num_architectures", 1, "Architectures a batch; 0: one an image.", lower_bound=0
+)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.1, "Of relaxed architectures.")
 TRIALS = flags.DEFINE_integer("trials", 4, "Cells that a search trains.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of every training.", lower_bound=2)
 REPEATS = flags.DEFINE_integer("repeats", 1, "Trainings of what is compared.", lower_bound=1)
@@ -43,9 +48,13 @@ TIME_AGAIN = flags.DEFINE_bool("time_again", False, "Times all networks anew, an
 
 SIDE, CELLS, NODES, OPERATIONS, BATCH, CALLED_WITH = 16, 3, 1, 4, 64, 16
 PAIRS, EVERY = 32, 50  # images of a half of a search's batch; steps of its epoch
+CANDIDATES, CANDIDATE_BATCHES = 24, 40  # that the shared weights rank, and on how much
 PIXELS = {"pixel_mean": (0.4914, 0.4822, 0.4465), "pixel_std": (0.2470, 0.2435, 0.2616)}
 SHAPE = (SIDE, SIDE, 3)
-SETTINGS = (IMAGES, HELD_OUT, CHANNELS, WARMUP, STEPS, TRIALS, EPOCHS, REPEATS, SHARE, SEED)
+SETTINGS = (
+    *(IMAGES, HELD_OUT, CHANNELS, WARMUP, STEPS, DRAWN, TEMPERATURE),
+    *(TRIALS, EPOCHS, REPEATS, SHARE, SEED),
+)
 
 
 def main(argv) -> None:
@@ -137,7 +146,14 @@ def searched(number: int, images, parts=None) -> dict:
         num_nodes=NODES,
         skip_below=0.0,
     )
-    model = UNAS(supernet, [] if parts is None else [latency_criterion(parts)], seed=seed, **PIXELS)
+    model = UNAS(
+        supernet,
+        [] if parts is None else [latency_criterion(parts)],
+        num_architectures=DRAWN.value or None,
+        temperature=TEMPERATURE.value,
+        seed=seed,
+        **PIXELS,
+    )
 
     def batches(start):
         halves = (
@@ -164,6 +180,8 @@ def searched(number: int, images, parts=None) -> dict:
         max_trials=TRIALS.value,
         directory=folder,
         project_name="trials",
+        num_candidates=CANDIDATES,
+        candidate_batches=CANDIDATE_BATCHES,
         search_options={"callbacks": [CSVLog(folder / "curves.csv", every_steps=EVERY)]},
     )
     tuner.search(**fit_options(seed, images), verbose=0)
@@ -205,6 +223,7 @@ def fit_options(seed: int, images) -> dict:
         x=data.dataset(),
         steps_per_epoch=data.steps_per_epoch,
         epochs=EPOCHS.value,
+        shuffle=False,  # the pipeline does
         validation_data=(np.float32(held_out.images) / 255.0, held_out.labels),
         validation_freq=EPOCHS.value,
         validation_batch_size=500,
