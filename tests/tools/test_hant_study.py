@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scripts import script
 
-from tfgen.search.hant import InfeasibleError
+from tfgen.data import Source
+from tfgen.search.hant import InfeasibleError, mobile_network
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,32 @@ def test_table_of_both_precisions(study):
     assert first.count("|") == rule.count("|") == teacher.count("|") == fast.count("|") == 9
     assert teacher.endswith("| 90.00% | 0.5000 | 1.60x | 89.00% |")
     assert fast.endswith("| 2.00x | 90.00% | 0.2000 | 4.00x | 88.00% |")
+
+
+@pytest.mark.slow
+def test_three_quarters_of_the_weights_are_pruned(study):
+    """Of convolutions and dense layers; depthwise ones stay whole."""
+    pytest.importorskip("tensorflow_model_optimization")
+    images = np.random.default_rng(0).integers(256, size=(64, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(64, dtype=np.int64) % 10
+    source = Source("noise", "train", {"images": images, "labels": labels})
+    sizes = dict(image_shape=(8, 8, 1), stages=[(2, 8, 1, 2, 3)], head=16, stem=8)
+    teacher = mobile_network(**sizes)
+    config = {
+        "data": dict(batch_size=16, flip=False, crop_padding=None),
+        "training": {"seed": 0},
+        "fine_tuning": dict(
+            epochs=2,
+            steps_per_epoch=10,
+            learning_rate=1e-3,
+            temperature=2.0,
+            student_loss_weight=0.5,
+        ),
+    }
+    found = study.pruned(config, source, teacher)
+    zeros = {v.path: np.mean(np.asarray(v) == 0.0) for v in found.trainable_variables}
+    kernels = [share for path, share in zeros.items() if path.endswith("_conv/kernel")]
+    assert len(kernels) == 4
+    np.testing.assert_allclose([*kernels, zeros["logits/kernel"]], 0.75, atol=0.02)
+    assert zeros["block0_depthwise_depthwise/kernel"] == 0.0
+    assert found.count_params() == teacher.count_params()

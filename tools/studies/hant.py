@@ -4,8 +4,9 @@
 
 The folder is one in which tfgen-transform has ended with the same recipe. Beside its student there
 are the best of as many plans by the linear surrogate alone (the first plan), a random plan within
-the same budget, the best that leaves layers out (single shot), and for networks that were trained
-here a uniformly narrower one, as wide as the student's latency allows. All learn from labels and
+the same budget, the best that leaves layers out (single shot), for networks that were trained
+here a uniformly narrower one, as wide as the student's latency allows, and the teacher with three
+quarters of its weights pruned to zero by TensorFlow Model Optimization. All learn from labels and
 from the teacher as the student did, and as long; all latencies are measured in turns in the end,
 those of a plan for int8 in both precisions (every network quantised without training).
 Writes `controls.json` and prints a table. What was found is kept: the same command again goes on.
@@ -19,7 +20,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from tfgen.data import Pipeline, Source
 from tfgen.files.json_file import read_json, write_json
 from tfgen.runs.experiment import load_source
 from tfgen.runs.transforming import Transforming, complete, networks
@@ -35,6 +38,7 @@ from tfgen.search.hant import (
     solve_plan,
 )
 from tfgen.search.hant.chain import at_rest
+from tfgen.search.hant.int8 import tfmot
 from tfgen.search.hant.teachers import read_network
 
 WIDTHS = tuple(round(0.05 * k, 2) for k in range(2, 20))
@@ -105,6 +109,49 @@ def narrower(config: Mapping[str, Any], most_ms: float, measure: Callable) -> ke
     return models[max(fitting) if fitting else WIDTHS[0]]
 
 
+def pruned(config: Mapping[str, Any], source: Source, teacher: keras.Model, sparsity: float = 0.75):
+    """The teacher trained on while more and more of its smallest weights are kept at zero.
+
+    Args:
+        config: dict of the transformation, complete; its fine-tuning says how long.
+        source: `Source` of the training images.
+        teacher: functional `keras.Model`.
+        sparsity: float, the share of weights that are zero in the end. Defaults to `0.75`.
+
+    Returns:
+        `keras.Model`.
+    """
+    import tf_keras
+
+    fields, tuning = config["data"], config["fine_tuning"]
+    options = {key: fields[key] for key in ("flip", "crop_padding")}
+    batches = Pipeline(source, fields["batch_size"], seed=config["training"]["seed"], **options)
+    steps = tuning["epochs"] * (tuning["steps_per_epoch"] or batches.steps_per_epoch)
+    data = batches.dataset().map(lambda batch: (batch["images"], batch["labels"])).take(steps)
+    methods = tfmot.library().sparsity.keras
+    schedule = methods.PolynomialDecay(0.0, sparsity, 0, int(0.75 * steps))
+
+    def wrapped(layer):
+        known = isinstance(layer, (tf_keras.layers.Conv2D, tf_keras.layers.Dense))
+        return methods.prune_low_magnitude(layer, schedule) if known else layer
+
+    network = tfmot.taught(
+        teacher,
+        teacher,
+        tf_keras.models.clone_model(tfmot.twin(teacher), clone_function=wrapped),
+        data.apply(tf.data.experimental.assert_cardinality(steps)),
+        epochs=1,
+        **{key: tuning[key] for key in ("learning_rate", "temperature", "student_loss_weight")},
+        callbacks=[methods.UpdatePruningStep()],
+        verbose=0,
+    )
+    found = keras.models.clone_model(teacher)
+    for layer in methods.strip_pruning(network).layers:
+        if layer.weights:
+            found.get_layer(layer.name).set_weights(layer.get_weights())
+    return found
+
+
 def study(config, workdir, data_dir=None) -> dict[str, Any]:
     """Trains the others, measures all, writes `controls.json` into the folder and returns it.
 
@@ -169,6 +216,10 @@ def study(config, workdir, data_dir=None) -> dict[str, Any]:
                 print(f"{name}: {error}", flush=True)
                 continue
         found[name] = transforming.taught(hant, read_network(own / "start.keras"), own).network
+    own = folder / "pruned" / "network.keras"
+    if not own.is_file():
+        networks.save_network(pruned(config, source, teacher), own)
+    found["pruned"] = read_network(own)
     files = in_int8(found) if is_for_int8 else {}
     times = timed(found | {f"{name} int8": file.content for name, file in files.items()})
     test = load_source(transforming.training, data_dir, config["evaluation"]["split"])

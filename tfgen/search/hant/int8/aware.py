@@ -103,9 +103,9 @@ def quantize_aware(
     }
     data = _batches(images, labels, whole_number("batch_size", batch_size, 1), seed)
     if method == "tfmot":
-        from tfgen.search.hant.int8.tfmot import twin_trained
+        from tfgen.search.hant.int8 import tfmot
 
-        network = twin_trained(teacher, flat, data, **options)
+        network = tfmot.taught(teacher, flat, tfmot.rounded(flat), data, **options)
     else:
         trained = fake_quantized(flat, chosen, ranges=ranges)
         fine_tune(teacher, logits_of(trained), data, **options)

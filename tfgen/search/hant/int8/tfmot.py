@@ -1,4 +1,4 @@
-"""Training for int8 by TensorFlow Model Optimization, which takes networks of Keras 2 alone.
+"""Training by TensorFlow Model Optimization, which takes networks of Keras 2 alone.
 
 The network is built again with `tf_keras`, its weights are copied, and the twin is trained.
 """
@@ -34,19 +34,24 @@ def _environment_kept():
         os.environ.update(before)
 
 
-def _library():
+def library() -> Any:
+    """TensorFlow Model Optimization, imported so that the environment stays as it was.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         # Each of these looks once which Keras it is: before a variable says another.
         for name in ("tensorflow", "tensorflow.compat.v1", "tensorflow.compat.v2"):
             getattr(importlib.import_module(name).keras, "Model")  # noqa: B009
         with _environment_kept():
-            import tensorflow_model_optimization as library
+            import tensorflow_model_optimization
     except ImportError as error:
         raise UserError(
             "the method 'tfmot' needs 'tensorflow_model_optimization', which is not installed: "
             "pip install 'tfgen[quantize]'"
         ) from error
-    return library.quantization.keras
+    return tensorflow_model_optimization
 
 
 def twin(model: keras.Model) -> Any:
@@ -139,28 +144,11 @@ def _check(model, found):
         )
 
 
-def twin_trained(
-    teacher: keras.Model,
-    student: keras.Model,
-    data: tf.data.Dataset,
-    *,
-    epochs: int,
-    learning_rate: float,
-    temperature: float,
-    student_loss_weight: float,
-    **fit_options: Any,
-) -> Any:
-    """A twin that was trained rounded, on the loss of `fine_tune`.
+def rounded(model: keras.Model) -> Any:
+    """A twin that computes as int8 will, to be trained.
 
     Args:
-        teacher: `keras.Model` of images to logits or probabilities.
-        student: functional `keras.Model`.
-        data: `tf.data.Dataset` of batches of images and labels, whose length is known.
-        epochs: integer, passes over the data.
-        learning_rate: float of Adam at the start.
-        temperature: float, by which logits are divided where the two are compared.
-        student_loss_weight: float, the share of the labels' cross-entropy.
-        **fit_options: keyword arguments of `fit` of `tf_keras`.
+        model: functional `keras.Model`.
 
     Returns:
         The `tf_keras.Model`, its layers wrapped.
@@ -169,12 +157,10 @@ def twin_trained(
         ConfigError: TensorFlow Model Optimization refuses a layer.
         UserError: it is not installed.
     """
-    import tf_keras
-
-    library, made = _library(), twin(student)
+    methods, made = library().quantization.keras, twin(model)
     try:
         with _environment_kept():
-            network = library.quantize_model(made)
+            return methods.quantize_model(made)
     except (RuntimeError, ValueError) as error:
         named = re.search(r"Layer (\S+?):<class '[\w.]*?(\w+)'>", str(error))
         if named is None:
@@ -183,6 +169,35 @@ def twin_trained(
                 f"{reason_of(error)}; use the method 'fake_quant'"
             ) from error
         raise _refused(*named.groups()) from error
+
+
+def taught(
+    teacher: keras.Model,
+    student: keras.Model,
+    network: Any,
+    data: tf.data.Dataset,
+    *,
+    epochs: int,
+    learning_rate: float,
+    temperature: float,
+    student_loss_weight: float,
+    **fit_options: Any,
+) -> Any:
+    """Trains a network of Keras 2 on the loss of `fine_tune`, and returns it.
+
+    Args:
+        teacher: `keras.Model` of images to logits or probabilities.
+        student: `keras.Model`, whose answers are of the network's kind.
+        network: `tf_keras.Model`, a twin of it, perhaps with wrapped layers.
+        data: `tf.data.Dataset` of batches of images and labels, whose length is known.
+        epochs: integer, passes over the data.
+        learning_rate: float of Adam at the start.
+        temperature: float, by which logits are divided where the two are compared.
+        student_loss_weight: float, the share of the labels' cross-entropy.
+        **fit_options: keyword arguments of `fit` of `tf_keras`.
+    """
+    import tf_keras
+
     log_student, log_teacher = (_logits_of(model) for model in (student, teacher))
     divergence = tf_keras.losses.KLDivergence()
 
