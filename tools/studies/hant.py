@@ -129,7 +129,8 @@ def pruned(config: Mapping[str, Any], source: Source, teacher: keras.Model, spar
     steps = tuning["epochs"] * (tuning["steps_per_epoch"] or batches.steps_per_epoch)
     data = batches.dataset().map(lambda batch: (batch["images"], batch["labels"])).take(steps)
     methods = tfmot.library().sparsity.keras
-    schedule = methods.PolynomialDecay(0.0, sparsity, 0, int(0.75 * steps))
+    often, last = max(1, steps // 100), int(0.75 * steps)
+    schedule = methods.PolynomialDecay(0.0, sparsity, 0, last - last % often, frequency=often)
 
     def wrapped(layer):
         known = isinstance(layer, (tf_keras.layers.Conv2D, tf_keras.layers.Dense))
