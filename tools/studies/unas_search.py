@@ -5,11 +5,10 @@
 CIFAR-10 images of half the size, three cells of one node, four operations. Three searches of
 different seeds each end as `ArchitectureTuner` ends them: of the most probable cells those that
 are best with the shared weights are trained as trials, and the one that is best on validation
-images is what was found. These and eight random
-cells are then trained from new weights, all for as many steps and as often, and tested. A further
-search has a latency target: the parts of its networks are timed with LiteRT, the random cells'
-networks beside them say what a sum of parts is worth, and what was found is timed again beside
-them.
+images is what was found. These and eight random cells are then trained from new weights, all for as
+many steps and as often, and tested. A further search has a latency target: the parts of its
+networks are timed with LiteRT, the random cells' networks beside them say what a sum of parts is
+worth, and what was found is timed again beside them.
 
 No step looks at test images but the last of every training. Rows go to `results.json` as they are
 done, searches and trials are saved, and the same command again does what is missing; then the
@@ -39,7 +38,7 @@ DRAWN = flags.DEFINE_integer(
     "num_architectures", 1, "Architectures a batch; 0: one an image.", lower_bound=0
 )
 TEMPERATURE = flags.DEFINE_float("temperature", 0.1, "Of relaxed architectures.")
-TRIALS = flags.DEFINE_integer("trials", 4, "Cells that a search trains.", lower_bound=1)
+TRIALS = flags.DEFINE_integer("trials", 8, "Cells that a search trains.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "Epochs of every training.", lower_bound=2)
 REPEATS = flags.DEFINE_integer("repeats", 1, "Trainings of what is compared.", lower_bound=1)
 SHARE = flags.DEFINE_float("target", 0.8, "Latency target: of the random cells' mean.")
@@ -48,7 +47,7 @@ TIME_AGAIN = flags.DEFINE_bool("time_again", False, "Times all networks anew, an
 
 SIDE, CELLS, NODES, OPERATIONS, BATCH, CALLED_WITH = 16, 3, 1, 4, 64, 16
 PAIRS, EVERY = 32, 50  # images of a half of a search's batch; steps of its epoch
-CANDIDATES, CANDIDATE_BATCHES = 24, 40  # that the shared weights rank, and on how much
+CANDIDATES, CANDIDATE_BATCHES = 128, 40  # that the shared weights rank, and on how much
 PIXELS = {"pixel_mean": (0.4914, 0.4822, 0.4465), "pixel_std": (0.2470, 0.2435, 0.2616)}
 SHAPE = (SIDE, SIDE, 3)
 SETTINGS = (
@@ -168,7 +167,7 @@ def searched(number: int, images, parts=None) -> dict:
         WARMUP.value // EVERY,
         STEPS.value // EVERY,
         weight_rates=(3e-3, 5e-4),
-        logit_rates=(5e-2, 1e-2),
+        logit_rates=(1e-2, 2e-3),
     )
     folder = Path(FOLDER.value, f"search{number}")
     folder.mkdir(exist_ok=True)
