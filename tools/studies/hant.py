@@ -8,8 +8,10 @@ the same budget, the best that leaves layers out (single shot), for networks tha
 here a uniformly narrower one, as wide as the student's latency allows, and the teacher with three
 quarters of its weights pruned to zero by TensorFlow Model Optimization. All learn from labels and
 from the teacher as the student did, and as long; all latencies are measured in turns in the end,
-those of a plan for int8 in both precisions (every network quantised without training).
-Writes `controls.json` and prints a table. What was found is kept: the same command again goes on.
+those of a plan for int8 in both precisions (every network quantised without training). With
+`--trainings=3` each is trained with two further seeds, and accuracies are means and standard
+deviations. Writes `controls.json` and prints a table. What was found is kept: the same command
+again goes on.
 """
 
 import argparse
@@ -109,13 +111,20 @@ def narrower(config: Mapping[str, Any], most_ms: float, measure: Callable) -> ke
     return models[max(fitting) if fitting else WIDTHS[0]]
 
 
-def pruned(config: Mapping[str, Any], source: Source, teacher: keras.Model, sparsity: float = 0.75):
+def pruned(
+    config: Mapping[str, Any],
+    source: Source,
+    teacher: keras.Model,
+    seed: int = 0,
+    sparsity: float = 0.75,
+) -> keras.Model:
     """The teacher trained on while more and more of its smallest weights are kept at zero.
 
     Args:
         config: dict of the transformation, complete; its fine-tuning says how long.
         source: `Source` of the training images.
         teacher: functional `keras.Model`.
+        seed: integer, of the order of the images. Defaults to `0`.
         sparsity: float, the share of weights that are zero in the end. Defaults to `0.75`.
 
     Returns:
@@ -125,7 +134,7 @@ def pruned(config: Mapping[str, Any], source: Source, teacher: keras.Model, spar
 
     fields, tuning = config["data"], config["fine_tuning"]
     options = {key: fields[key] for key in ("flip", "crop_padding")}
-    batches = Pipeline(source, fields["batch_size"], seed=config["training"]["seed"], **options)
+    batches = Pipeline(source, fields["batch_size"], seed=seed, **options)
     steps = tuning["epochs"] * (tuning["steps_per_epoch"] or batches.steps_per_epoch)
     data = batches.dataset().map(lambda batch: (batch["images"], batch["labels"])).take(steps)
     methods = tfmot.library().sparsity.keras
@@ -153,13 +162,14 @@ def pruned(config: Mapping[str, Any], source: Source, teacher: keras.Model, spar
     return found
 
 
-def study(config, workdir, data_dir=None) -> dict[str, Any]:
+def study(config, workdir, data_dir=None, trainings: int = 1) -> dict[str, Any]:
     """Trains the others, measures all, writes `controls.json` into the folder and returns it.
 
     Args:
         config: dict of the transformation, complete.
         workdir: `Workdir` of one that has ended.
         data_dir: path of the folder with data sets, or None.
+        trainings: integer, how often each network is trained, with consecutive seeds.
     """
     transforming = Transforming(config, workdir, data_dir, say=print)
     hant, source, held_out = transforming.prepared()
@@ -169,7 +179,9 @@ def study(config, workdir, data_dir=None) -> dict[str, Any]:
     budget, folder = transforming.budget_ms(hant), workdir.path / "controls"
     plans = read_json(transforming.student / "plans.json")["found"]
     teacher = hant.library.network.network
-    found = {"teacher": teacher, "HANT": read_network(transforming.student / "student.keras")}
+    student = transforming.student
+    found = {"teacher": [teacher], "HANT": [read_network(student / "student.keras")]}
+    seeds = [config["training"]["seed"] + number for number in range(trainings)]
 
     def timed(items):
         """Milliseconds by name, of models in float32 and of files."""
@@ -206,40 +218,54 @@ def study(config, workdir, data_dir=None) -> dict[str, Any]:
     if list(first.choices) != plans["chosen"]["choices"]:
         controls["first plan (K = 1)"] = lambda: first
     if config["model"]["source"] == "mobile":
-        took = measure({"HANT": found["HANT"]})["HANT"]
+        took = measure({"HANT": found["HANT"][0]})["HANT"]
         controls = {"narrower": lambda: narrower(config, took, measure), **controls}
     for name, make in controls.items():
-        own = folder / "".join(c if c.isalnum() else "_" for c in name)
+        own = folder / _file_name(name)
         if not (own / "start.keras").is_file():
             try:
                 networks.save_network(begun(make), own / "start.keras")
             except InfeasibleError as error:
                 print(f"{name}: {error}", flush=True)
                 continue
-        found[name] = transforming.taught(hant, read_network(own / "start.keras"), own).network
-    own = folder / "pruned" / "network.keras"
-    if not own.is_file():
-        networks.save_network(pruned(config, source, teacher), own)
-    found["pruned"] = read_network(own)
-    files = in_int8(found) if is_for_int8 else {}
-    times = timed(found | {f"{name} int8": file.content for name, file in files.items()})
+        start = read_network(own / "start.keras")
+        found[name] = [transforming.taught(hant, start, own).network]
+    for name in ("HANT", *(name for name in controls if name in found)):
+        own = folder / _file_name(name)
+        start = read_network((student if name == "HANT" else own) / "start.keras")
+        for seed in seeds[1:]:
+            made = transforming.taught(hant, start, own / f"seed{seed}", seed)
+            found[name].append(made.network)
+    found["pruned"] = []
+    for seed in seeds:
+        path = folder / "pruned" / f"seed{seed}.keras"
+        if not path.is_file():
+            networks.save_network(pruned(config, source, teacher, seed), path)
+        found["pruned"].append(read_network(path))
+    files = {name: in_int8(dict(enumerate(made))) for name, made in found.items() if is_for_int8}
+    measured = {name: made[0] for name, made in found.items()}
+    times = timed(measured | {f"{name} int8": made[0].content for name, made in files.items()})
     test = load_source(transforming.training, data_dir, config["evaluation"]["split"])
     rows = {
         name: {
-            "parameters": network.count_params(),
+            "parameters": made[0].count_params(),
             "latency_ms": times[name],
             "speed_up": times["teacher"] / times[name],
-            "accuracy": accuracy(at_rest(network), test),
+            "accuracies": [accuracy(at_rest(network), test) for network in made],
         }
-        for name, network in found.items()
+        for name, made in found.items()
     }
-    for name, file in files.items():
+    for name, made in files.items():
         rows[name]["int8_latency_ms"] = times[f"{name} int8"]
-        rows[name]["int8_accuracy"] = accuracy(file.predict, test)
+        rows[name]["int8_accuracies"] = [accuracy(made[k].predict, test) for k in sorted(made)]
     result = {"images": test.extent, "budget_ms": budget, "rows": rows, "plans": plans["losses"]}
     write_json(workdir.path / "controls.json", result)
     print("\n".join(table(result)), flush=True)
     return result
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def accuracy(run: Callable, source) -> float:
@@ -262,12 +288,19 @@ def table(result: Mapping[str, Any]) -> list[str]:
     for name, row in rows.items():
         lines.append(
             f"| {name} | {row['parameters']:,} | {row['latency_ms']:.4f} | "
-            f"{row['speed_up']:.2f}x | {row['accuracy']:.2%} |"
+            f"{row['speed_up']:.2f}x | {_mean(row['accuracies'])} |"
         )
         if slowest is not None:
             took = row["int8_latency_ms"]
-            lines[-1] += f" {took:.4f} | {slowest / took:.2f}x | {row['int8_accuracy']:.2%} |"
+            right = _mean(row["int8_accuracies"])
+            lines[-1] += f" {took:.4f} | {slowest / took:.2f}x | {right} |"
     return lines
+
+
+def _mean(shares) -> str:
+    """A mean, and the standard deviation where there are several."""
+    spread = f" ± {np.std(shares, ddof=1):.2%}" if len(shares) > 1 else ""
+    return f"{np.mean(shares):.2%}{spread}"
 
 
 def read_recipe(named: str) -> dict[str, Any]:
@@ -289,8 +322,10 @@ def main() -> None:
     parser.add_argument("--config", required=True, help="FILE or FILE:MODE, as of tfgen-transform")
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--data_dir")
+    parser.add_argument("--trainings", type=int, default=1, help="of every network, each a seed")
     arguments = parser.parse_args()
-    study(read_recipe(arguments.config), Workdir(arguments.workdir), arguments.data_dir)
+    recipe, workdir = read_recipe(arguments.config), Workdir(arguments.workdir)
+    study(recipe, workdir, arguments.data_dir, arguments.trainings)
 
 
 if __name__ == "__main__":

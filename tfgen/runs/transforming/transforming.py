@@ -337,20 +337,27 @@ class Transforming:
         networks.save_network(student.network, self.student / "student.keras")
         return student
 
-    def taught(self, planner: Planner, network: keras.Model, folder: Path) -> NetworkClassifier:
+    def taught(
+        self, planner: Planner, network: keras.Model, folder: Path, seed: int | None = None
+    ) -> NetworkClassifier:
         """A network once it has learnt from labels and from the teacher, kept in a folder.
 
         Args:
             planner: the `Planner`.
             network: `keras.Model`, with the weights to begin with.
             folder: path of the run's folder.
+            seed: integer, seed of the training; None is that of the transformation. Defaults to
+                None.
         """
+        whole = self.config
+        if seed is not None:
+            whole = {**whole, "training": {**whole["training"], "seed": seed}}
 
         def begin(model):
             model.network.set_weights(network.get_weights())
             model.learn_from(planner.library.network.network)
 
-        config = networks.training_config(self.config, network, self.config["fine_tuning"])
+        config = networks.training_config(whole, network, whole["fine_tuning"])
         return networks.trained(folder, config, self.data_dir, begin)
 
     def finish(self, planner: Planner, chosen: Plan, student, source: Source) -> dict[str, Any]:
