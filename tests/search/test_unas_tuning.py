@@ -188,10 +188,13 @@ class TestOracle:
             assert first.populate_space(str(k)) == second.populate_space(str(k))
 
     def test_more_trials_than_architectures(self, tmp_path):
-        oracle = self.oracle(tmp_path, max_trials=20)
+        oracle, asked = self.oracle(tmp_path, max_trials=20), []
+        ranked = oracle._candidates
+        oracle._candidates = lambda count: asked.append(count) or ranked(count)
         found = [oracle.populate_space(str(k)) for k in range(10)]
         assert len({tuple(f["values"].values()) for f in found[:9]}) == 9
         assert found[9]["status"] == "STOPPED"
+        assert asked == [20]  # and not anew for every trial
 
     @pytest.mark.parametrize("sampled", [False, True])
     def test_choices_that_are_one_network_are_one_trial(self, tmp_path, sampled):

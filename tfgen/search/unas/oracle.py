@@ -53,7 +53,7 @@ class ArchitectureOracle(keras_tuner.Oracle):
     ):
         self.search, self.sampled = search, sampled
         self._candidates = candidates or search.candidates
-        self._logits, self._ranking = None, []
+        self._logits, self._ranking, self._ranked_for = None, [], 0
         space = keras_tuner.HyperParameters()
         for name, choices in _factors(search):
             space.Choice(name, list(range(choices)))
@@ -78,8 +78,8 @@ class ArchitectureOracle(keras_tuner.Oracle):
 
     def _ranked(self):
         count = max(self.max_trials or 1, len(self._tried_so_far) + 1)
-        if len(self._ranking) < count:  # whatever measures may take its time
-            self._ranking = self._candidates(count)
+        if self._ranked_for < count:  # whatever measures may take its time
+            self._ranking, self._ranked_for = self._candidates(count), count
         return self._new(found.choices for found in self._ranking)
 
     def _drawn(self):
@@ -129,7 +129,7 @@ class ArchitectureOracle(keras_tuner.Oracle):
         super().set_state(state)
         for trial in self.ongoing_trials.values():  # trained anew, whatever was reported of it
             trial.metrics = type(trial.metrics)()
-        self._logits, self._ranking = state["logits"], []
+        self._logits, self._ranking, self._ranked_for = state["logits"], [], 0
         if self._logits is not None:
             self._read_logits()
         failed = [key for key, trial in self.trials.items() if trial.status == _STATUS.FAILED]
