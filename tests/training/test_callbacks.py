@@ -286,6 +286,13 @@ class TestSampleImages:
         np.testing.assert_array_equal(*pictures)  # the toy's samples depend on the seed alone
         assert pictures[0].shape == (2 * 48 + 2, 2 * 48 + 2, 3)
 
+    def test_the_end_of_what_was_left_of_an_epoch_is_not_that_of_the_run(self, tmp_path):
+        options = dict(num_images=4, every_epochs=2)
+        fit(plain_toy(), 1, [SampleImages(tmp_path, **options, total_epochs=4)], steps=1)
+        assert not list(tmp_path.iterdir())
+        fit(plain_toy(), 1, [SampleImages(tmp_path, **options, total_epochs=1)], steps=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.png"]
+
     def test_a_run_that_goes_on_draws_what_was_saved_and_not_drawn(self, tmp_path):
         callback = SampleImages(tmp_path, num_images=4, every_epochs=2)
         model = plain_toy()

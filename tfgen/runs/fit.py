@@ -154,7 +154,12 @@ def _samples(experiment, workdir):
     """Grids of images, of what generates any."""
     if isinstance(experiment.model, Generator):
         every_epochs = max(1, experiment.epochs // SAMPLE_GRIDS)
-        yield SampleImages(workdir.samples, every_epochs=every_epochs, log_dir=workdir.logs)
+        yield SampleImages(
+            workdir.samples,
+            every_epochs=every_epochs,
+            log_dir=workdir.logs,
+            total_epochs=experiment.epochs,
+        )
 
 
 def _callbacks(experiment, workdir, manager, chief):

@@ -125,6 +125,7 @@ class SampleImages(keras.callbacks.Callback):
         log_dir: path; if given, the grids go to TensorBoard as well. None does not.
         ema: whether to sample with the moving averages of the weights, if there are any. Defaults
             to `True`.
+        total_epochs: integer, epochs of the whole run. None is those of this `fit`.
     """
 
     def __init__(
@@ -137,9 +138,10 @@ class SampleImages(keras.callbacks.Callback):
         columns: int | None = None,
         log_dir: str | os.PathLike | None = None,
         ema: bool = True,
+        total_epochs: int | None = None,
     ):
         super().__init__()
-        self.directory = Path(directory)
+        self.directory, self.total_epochs = Path(directory), total_epochs
         self.num_images = num_images
         self.temperature = temperature
         self.seed = seed
@@ -151,7 +153,8 @@ class SampleImages(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if stopping.requested():
             return
-        if self.model.stop_training or self._is_due(epoch + 1, self.params["epochs"]):
+        epochs = self.total_epochs or self.params["epochs"]
+        if self.model.stop_training or self._is_due(epoch + 1, epochs):
             self._draw(self.model)
 
     def draw_lacking(self, model: keras.Model, epochs_done: int, epochs: int) -> None:
