@@ -134,7 +134,7 @@ def test_is_made_again_from_its_config():
 
 
 def test_edges_in_another_order_are_the_same_network():
-    """The most probable are listed once each: the sum over all distinct ones is no larger."""
+    """They answer alike, and `top` lists one of them: the more probable order."""
     sizes = dict(image_shape=(8, 8, 3), num_classes=3, num_channels=2, num_cells=3)
     model = UNAS(
         CellSupernet(**sizes, num_operations=2, num_nodes=1, skip_below=0.0),

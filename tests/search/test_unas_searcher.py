@@ -298,6 +298,8 @@ class TestAnswers:
         data, before = [toy_data(8), toy_data(8, seed=1)], state(model)
         found = model.best(9, candidates=9, data=data)
         assert len(found) == 9
+        with pytest.raises(DataError, match="the data hold none; expected at least one"):
+            model.best(data=[])
         for a, b in zip(before, state(model)):
             np.testing.assert_array_equal(a, b)
         for one in (found[0], found[8]):

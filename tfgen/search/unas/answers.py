@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import whole_number
 from tfgen.search.unas.ranking import Found, most_probable
 
@@ -72,6 +72,7 @@ class Answers:
 
         Raises:
             ConfigError: there is a supernet and no data, or data and no supernet.
+            DataError: the data hold no batch.
         """
         whole_number("count", count, 1)
         if (data is None) != (self.supernet is None):
@@ -80,6 +81,11 @@ class Answers:
                 "a supernet, and without any where it has none"
             )
         batches = None if data is None else list(data)
+        if batches == []:
+            raise DataError(
+                "the architectures are measured on batches of images, and the data hold none; "
+                "expected at least one"
+            )
         number = max(count, whole_number("candidates", candidates, 1))
         ranked = []
         for misses, found in self._candidates(number):
