@@ -1,5 +1,6 @@
 """Searches from beginning to end: phases, resumption, whatever ends them."""
 
+import dataclasses
 import os
 import signal
 
@@ -15,6 +16,7 @@ from tfgen.search.unas import UNAS
 from tfgen.search.unas.measures import AdditiveMeasure
 from tfgen.search.unas.phases import Phases, SavingSteps, run_search, saved_steps
 from tfgen.training import CheckpointManager, JointOptimizer
+from tfgen.training.averages import moving_averages
 
 COST = AdditiveMeasure({"stage": [[5.0, 2.0, 1.0], [4.0, 2.0, 0.5]]}, constant=1.0)
 PHASES = Phases(3, 1, 2, (3e-2, 1e-2), (5e-2, 1e-2))  # 3 steps of warm-up, 6 of search
@@ -112,6 +114,42 @@ def test_a_finished_search_is_read_again(tmp_path):
     run_search(second, data, Phases(2, 0, 1), manager, run_eagerly=True)
     assert second.top()[0].log_prob == first.top()[0].log_prob
     assert second.counters()["train_steps"] == 2
+
+
+def test_averages_order_what_was_found(tmp_path):
+    """Candidates are measured with the averages of the weights, a search that was stopped as one
+    that was not; a save from before they were kept is refused."""
+    averaged = dataclasses.replace(PHASES, ema_momentum=0.9)
+    whole, stopped, after = new(), new(), new()
+    run_search(whole, data, averaged, CheckpointManager(tmp_path / "whole"), run_eagerly=True)
+    manager = CheckpointManager(tmp_path / "stopped")
+    with stopping.watching("test"), pytest.raises(stopping.Stopped):
+        run_search(stopped, data, averaged, manager, [StopAt(7)], run_eagerly=True)
+    run_search(after, data, averaged, manager, run_eagerly=True)
+    for a, b in zip(state(whole), state(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    pairs, before = list(data(0).take(2)), state(whole)
+    found = whole.best(9, 9, pairs)
+    for a, b in zip(before, state(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [f.objective for f in after.best(9, 9, pairs)] == [f.objective for f in found]
+    plain = {str(f.choices): f.objective for f in (_ranked(whole, pairs))}
+    assert all(f.objective != plain[str(f.choices)] for f in found)
+    for weight, average in moving_averages(whole):
+        weight.assign(average)
+    by_hand = {str(f.choices): f.objective for f in (_ranked(whole, pairs))}
+    assert all(f.objective == by_hand[str(f.choices)] for f in found)
+    with pytest.raises(UserError, match="checkpoint"):
+        run_search(new(), data, PHASES, manager, run_eagerly=True)
+
+
+def _ranked(model, pairs):
+    """As `best`, with the weights as they are."""
+    twin = new()
+    for variable, value in zip(twin.variables, model.variables, strict=True):
+        variable.assign(value)
+    return twin.best(9, 9, pairs)
 
 
 def test_saves_as_often_as_it_is_cheap(monkeypatch):

@@ -101,6 +101,7 @@ def test_batches_are_pairs_and_continue(tmp_path):
         ),
         ({"criteria": {"size": {"measure": "macs"}}}, "config.criteria.size has no target"),
         ({"training": {"num_genotypes": 0}}, "training.num_genotypes is 0; expected at least 1"),
+        ({"training": {"ema_momentum": 1.5}}, "training.ema_momentum is 1.5; expected"),
         ({"training": {"steps_per_epoch": 0}}, "training.steps_per_epoch is 0; expected at least"),
     ],
 )

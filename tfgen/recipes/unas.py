@@ -51,6 +51,7 @@ def unas(
         warmup_epochs=epochs[0],
         epochs=epochs[1],
         steps_per_epoch=config_dict.placeholder(int),
+        ema_momentum=config_dict.placeholder(float),
         report_steps=50,
         seed=0,
         **training,

@@ -22,6 +22,7 @@ from tfgen.training import (
     StopOnSignal,
     TensorBoard,
     TimeLimit,
+    weights_kept,
 )
 from tfgen.training.precision import half_precision_note
 from tfgen.training.stretches import stretches
@@ -76,7 +77,11 @@ def _train(experiment, workdir, plan, chief):
             if isinstance(callback, SampleImages):
                 callback.draw_lacking(model, start // steps, experiment.epochs)
     # A step may take minutes, and is saved.
-    with stopping.patient(), _kept(workdir, model, manager, start, chief):
+    with (
+        stopping.patient(),
+        _kept(workdir, model, manager, start, chief),
+        weights_kept(model),
+    ):
         for first_epoch, epochs, epoch_steps in stretches(start, steps, experiment.epochs):
             if model.ended_early():  # in an earlier process
                 break

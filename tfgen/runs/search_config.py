@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfgen.errors import ConfigError
-from tfgen.ops.checks import whole_number
+from tfgen.ops.checks import in_range, whole_number
 from tfgen.runs.config import check_sections, to_plain
 from tfgen.runs.fields import REQUIRED, complete_section, parameter_types
 from tfgen.search.unas import UNAS, Criterion
@@ -28,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         steps_per_epoch=None,
         weight_rates=(6e-4, 1e-4),
         logit_rates=(2e-3, 3e-4),
+        ema_momentum=None,  # of averages of the weights, with which candidates are measured
         report_steps=50,
         max_consecutive_skips=20,
         num_genotypes=5,
@@ -38,7 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "data": dict(name=str, num_images=int | None, crop_padding=int | None),
-    "training": dict(steps_per_epoch=int | None),
+    "training": dict(steps_per_epoch=int | None, ema_momentum=float | None),
 }
 _COUNTS = {
     "data": ("num_images", "batch_size"),
@@ -93,6 +94,8 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     share = completed["data"]["validation"]
     if not 0 < share <= 0.5:
         raise ConfigError(f"config.data.validation is {share!r}; expected it in (0, 0.5]")
+    if (momentum := completed["training"]["ema_momentum"]) is not None:
+        in_range("config.training.ema_momentum", momentum, 0.0, most=1.0)
     for field in ("weight_rates", "logit_rates"):
         if len(completed["training"][field]) != 2:
             raise ConfigError(f"config.training.{field} are {completed['training'][field]!r}; "

@@ -1,7 +1,7 @@
 """What `fit` lacks, once: a guarded step, exact resume, schedules, callbacks and strategies."""
 
 from tfgen.training.allocator import keep_freed_memory, peak_memory_gib
-from tfgen.training.averages import averaged_weights
+from tfgen.training.averages import averaged_weights, weights_kept
 from tfgen.training.callbacks import (
     Checkpointing,
     NonFiniteError,
@@ -51,4 +51,5 @@ __all__ = [
     "peak_memory_gib",
     "set_precision",
     "strategy_from_name",
+    "weights_kept",
 ]

@@ -19,6 +19,24 @@ def moving_averages(model: keras.Model) -> list[tuple[keras.Variable, keras.Vari
 
 
 @contextlib.contextmanager
+def weights_kept(model: keras.Model) -> Iterator[None]:
+    """Within the block `fit` ends with the weights that training ended with.
+
+    Keras's `fit` replaces them by their averages at its end, for good. A run that is completed by
+    several calls, as one that was stopped within an epoch, would go on from the averages.
+
+    Args:
+        model: a compiled `keras.Model`.
+    """
+    optimizer = model.optimizer
+    optimizer.finalize_variable_values = lambda var_list: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
+@contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Within the block the model has its averaged weights, if the optimizer keeps any.
 

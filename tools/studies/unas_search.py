@@ -168,6 +168,7 @@ def searched(number: int, images, parts=None) -> dict:
         STEPS.value // EVERY,
         weight_rates=(3e-3, 5e-4),
         logit_rates=(1e-2, 2e-3),
+        ema_momentum=0.99,
     )
     folder = Path(FOLDER.value, f"search{number}")
     folder.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ import numpy as np
 from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import whole_number
 from tfgen.search.unas.ranking import Found, most_probable
+from tfgen.training import averaged_weights
 
 _LOOKED_AT = 10  # times as many probable architectures, to find those that meet bounds
 
@@ -57,7 +58,8 @@ class Answers:
         A distribution of independent factors knows no more than which choice of each is good with
         what the others mostly are; of its most probable architectures the first need not be the
         best. Each is measured alone: all criteria's penalties, and the loss of its network with the
-        shared weights, by the statistics of each batch. Those that meet all bounds are measured
+        shared weights, by the statistics of each batch; where the optimizer keeps averages of the
+        shared weights (`Phases.ema_momentum`), with those. Those that meet all bounds are measured
         rather than more probable ones.
 
         Args:
@@ -88,9 +90,10 @@ class Answers:
             )
         number = max(count, whole_number("candidates", candidates, 1))
         ranked = []
-        for misses, found in self._candidates(number):
-            objective = self._measured_objective(found.choices, batches)
-            ranked.append((misses, objective, found._replace(objective=objective)))
+        with averaged_weights(self):
+            for misses, found in self._candidates(number):
+                objective = self._measured_objective(found.choices, batches)
+                ranked.append((misses, objective, found._replace(objective=objective)))
         ranked.sort(key=lambda row: row[:2])
         return [found for *_, found in ranked[:count]]
 

@@ -17,7 +17,13 @@ from tfgen.errors import ConfigError, DataError
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.optimizers import Adam
 from tfgen.search.unas.searcher import UNAS
-from tfgen.training import CheckpointManager, JointOptimizer, StopOnSignal, WarmupCosine
+from tfgen.training import (
+    CheckpointManager,
+    JointOptimizer,
+    StopOnSignal,
+    WarmupCosine,
+    weights_kept,
+)
 from tfgen.training.stretches import stretches
 
 _SHARE_OF_SAVING = 0.1
@@ -34,6 +40,9 @@ class Phases:
         weight_rates: pair of floats, learning rates of the shared weights at the beginning and at
             the end of the search.
         logit_rates: pair of floats, those of the architecture's logits.
+        ema_momentum: float in [0, 1], of moving averages of the shared weights, begun anew in every
+            phase, with which `UNAS.best` measures architectures: single steps' weights order them
+            by chance in part. None keeps no averages.
 
     Raises:
         ConfigError: a number is out of range.
@@ -44,6 +53,7 @@ class Phases:
     epochs: int = 85
     weight_rates: tuple[float, float] = (6e-4, 1e-4)
     logit_rates: tuple[float, float] = (2e-3, 3e-4)
+    ema_momentum: float | None = None
 
     def __post_init__(self):
         whole_number("steps_per_epoch", self.steps_per_epoch, 1)
@@ -51,6 +61,8 @@ class Phases:
         whole_number("epochs", self.epochs, 1)
         in_range("weight_rates", self.weight_rates, 0.0)
         in_range("logit_rates", self.logit_rates, 0.0)
+        if self.ema_momentum is not None:
+            in_range("ema_momentum", self.ema_momentum, 0.0, most=1.0)
 
     @property
     def warmup_steps(self) -> int:
@@ -69,11 +81,18 @@ class Phases:
 
     def optimizer(self, model: UNAS, searching: bool) -> keras.optimizers.Optimizer:
         """A new optimizer of a phase."""
+        averaged = {}
+        if self.ema_momentum is not None:
+            averaged = dict(use_ema=True, ema_momentum=self.ema_momentum)
         if not searching:
-            return Adam(self.weight_rates[0])
+            return Adam(self.weight_rates[0], **averaged)
         rates = {"weights": self.weight_rates, "architecture": self.logit_rates}
+        options = {"weights": averaged, "architecture": {}}
         parts = {
-            part: Adam(WarmupCosine(first, 0, self.steps_per_epoch, self.epochs, final=last))
+            part: Adam(
+                WarmupCosine(first, 0, self.steps_per_epoch, self.epochs, final=last),
+                **options[part],
+            )
             for part, (first, last) in rates.items()
             if part in model.variable_groups()
         }
@@ -166,15 +185,16 @@ def run_search(
             continue
         _begin(model, phases, manager, searching, start, report, compiling)
         for first, last, steps in stretches(start, phases.steps_per_epoch, epochs):
-            model.fit(
-                data(int(model.train_steps.numpy())),
-                initial_epoch=first,
-                epochs=last,
-                steps_per_epoch=steps,
-                callbacks=[StopOnSignal(), *callbacks, whole, SavingSteps(manager)],
-                shuffle=False,
-                verbose=0,
-            )
+            with weights_kept(model):
+                model.fit(
+                    data(int(model.train_steps.numpy())),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    callbacks=[StopOnSignal(), *callbacks, whole, SavingSteps(manager)],
+                    shuffle=False,
+                    verbose=0,
+                )
             stopping.check()
 
 
