@@ -60,14 +60,15 @@ class TestWithoutNetworkItIsTheVAE:
 
 class TestNoiseOfDensities:
     def test_is_what_probes_leave(self):
-        """One degree of freedom a state: over 64 a deviation of 18 %, of which 5 are allowed."""
+        """One degree of freedom a state: over 64 a deviation of 18 %, of which 5 are allowed; that of
+        the reference, with 7 a state, is 7 %."""
         model = disturbed(toy(20))
         images = tf.random.stateless_normal([64, 1, 20, 1], (1, 2))
         z = tf.reshape(images, [64, 20])
         density = flow_log_prob(
-            model.sde, model.ready().predict, z, seeds=tf.range(64), num_probes=32
+            model.sde, model.ready().predict, z, seeds=tf.range(64), num_probes=8
         )
-        known = 32 * np.mean(np.square(density.standard_error))
+        known = 8 * np.mean(np.square(density.standard_error))
         found = tf.function(model.density_variance, autograph=False)(images, tf.range(100, 164))
         assert found.shape == (64,)
         assert known > 1e-4

@@ -1,22 +1,25 @@
-"""Where a training step's time goes, by kind of operation: why it is not faster.
+"""Where a step's time goes, by kind of operation: why it is not faster.
 
     python tools/benchmarks/operations.py configs/nvae/mnist.py:cpu configs/lsgm/mnist.py:cpu \
         --data_dir=data
+    python tools/benchmarks/operations.py preset:nvae_mnist preset:vaebm_mnist
 
-Runs some steps of a recipe under TensorFlow's profiler. Shares are of the time that operations take
-together, which with one thread, as here, is nearly all of the step.
+Runs some training steps of a recipe, or some calls of `sample` of a preset, under TensorFlow's
+profiler. Shares are of the time that operations take together, which with one thread, as here, is
+nearly all of the step.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import os
 import re
 import runpy
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +67,45 @@ def kind_of(event: str) -> str | None:
     return next((name for name, pattern in KINDS.items() if re.search(pattern, kind)), kind)
 
 
-def profiled(recipe: str, arguments) -> dict[str, Any]:
+def profiled(named: str, arguments) -> dict[str, Any]:
     """Milliseconds of a step by kind of operation, largest first."""
     import time
 
+    import tensorflow as tf
+
+    kind, _, preset = named.partition(":")
+    if kind == "preset":
+        step, size = sampling(preset, arguments), arguments.num_images
+    else:
+        step, size = training(named, arguments)
+    for _ in range(4):
+        step()
+    begin = time.perf_counter()
+    for _ in range(arguments.steps):
+        step()
+    seconds = (time.perf_counter() - begin) / arguments.steps
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(arguments.steps):
+                step()
+        found: collections.Counter = collections.Counter()
+        counts: collections.Counter = collections.Counter()
+        for kind, milliseconds in named_operations(folder):
+            found[kind] += milliseconds / arguments.steps
+            counts[kind] += 1 / arguments.steps
+    return {
+        "of": named,
+        "batch_size": size,
+        "precision": arguments.precision,
+        "threads": 1,
+        "step_ms": 1e3 * seconds,
+        "operations_ms": sum(found.values()),
+        "kinds": {k: {"ms": v, "count": round(counts[k])} for k, v in found.most_common()},
+    }
+
+
+def training(recipe: str, arguments) -> tuple[Callable[[], Any], int]:
+    """A training step of a recipe, and its batch's size."""
     import tensorflow as tf
 
     from tfgen.runs import experiment
@@ -82,37 +120,23 @@ def profiled(recipe: str, arguments) -> dict[str, Any]:
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     built.model.make_train_function()
     step = built.model.train_function
-    for _ in range(4):
-        step(batches)
-    begin = time.perf_counter()
-    for _ in range(arguments.steps):
-        step(batches)
-    seconds = (time.perf_counter() - begin) / arguments.steps
-    with tempfile.TemporaryDirectory() as folder:
-        with tf.profiler.experimental.Profile(folder):
-            for _ in range(arguments.steps):
-                step(batches)
-        found: collections.Counter = collections.Counter()
-        counts: collections.Counter = collections.Counter()
-        for kind, milliseconds in named_operations(folder):
-            found[kind] += milliseconds / arguments.steps
-            counts[kind] += 1 / arguments.steps
-    return {
-        "recipe": recipe,
-        "batch_size": int(tf.shape(tf.nest.flatten(batch)[0])[0]),
-        "precision": arguments.precision,
-        "threads": 1,
-        "step_ms": 1e3 * seconds,
-        "operations_ms": sum(found.values()),
-        "kinds": {k: {"ms": v, "count": round(counts[k])} for k, v in found.most_common()},
-    }
+    return lambda: step(batches), int(tf.shape(tf.nest.flatten(batch)[0])[0])
+
+
+def sampling(preset: str, arguments) -> Callable[[], Any]:
+    """A call of a preset's `sample`."""
+    import tfgen
+
+    model = tfgen.from_preset(preset)
+    seeds = itertools.count()
+    return lambda: model.sample(arguments.num_images, seed=next(seeds))
 
 
 def report(result: dict[str, Any]) -> str:
-    """A recipe's profile as text."""
+    """A profile as text."""
     total = result["operations_ms"]
     lines = [
-        f"{result['recipe']}: batch {result['batch_size']}, {result['precision']}, "
+        f"{result['of']}: batch {result['batch_size']}, {result['precision']}, "
         f"{result['threads']} thread; a step takes {result['step_ms']:.0f} ms, its operations "
         f"{total:.0f} ms under the profiler"
     ]
@@ -123,10 +147,11 @@ def report(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="+", help="FILE or FILE:MODE")
+    parser.add_argument("steps_of", nargs="+", help="FILE, FILE:MODE or preset:NAME")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--num_images", type=int, default=32, help="samples of a call")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -135,7 +160,7 @@ def main() -> None:
     from tfgen.training import keep_freed_memory
 
     keep_freed_memory()
-    report_each(arguments.recipes, profiled, report, arguments)
+    report_each(arguments.steps_of, profiled, report, arguments)
 
 
 if __name__ == "__main__":
