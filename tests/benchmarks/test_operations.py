@@ -1,5 +1,8 @@
 """Events of the profiler are told apart: operations by their kinds, and what calls them."""
 
+import subprocess
+import sys
+
 import pytest
 from scripts import script
 
@@ -22,6 +25,7 @@ def operations(root):
         ("bn:FusedBatchNormGradV3", "batch norm"),
         ("a/Sum_3:Sum", "sums over axes"),
         ("mul_3:Mul", "Mul"),
+        ("while/z:StatelessRandomNormalV2", "random numbers"),
         ("CpuExecutable::ExecuteAsyncOnStream", "pointwise chains and sums, by XLA"),
         ("cluster_1_1/xla_run:_XlaRun", None),
         ("ExecutorState::Process", None),
@@ -31,3 +35,15 @@ def operations(root):
 )
 def test_kinds_of_events(operations, event, kind):
     assert operations.kind_of(event) == kind
+
+
+@pytest.mark.slow
+def test_a_preset_is_profiled(root):
+    """Of what `sample` runs, convolutions and random numbers are seen."""
+    argv = ["preset:nvae_mnist", "--steps=1", "--num_images=2"]
+    program = root / "tools" / "benchmarks" / "operations.py"
+    ran = subprocess.run([sys.executable, program, *argv], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("preset:nvae_mnist: batch 2, float32, 1 thread; a step takes ")
+    assert "convolutions, forward and backward" in ran.stdout
+    assert "random numbers" in ran.stdout

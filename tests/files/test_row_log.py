@@ -6,6 +6,7 @@ import resource
 import time
 import warnings
 
+import numpy as np
 import pytest
 
 from tfgen.errors import UserError

@@ -60,8 +60,8 @@ class TestWithoutNetworkItIsTheVAE:
 
 class TestNoiseOfDensities:
     def test_is_what_probes_leave(self):
-        """One degree of freedom a state: over 64 a deviation of 18 %, of which 5 are allowed; that of
-        the reference, with 7 a state, is 7 %."""
+        """One degree of freedom a state: over 64 a deviation of 18 %, of which 5 are allowed (7 a
+        state has the reference: 7 %)."""
         model = disturbed(toy(20))
         images = tf.random.stateless_normal([64, 1, 20, 1], (1, 2))
         z = tf.reshape(images, [64, 20])

@@ -33,6 +33,7 @@ KINDS = {
     "convolutions, forward and backward": r"Conv2D",
     "matrix products": r"MatMul|Einsum",
     "batch norm": r"FusedBatchNorm",
+    "random numbers": r"^(Stateless)?Random",
     "sums over axes": r"^(Sum|Mean|BiasAddGrad|Max)$",
     "moving data": r"Transpose|Concat|Slice|Pad|Pack|Split|Reverse|Tile|Gather|Reshape",
     "updates of weights": r"^(ResourceApply|Assign)",
