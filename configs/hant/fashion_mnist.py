@@ -48,7 +48,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
         # One channel takes integer kernels as long as eight.
         config.quantization.float_stem = True
     if mode == "wide":
-        config.model.stages = ((3, 48, 2, 1, 3), (4, 96, 4, 2, 3), (5, 128, 4, 1, 3))
+        config.model.stages = ((3, 48, 2, 1, 3), (4, 96, 5, 2, 3), (4, 128, 5, 1, 3))
         config.model.update(stem=48, head=160)
         # None of them linear, so that several in a row are worth more than one.
         config.pool.operations = [
@@ -58,6 +58,7 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
             {"family": "efn", "expansion": 2, "kernel": 3},
         ]
         config.distillation.update(learning_rate=5e-3, at_once=24)
-        config.plan.budget = 0.38
+        config.latency.calibrate = 8
+        config.plan.budget = 0.3
         config.quantization.float_stem = True
     return config
