@@ -7,12 +7,20 @@ import pytest
 from scripts import script
 
 from tfgen.data import Source
+from tfgen.runs.transforming import Transforming
+from tfgen.runs.workdir import Workdir
 from tfgen.search.hant import InfeasibleError, mobile_network
 
 
 @pytest.fixture(scope="module")
 def study(root):
     with script(root / "tools" / "studies" / "hant.py") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def controls(root):
+    with script(root / "tools" / "studies" / "hant_controls.py") as module:
         yield module
 
 
@@ -31,32 +39,32 @@ class Known:
         return plan.latency_ms + 3.0
 
 
-def test_a_random_plan_nearly_takes_its_budget(study):
-    plan = study.random_plan(Known(), 9.0)
+def test_a_random_plan_nearly_takes_its_budget(controls):
+    plan = controls.random_plan(Known(), 9.0)
     assert 8.1 <= plan.latency_ms + 3.0 <= 9.0
     assert plan.choices[2] != 1  # which cannot be left out
     with pytest.raises(InfeasibleError, match=r"no random plan takes 3.5 ms or less"):
-        study.random_plan(Known(), 3.5)
+        controls.random_plan(Known(), 3.5)
 
 
-def test_layers_are_left_out_and_none_replaced(study):
-    plan = study.skipping_plan(Known(), 11.0)
+def test_layers_are_left_out_and_none_replaced(controls):
+    plan = controls.skipping_plan(Known(), 11.0)
     assert (plan.choices, plan.score, plan.latency_ms) == ((1, 0, 0), 1.0, 8.0)
     with pytest.raises(InfeasibleError):
-        study.skipping_plan(Known(), 6.0)
+        controls.skipping_plan(Known(), 6.0)
 
 
-def test_the_narrower_network_is_the_widest_that_is_fast_enough(study, monkeypatch):
-    monkeypatch.setattr(study, "WIDTHS", (0.25, 0.5, 0.75))
+def test_the_narrower_network_is_the_widest_that_is_fast_enough(controls, monkeypatch):
+    monkeypatch.setattr(controls, "WIDTHS", (0.25, 0.5, 0.75))
     stages = [(1, 20, 1, 2, 3)]
     config = {"model": dict(source="mobile", image_shape=(8, 8, 1), stages=stages, head=8)}
 
     def measure(models):
         return {name: 8.0 * float(name) for name in models}
 
-    half = study.narrower(config, 5.0, measure)
+    half = controls.narrower(config, 5.0, measure)
     assert half.get_layer("block0_project_conv").filters == 10
-    assert study.narrower(config, 1.0, measure).get_layer("block0_project_conv").filters == 5
+    assert controls.narrower(config, 1.0, measure).get_layer("block0_project_conv").filters == 5
 
 
 def test_table(study):
@@ -78,7 +86,7 @@ def test_table_of_both_precisions(study):
 
 
 @pytest.mark.slow
-def test_three_quarters_of_the_weights_are_pruned(study):
+def test_three_quarters_of_the_weights_are_pruned(controls):
     """Of convolutions and dense layers; depthwise ones stay whole."""
     pytest.importorskip("tensorflow_model_optimization")
     images = np.random.default_rng(0).integers(256, size=(64, 8, 8, 1), dtype=np.uint8)
@@ -96,10 +104,30 @@ def test_three_quarters_of_the_weights_are_pruned(study):
             student_loss_weight=0.5,
         ),
     }
-    found = study.pruned(config, source, teacher)
+    found = controls.pruned(config, source, teacher)
     zeros = {v.path: np.mean(np.asarray(v) == 0.0) for v in found.trainable_variables}
     kernels = [share for path, share in zeros.items() if path.endswith("_conv/kernel")]
     assert len(kernels) == 4
     np.testing.assert_allclose([*kernels, zeros["logits/kernel"]], 0.75, atol=0.02)
     assert zeros["block0_depthwise_depthwise/kernel"] == 0.0
     assert found.count_params() == teacher.count_params()
+
+
+@pytest.mark.slow
+def test_a_whole_study(study, root, tmp_path, monkeypatch):
+    """Of what is named, each trained as often as asked; again, nothing is trained anew."""
+    recipe = f"{root / 'configs' / 'hant' / 'digits.py'}:runlocal"
+    config, workdir = study.read_recipe(recipe), Workdir(tmp_path / "fast")
+    Transforming(config, workdir, say=print).run()
+    only = ["layers left out", "random plan"]
+    rows = study.Study(config, workdir, trainings=2, only=only).run()["rows"]
+    assert set(rows) == {"teacher", "HANT", *only}
+    for name, row in rows.items():
+        assert (
+            len(row["accuracies"]) == len(row["int8_accuracies"]) == (1 if name == "teacher" else 2)
+        )
+        assert row["int8_latency_ms"] > 0.0
+    monkeypatch.setattr("tfgen.training.keras_methods.KerasMethods.fit", None)
+    again = study.Study(config, workdir, trainings=2, only=only[:1]).run()["rows"]
+    assert set(again) == {"teacher", "HANT", only[0]}
+    assert again["HANT"]["accuracies"] == rows["HANT"]["accuracies"]

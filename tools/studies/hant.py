@@ -8,10 +8,10 @@ the same budget, the best that leaves layers out (single shot), for networks tha
 here a uniformly narrower one, as wide as the student's latency allows, and the teacher with three
 quarters of its weights pruned to zero by TensorFlow Model Optimization. All learn from labels and
 from the teacher as the student did, and as long; all latencies are measured in turns in the end,
-those of a plan for int8 in both precisions (every network quantised without training). With
-`--trainings=3` each is trained with two further seeds, and accuracies are means and standard
-deviations. Writes `controls.json` and prints a table. What was found is kept: the same command
-again goes on.
+in both precisions (every network quantised without training, unless the recipe's quantization is
+None). With `--trainings=3` each is trained with two further seeds, and accuracies are means and
+standard deviations; `--only "layers left out" pruned` compares with these alone. Writes
+`controls.json` and prints a table. What was found is kept: the same command again goes on.
 """
 
 import argparse
@@ -22,246 +22,160 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from hant_controls import narrower, plan_of, pruned, random_plan, skipping_plan
 
-from tfgen.data import Pipeline, Source
 from tfgen.files.json_file import read_json, write_json
 from tfgen.runs.experiment import load_source
 from tfgen.runs.transforming import Transforming, complete, networks
 from tfgen.runs.transforming.measured import backend_of
 from tfgen.runs.workdir import Workdir
 from tfgen.search import latency
-from tfgen.search.hant import (
-    HANT,
-    InfeasibleError,
-    Plan,
-    mobile_network,
-    quantize,
-    solve_plan,
-)
+from tfgen.search.hant import InfeasibleError, Plan, quantize
 from tfgen.search.hant.chain import at_rest
-from tfgen.search.hant.int8 import tfmot
 from tfgen.search.hant.teachers import read_network
 
-WIDTHS = tuple(round(0.05 * k, 2) for k in range(2, 20))
 
-
-def random_plan(hant: HANT, budget_ms: float, seed: int = 0) -> Plan:
-    """The first plan drawn evenly that takes between nine tenths of a budget and all of it.
-
-    Args:
-        hant: the `HANT`, scored and measured.
-        budget_ms: float, milliseconds of the whole network.
-        seed: integer.
-    """
-    rng, (scores, latencies) = np.random.default_rng(seed), hant.tables()
-    usable = [np.flatnonzero(np.isfinite(a) & np.isfinite(b)) for a, b in zip(scores, latencies)]
-    nearest = None
-    for _ in range(20_000):
-        choices = tuple(int(rng.choice(places)) for places in usable)
-        plan = plan_of(hant, choices)
-        took = hant.predicted_ms(plan)
-        if took <= budget_ms and (nearest is None or took > hant.predicted_ms(nearest)):
-            nearest = plan
-            if took >= 0.9 * budget_ms:
-                break
-    if nearest is None:
-        raise InfeasibleError(f"no random plan takes {budget_ms:.4g} ms or less")
-    return nearest
-
-
-def skipping_plan(hant: HANT, budget_ms: float) -> Plan:
-    """The plan of a budget that leaves layers out and replaces none.
-
-    Args:
-        hant: the `HANT`, scored and measured.
-        budget_ms: float, milliseconds of the whole network.
-
-    Raises:
-        InfeasibleError: leaving out all that can be is not enough.
-    """
-    scores, latencies = hant.tables()
-    families = [hant.library.operations[name]["family"] for name in hant.operations]
-    kept = np.isin(families, ("teacher", "identity"))
-    rest = hant.latency_ms - sum(row[families.index("teacher")] for row in latencies)
-    scores = [np.where(kept, row, np.inf) for row in scores]
-    return plan_of(hant, tuple(solve_plan(scores, latencies, budget_ms - rest)))
-
-
-def plan_of(hant: HANT, choices: tuple[int, ...]) -> Plan:
-    """A plan of some choices, with what they lose and take."""
-    score, took = (
-        float(sum(row[place] for row, place in zip(rows, choices))) for rows in hant.tables()
-    )
-    return Plan(choices, score, {"latency": took}, optimal=False)
-
-
-def narrower(config: Mapping[str, Any], most_ms: float, measure: Callable) -> keras.Model:
-    """The widest network like the teacher, but narrower, that takes no more than some time.
-
-    Args:
-        config: dict of the transformation, complete; its network is of `mobile_network`.
-        most_ms: float, milliseconds.
-        measure: function of a dict of models to milliseconds by name.
-    """
-    options = {k: v for k, v in config["model"].items() if k not in ("source", "width")}
-    models = {width: mobile_network(**options, width=width) for width in WIDTHS}
-    times = measure({str(width): model for width, model in models.items()})
-    fitting = [width for width in WIDTHS if times[str(width)] <= most_ms]
-    return models[max(fitting) if fitting else WIDTHS[0]]
-
-
-def pruned(
-    config: Mapping[str, Any],
-    source: Source,
-    teacher: keras.Model,
-    seed: int = 0,
-    sparsity: float = 0.75,
-) -> keras.Model:
-    """The teacher trained on while more and more of its smallest weights are kept at zero.
-
-    Args:
-        config: dict of the transformation, complete; its fine-tuning says how long.
-        source: `Source` of the training images.
-        teacher: functional `keras.Model`.
-        seed: integer, of the order of the images. Defaults to `0`.
-        sparsity: float, the share of weights that are zero in the end. Defaults to `0.75`.
-
-    Returns:
-        `keras.Model`.
-    """
-    import tf_keras
-
-    fields, tuning = config["data"], config["fine_tuning"]
-    options = {key: fields[key] for key in ("flip", "crop_padding")}
-    batches = Pipeline(source, fields["batch_size"], seed=seed, **options)
-    steps = tuning["epochs"] * (tuning["steps_per_epoch"] or batches.steps_per_epoch)
-    data = batches.dataset().map(lambda batch: (batch["images"], batch["labels"])).take(steps)
-    methods = tfmot.library().sparsity.keras
-    often, last = max(1, steps // 100), int(0.75 * steps)
-    schedule = methods.PolynomialDecay(0.0, sparsity, 0, last - last % often, frequency=often)
-
-    def wrapped(layer):
-        known = isinstance(layer, (tf_keras.layers.Conv2D, tf_keras.layers.Dense))
-        return methods.prune_low_magnitude(layer, schedule) if known else layer
-
-    network = tfmot.taught(
-        teacher,
-        teacher,
-        tf_keras.models.clone_model(tfmot.twin(teacher), clone_function=wrapped),
-        data.apply(tf.data.experimental.assert_cardinality(steps)),
-        epochs=1,
-        **{key: tuning[key] for key in ("learning_rate", "temperature", "student_loss_weight")},
-        callbacks=[methods.UpdatePruningStep()],
-        verbose=0,
-    )
-    found = keras.models.clone_model(teacher)
-    for layer in methods.strip_pruning(network).layers:
-        if layer.weights:
-            found.get_layer(layer.name).set_weights(layer.get_weights())
-    return found
-
-
-def study(config, workdir, data_dir=None, trainings: int = 1) -> dict[str, Any]:
-    """Trains the others, measures all, writes `controls.json` into the folder and returns it.
+class Study:
+    """The networks of a study: made, trained, measured. What was trained lies in `controls/`.
 
     Args:
         config: dict of the transformation, complete.
         workdir: `Workdir` of one that has ended.
         data_dir: path of the folder with data sets, or None.
         trainings: integer, how often each network is trained, with consecutive seeds.
+        only: sequence of names of what is compared with HANT's student; None is all.
     """
-    transforming = Transforming(config, workdir, data_dir, say=print)
-    hant, source, held_out = transforming.prepared()
-    images, _ = transforming.some(held_out, config["plan"]["num_images"])
-    calibrating, _ = transforming.some(source, config["quantization"]["num_images"])
-    is_for_int8 = config["latency"]["precision"] == "int8"
-    budget, folder = transforming.budget_ms(hant), workdir.path / "controls"
-    plans = read_json(transforming.student / "plans.json")["found"]
-    teacher = hant.library.network.network
-    student = transforming.student
-    found = {"teacher": [teacher], "HANT": [read_network(student / "student.keras")]}
-    seeds = [config["training"]["seed"] + number for number in range(trainings)]
 
-    def timed(items):
-        """Milliseconds by name, of models in float32 and of files."""
-        blocks = [latency.Block(name, item) for name, item in items.items()]
-        runs = dict(num_runs=config["latency"]["num_runs"], repeat=0, at_once=len(blocks))
-        backend = backend_of({**config["latency"], "precision": "float32"})
-        table = latency.measure(blocks, backend, **runs)
+    def __init__(self, config, workdir, data_dir=None, trainings: int = 1, only=None):
+        self.config, self.workdir, self.data_dir, self.only = config, workdir, data_dir, only
+        self.transforming = Transforming(config, workdir, data_dir, say=print)
+        self.hant, self.source, held_out = self.transforming.prepared()
+        self.teacher = self.hant.library.network.network
+        self.images, _ = self.transforming.some(held_out, config["plan"]["num_images"])
+        number = config["quantization"]["num_images"]
+        self.calibrating, _ = self.transforming.some(self.source, number)
+        self.folder, first = workdir.path / "controls", config["training"]["seed"]
+        self.seeds = range(first, first + trainings)
+
+    def timed(self, items: Mapping[str, Any]) -> dict[str, float]:
+        """Milliseconds by name, of models in float32 and of files, which take turns."""
+        section = self.config["latency"]
+        table = latency.measure(
+            [latency.Block(name, item) for name, item in items.items()],
+            backend_of({**section, "precision": "float32"}),
+            num_runs=section["num_runs"],
+            repeat=0,
+            at_once=len(items),
+        )
         return dict(zip(items, map(float, table.milliseconds(items))))
 
-    def in_int8(models):
-        options = {key: config["quantization"][key] for key in ("num_images", "float_stem")}
-        seed = config["training"]["seed"]
+    def in_int8(self, models: Mapping[Any, keras.Model]) -> dict[Any, Any]:
+        """The models in int8, quantised without training."""
+        section, seed = self.config["quantization"], self.config["training"]["seed"]
+        options = {key: section[key] for key in ("num_images", "float_stem")}
         return {
-            name: quantize(model, calibrating, seed=seed, **options)
+            name: quantize(model, self.calibrating, seed=seed, **options)
             for name, model in models.items()
         }
 
-    def measure(models):
-        """Milliseconds in the precision that was planned for."""
-        if not is_for_int8:
-            return timed(models)
-        return timed({name: file.content for name, file in in_int8(models).items()})
+    def in_planned_precision(self, models: Mapping[str, keras.Model]) -> dict[str, float]:
+        """Milliseconds by name, in the precision that was planned for."""
+        if self.config["latency"]["precision"] != "int8":
+            return self.timed(models)
+        return self.timed({name: file.content for name, file in self.in_int8(models).items()})
 
-    def begun(make):
-        """The first weights of a control: a plan's network, with statistics of its own."""
-        made = make()
-        return hant.best([made], images)[1] if isinstance(made, Plan) else made
+    def controls(self) -> dict[str, Callable[[], Plan | keras.Model]]:
+        """By name, functions that give what else is to be trained."""
+        config, hant, student = self.config, self.hant, self.transforming.student
+        budget, found = self.transforming.budget_ms(hant), {}
+        plans = read_json(student / "plans.json")["found"]
+        if config["model"]["source"] == "mobile":
+            network = {"HANT": read_network(student / "student.keras")}
+            took = self.in_planned_precision(network)["HANT"]
+            found["narrower"] = lambda: narrower(config, took, self.in_planned_precision)
+        found["random plan"] = lambda: random_plan(hant, budget, config["training"]["seed"])
+        found["layers left out"] = lambda: skipping_plan(hant, budget)
+        first = plan_of(hant, tuple(plans["plans"][0]["choices"]))
+        if list(first.choices) != plans["chosen"]["choices"]:
+            found["first plan (K = 1)"] = lambda: first
+        return {name: make for name, make in found.items() if self._wanted(name)}
 
-    controls = {
-        "random plan": lambda: random_plan(hant, budget, config["training"]["seed"]),
-        "layers left out": lambda: skipping_plan(hant, budget),
-    }
-    first = plan_of(hant, tuple(plans["plans"][0]["choices"]))
-    if list(first.choices) != plans["chosen"]["choices"]:
-        controls["first plan (K = 1)"] = lambda: first
-    if config["model"]["source"] == "mobile":
-        took = measure({"HANT": found["HANT"][0]})["HANT"]
-        controls = {"narrower": lambda: narrower(config, took, measure), **controls}
-    for name, make in controls.items():
-        own = folder / _file_name(name)
-        if not (own / "start.keras").is_file():
+    def _wanted(self, name):
+        return self.only is None or name in self.only
+
+    def trained(self) -> dict[str, list[keras.Model]]:
+        """All networks by name, of each as many as there are trainings; what is missing is trained.
+
+        The first of HANT is the transformation's own student.
+        """
+        student = self.transforming.student
+        found = {"teacher": [self.teacher], "HANT": [read_network(student / "student.keras")]}
+        found["HANT"] += self._taught("HANT", student / "start.keras", self.seeds[1:])
+        for name, make in self.controls().items():
+            start = self.folder / _file_name(name) / "start.keras"
             try:
-                networks.save_network(begun(make), own / "start.keras")
+                if not start.is_file():
+                    networks.save_network(self._begun(make()), start)
             except InfeasibleError as error:
                 print(f"{name}: {error}", flush=True)
                 continue
-        start = read_network(own / "start.keras")
-        found[name] = [transforming.taught(hant, start, own).network]
-    for name in ("HANT", *(name for name in controls if name in found)):
-        own = folder / _file_name(name)
-        start = read_network((student if name == "HANT" else own) / "start.keras")
-        for seed in seeds[1:]:
-            made = transforming.taught(hant, start, own / f"seed{seed}", seed)
-            found[name].append(made.network)
-    found["pruned"] = []
-    for seed in seeds:
-        path = folder / "pruned" / f"seed{seed}.keras"
+            found[name] = self._taught(name, start, self.seeds)
+        if self._wanted("pruned"):
+            found["pruned"] = [self._pruned(seed) for seed in self.seeds]
+        return found
+
+    def _begun(self, made):
+        """A control's first weights: of a plan its network, with statistics of its own."""
+        return self.hant.best([made], self.images)[1] if isinstance(made, Plan) else made
+
+    def _taught(self, name, start, seeds):
+        own, network = self.folder / _file_name(name), read_network(start)
+        return [
+            self.transforming.taught(
+                self.hant, network, own if seed == self.seeds[0] else own / f"seed{seed}", seed
+            ).network
+            for seed in seeds
+        ]
+
+    def _pruned(self, seed):
+        path = self.folder / "pruned" / f"seed{seed}.keras"
         if not path.is_file():
-            networks.save_network(pruned(config, source, teacher, seed), path)
-        found["pruned"].append(read_network(path))
-    files = {name: in_int8(dict(enumerate(made))) for name, made in found.items() if is_for_int8}
-    measured = {name: made[0] for name, made in found.items()}
-    times = timed(measured | {f"{name} int8": made[0].content for name, made in files.items()})
-    test = load_source(transforming.training, data_dir, config["evaluation"]["split"])
-    rows = {
-        name: {
-            "parameters": made[0].count_params(),
-            "latency_ms": times[name],
-            "speed_up": times["teacher"] / times[name],
-            "accuracies": [accuracy(at_rest(network), test) for network in made],
+            network = pruned(self.config, self.source, self.teacher, seed)
+            networks.save_network(network, path)
+        return read_network(path)
+
+    def run(self) -> dict[str, Any]:
+        """Trains the others, measures all, writes `controls.json` and returns it."""
+        found, files = self.trained(), {}
+        if self.config["quantization"]["method"] is not None:
+            files = {name: self.in_int8(dict(enumerate(made))) for name, made in found.items()}
+        measured = {name: made[0] for name, made in found.items()}
+        times = self.timed(
+            measured | {f"{name} int8": made[0].content for name, made in files.items()}
+        )
+        split = self.config["evaluation"]["split"]
+        test = load_source(self.transforming.training, self.data_dir, split)
+        rows = {
+            name: {
+                "parameters": made[0].count_params(),
+                "latency_ms": times[name],
+                "speed_up": times["teacher"] / times[name],
+                "accuracies": [accuracy(at_rest(network), test) for network in made],
+            }
+            for name, made in found.items()
         }
-        for name, made in found.items()
-    }
-    for name, made in files.items():
-        rows[name]["int8_latency_ms"] = times[f"{name} int8"]
-        rows[name]["int8_accuracies"] = [accuracy(made[k].predict, test) for k in sorted(made)]
-    result = {"images": test.extent, "budget_ms": budget, "rows": rows, "plans": plans["losses"]}
-    write_json(workdir.path / "controls.json", result)
-    print("\n".join(table(result)), flush=True)
-    return result
+        for name, made in files.items():
+            rows[name]["int8_latency_ms"] = times[f"{name} int8"]
+            rows[name]["int8_accuracies"] = [accuracy(made[k].predict, test) for k in sorted(made)]
+        result = {
+            "images": test.extent,
+            "budget_ms": self.transforming.budget_ms(self.hant),
+            "rows": rows,
+            "plans": read_json(self.transforming.student / "plans.json")["found"]["losses"],
+        }
+        write_json(self.workdir.path / "controls.json", result)
+        print("\n".join(table(result)), flush=True)
+        return result
 
 
 def _file_name(name: str) -> str:
@@ -323,9 +237,15 @@ def main() -> None:
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--data_dir")
     parser.add_argument("--trainings", type=int, default=1, help="of every network, each a seed")
+    parser.add_argument("--only", nargs="*", help="names of the table, of what is compared")
     arguments = parser.parse_args()
-    recipe, workdir = read_recipe(arguments.config), Workdir(arguments.workdir)
-    study(recipe, workdir, arguments.data_dir, arguments.trainings)
+    Study(
+        read_recipe(arguments.config),
+        Workdir(arguments.workdir),
+        arguments.data_dir,
+        arguments.trainings,
+        arguments.only,
+    ).run()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from hant import plan_of
+from hant_controls import plan_of
 from hant_networks import BATCH, Networks
 
 from tfgen.files.json_file import read_json, write_json

@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from hant import accuracy, plan_of
+from hant import accuracy
+from hant_controls import plan_of
 from hant_networks import Networks
 
 from tfgen.files.json_file import read_json, write_json
