@@ -320,6 +320,25 @@ class TestAnswers:
         with pytest.raises(ConfigError, match="measured on batches of images"):
             model.best()
 
+    @pytest.mark.parametrize("kind", ["", "validation_"])
+    def test_data_are_checked_in_both_halves(self, kind):
+        """By `fit`, in a data set and as arrays, and by `best`."""
+        data = toy_data(8)
+        wrong = {
+            rf"{kind.replace('_', ' ')}images holds .* \(x \+ 1\) / 2": {
+                f"{kind}images": 2.0 * data[f"{kind}images"] - 1.0
+            },
+            "labels are 9 to 11; expected 0 to 2": {f"{kind}labels": data[f"{kind}labels"] + 9},
+        }
+        for message, change in wrong.items():
+            changed = {**data, **change}
+            for given in (changed, tf.data.Dataset.from_tensors(changed)):
+                with pytest.raises(DataError, match=message):
+                    searching().fit(given, verbose=0, shuffle=False)
+            message = message.replace(kind.replace("_", " "), "")
+            with pytest.raises(DataError, match=message):
+                searching().best(data=[changed])
+
     def test_configuration_comes_back(self):
         criterion = Criterion(COST, GROUPS, 3.0, "absolute", name="cost")
         model = searching(False, criteria=[criterion], estimator="reinforce", softening=0.08)

@@ -74,6 +74,12 @@ def test_fit_takes_data_in_any_form(model, form):
     np.testing.assert_allclose(history["pixels"], MEAN, atol=1e-3)
 
 
+@pytest.mark.parametrize("form", ["array", "set with labels", "TFDS", "generator", "PyDataset"])
+def test_fit_as_it_is_written_warns_of_nothing(model, form, recwarn):
+    model.fit(*FORMS[form](), verbose=0)
+    assert not [str(w.message) for w in recwarn if "shuffle" in str(w.message)]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_evaluate_and_predict_take_the_same(model, form):
     logs = model.evaluate(*FORMS[form](), batch_size=8, return_dict=True, **QUIET)

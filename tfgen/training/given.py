@@ -78,22 +78,30 @@ def _is_endless(x) -> bool:
 
 def _checked_arrays(x, taker):
     arrays = by_name(x)
-    if "images" in arrays:
+    for images, labels, where in _images_in(arrays):
         with tf.device("CPU:0"):  # where Keras takes its batches from
-            arrays["images"] = taker.as_images(arrays["images"])
-            if "labels" in arrays:
-                arrays["labels"] = taker.as_labels(arrays["labels"], len(arrays["images"]))
+            arrays[images] = taker.as_images(arrays[images], f"the array of {where}")
+            if labels in arrays:
+                arrays[labels] = taker.as_labels(arrays[labels], len(arrays[images]))
     return dict(arrays)
+
+
+def _images_in(batch) -> Iterator[tuple[str, str, str]]:
+    """Names of images in a batch, of the labels that belong to them, and what to call the images:
+    those that are trained on, and what stands beside them, as of validation."""
+    for name in list(batch):
+        if name == "images" or name.endswith("_images"):
+            yield name, name.removesuffix("images") + "labels", name.replace("_", " ")
 
 
 def _checked_dataset(dataset, taker):
     @tf.autograph.experimental.do_not_convert
     def one(*element):
         batch = dict(by_name(element if len(element) > 1 else element[0]))
-        if "images" in batch:
-            batch["images"] = taker.as_images_in_dataset(batch["images"])
-            if "labels" in batch:
-                batch["labels"] = taker.as_labels_in_dataset(batch["labels"])
+        for images, labels, where in _images_in(batch):
+            batch[images] = taker.as_images_in_dataset(batch[images], f"a batch of {where}")
+            if labels in batch:
+                batch[labels] = taker.as_labels_in_dataset(batch[labels])
         return batch
 
     return dataset.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

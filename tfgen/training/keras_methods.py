@@ -108,6 +108,8 @@ class KerasMethods(TakesImages, keras.Model):
         given["x"] = self._open(given, "x", "steps_per_epoch", start)
         if given.get("validation_data") is not None:
             given["validation_data"] = self._open(given, "validation_data", "validation_steps")
+        if not is_array(given["x"]) and not isinstance(given["x"], keras.utils.PyDataset):
+            given.setdefault("shuffle", False)  # else Keras warns of its own default
         with plain_user_errors():
             self.before_fit(given["x"])
             return super().fit(**given)

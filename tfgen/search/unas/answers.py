@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from tfgen.errors import ConfigError, DataError
+from tfgen.errors import ConfigError, DataError, plain_user_errors
 from tfgen.ops.checks import whole_number
 from tfgen.search.unas.ranking import Found, most_probable
 from tfgen.training import averaged_weights
+from tfgen.training.given import checked
 
 _LOOKED_AT = 10  # times as many probable architectures, to find those that meet bounds
 
@@ -74,7 +75,8 @@ class Answers:
 
         Raises:
             ConfigError: there is a supernet and no data, or data and no supernet.
-            DataError: the data hold no batch.
+            DataError: the data hold no batch, or something that is no images in [0, 1] or no labels
+                of them.
         """
         whole_number("count", count, 1)
         if (data is None) != (self.supernet is None):
@@ -82,7 +84,7 @@ class Answers:
                 "the best architectures of a search are measured on batches of images where it has "
                 "a supernet, and without any where it has none"
             )
-        batches = None if data is None else list(data)
+        batches = None if data is None else [checked(batch, self) for batch in data]
         if batches == []:
             raise DataError(
                 "the architectures are measured on batches of images, and the data hold none; "
@@ -90,7 +92,7 @@ class Answers:
             )
         number = max(count, whole_number("candidates", candidates, 1))
         ranked = []
-        with averaged_weights(self):
+        with averaged_weights(self), plain_user_errors():
             for misses, found in self._candidates(number):
                 objective = self._measured_objective(found.choices, batches)
                 ranked.append((misses, objective, found._replace(objective=objective)))
