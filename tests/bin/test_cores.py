@@ -24,8 +24,14 @@ print(share_cores(1), threads_per_operation() == 1, parts_at_once() == num_cores
         ("", "", "True True True"),
         ("", "tf.zeros([]).numpy()", "False {one} {one}"),  # TensorFlow has begun
         ("os.environ['TF_NUM_INTRAOP_THREADS'] = '1'", "", "False True True"),
-        ("os.environ['TF_NUM_INTRAOP_THREADS'] = 'many'", "", "True True True"),
-        ("", "tf.config.threading.set_inter_op_parallelism_threads(3)", "False {one} {one}"),
+        pytest.param(
+            *("os.environ['TF_NUM_INTRAOP_THREADS'] = 'many'", "", "True True True"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("", "tf.config.threading.set_inter_op_parallelism_threads(3)", "False {one} {one}"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_was_decided_before_stays(before, then, expected):

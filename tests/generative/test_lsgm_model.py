@@ -59,6 +59,7 @@ class TestWithoutNetworkItIsTheVAE:
 
 
 class TestNoiseOfDensities:
+    @pytest.mark.slow
     def test_is_what_probes_leave(self):
         """One degree of freedom a state: over 64 a deviation of 18 %, of which 5 are allowed (7 a
         state has the reference: 7 %)."""

@@ -111,6 +111,7 @@ def test_directions_are_found_once_and_saved(tmp_path):
     assert loaded.directions_known.numpy() == 1.0
 
 
+@pytest.mark.slow
 def test_frozen_copy_agrees():
     model = NCPVAE(
         shaken_nvae(num_scales=1, num_groups=2), width=8, num_directions=6, num_proposals=9

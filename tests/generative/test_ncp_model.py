@@ -41,6 +41,7 @@ def fit(model, images, epochs=1, callbacks=(), **options):
     )
 
 
+@pytest.mark.slow
 def test_trains_samples_and_scores_with_the_generator_bitwise_unchanged():
     """One trace for all steps and one for all samples."""
     model = make()

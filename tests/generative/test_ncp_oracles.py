@@ -226,6 +226,7 @@ def test_a_constant_in_every_logit(one_dimension):
     assert after[1]["elbo_gain"] == pytest.approx(before[1]["elbo_gain"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_learns_the_ring():
     """The trained classifier empties the hole and keeps the ring round."""
     model = trained(ring_images(50_000), steps=1500, num_proposals=100)

@@ -44,7 +44,7 @@ def identity():
         latency.LiteRTBackend(),
         latency.LiteRTBackend(precision="int8", batch_size=2),
         latency.OnnxBackend(),
-        latency.KerasBackend(),
+        pytest.param(latency.KerasBackend(), marks=pytest.mark.slow),
     ],
     ids=lambda b: f"{b.runtime} {b.precision}",
 )
