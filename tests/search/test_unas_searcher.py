@@ -297,8 +297,9 @@ class TestAnswers:
         data, before = [toy_data(8), toy_data(8, seed=1)], state(model)
         found = model.best(9, candidates=9, data=data)
         assert len(found) == 9
-        with pytest.raises(DataError, match="the data hold none; expected at least one"):
-            model.best(data=[])
+        for nothing in ([], [{k: v[:0] for k, v in data[0].items()}]):
+            with pytest.raises(DataError, match="the data hold none, or an empty one; expected"):
+                model.best(data=nothing)
         for a, b in zip(before, state(model)):
             np.testing.assert_array_equal(a, b)
         for one in (found[0], found[8]):
@@ -337,6 +338,22 @@ class TestAnswers:
             message = message.replace(kind.replace("_", " "), "")
             with pytest.raises(DataError, match=message):
                 searching().best(data=[changed])
+
+    def test_words_name_the_same_classes_in_every_batch(self):
+        """Where one lacks a class nobody knows which numbers its words are."""
+        data = toy_data(16)
+        words = {k: np.array(["a", "b", "c"])[v] for k, v in data.items() if "labels" in k}
+        assert all(len(set(w)) == 3 for w in words.values())
+        model = searching(compiled=False)
+        model.supernet.head.kernel.assign(np.random.default_rng(0).normal(size=(6, 3)))
+        named, numbered = (model.best(9, data=[d])[0] for d in ({**data, **words}, data))
+        assert named.objective == numbered.objective
+        np.testing.assert_array_equal(named.choices["stage"], numbered.choices["stage"])
+        lacking = {k: np.where(w == "a", "b", w) for k, w in words.items()}
+        with pytest.raises(DataError, match="classes"):
+            model.best(data=[{**data, **lacking}])
+        with pytest.raises(DataError, match="classes"):
+            searching().fit({**data, **lacking}, verbose=0, shuffle=False)
 
     def test_configuration_comes_back(self):
         criterion = Criterion(COST, GROUPS, 3.0, "absolute", name="cost")

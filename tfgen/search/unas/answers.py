@@ -85,10 +85,10 @@ class Answers:
                 "a supernet, and without any where it has none"
             )
         batches = None if data is None else [checked(batch, self) for batch in data]
-        if batches == []:
+        if batches is not None and not (batches and all(len(b["images"]) for b in batches)):
             raise DataError(
-                "the architectures are measured on batches of images, and the data hold none; "
-                "expected at least one"
+                "the architectures are measured on batches of images, and the data hold none, or "
+                "an empty one; expected at least one image in each"
             )
         number = max(count, whole_number("candidates", candidates, 1))
         ranked = []

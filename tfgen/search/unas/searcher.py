@@ -140,7 +140,9 @@ class UNAS(Answers, SearchStep, Model):
             if not layer.built:
                 layer.build()
         self.architecture_steps = self._add_counter("architecture_steps", 0)
-        self.image_shape = None if self.supernet is None else tuple(self.supernet.image_shape)
+        if self.supernet is not None:
+            self.image_shape = tuple(self.supernet.image_shape)
+            self.num_classes = self.supernet.num_classes
         self.gap_coefficient, self.entropy_coefficient = gap_coefficient, entropy_coefficient
         self.duplicate_coefficient = duplicate_coefficient
         self.num_architectures, self.clip_norm = num_architectures, clip_norm
