@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable
 
 import tensorflow as tf
 
+from tfgen.ops import philox
+
 
 def map_seeds(draw: Callable, keys: tf.Tensor, signature, *settings: Hashable):
     """`draw(key, *settings)` of every key, as one loop of TensorFlow's, also outside of graphs.
@@ -46,6 +48,8 @@ def seeded_rows(
     seeds = tf.convert_to_tensor(seeds)
     stream = tf.cast(stream, seeds.dtype)
     keys = tf.stack([seeds, tf.fill(tf.shape(seeds), stream)], axis=1)
+    if distribution == "normal" and philox.pays(keys.shape[0], size):
+        return philox.normal_rows(keys, size)
     signature = tf.TensorSpec([size], tf.float32)
     return map_seeds(normal_or_uniform, keys, signature, size, distribution)
 

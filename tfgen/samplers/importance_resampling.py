@@ -19,12 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import ConfigError, UserError
-from tfgen.ops import importance
+from tfgen.ops import importance, philox
 from tfgen.ops.checks import in_range, whole_number
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.ops.seeded_rows import map_seeds
 
 BLOCK = 16  # proposals drawn at once from one seed
+_DRAWN = "normal", "uniform"
 _SMALLEST_UNIFORM = 1e-30  # its Gumbel value is -4.2: a zero counts as the smallest draw
 
 # (first, count) -> proposals, nested [B, count, ...], and uniforms [B, count]
@@ -172,8 +173,15 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
         [tf.repeat(seeds, num_blocks), tf.tile(tf.cast(blocks, tf.int32), [num_images])], axis=1
     )
 
-    signature = tf.TensorSpec([BLOCK, size]), tf.TensorSpec([BLOCK])
-    normals, uniforms = map_seeds(_block, pairs, signature, size)
+    if philox.pays(pairs.shape[0], BLOCK * size):
+        normal, uniform = (philox.fold_in(pairs, number(f"proposal {d}")) for d in _DRAWN)
+        normals, uniforms = (
+            philox.normal_rows(normal, BLOCK * size),
+            philox.uniform_rows(uniform, BLOCK),
+        )
+    else:
+        signature = tf.TensorSpec([BLOCK, size]), tf.TensorSpec([BLOCK])
+        normals, uniforms = map_seeds(_block, pairs, signature, size)
     normals = tf.reshape(normals, [num_images, num_blocks * BLOCK, *shape])
     uniforms = tf.reshape(uniforms, [num_images, num_blocks * BLOCK])
     return normals[:, :count], uniforms[:, :count]
@@ -181,7 +189,7 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
 
 def _block(pair: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Normals `[BLOCK, size]` and uniforms `[BLOCK]` of one key."""
-    normal, uniform = (fold_in(pair, number(f"proposal {d}")) for d in ("normal", "uniform"))
+    normal, uniform = (fold_in(pair, number(f"proposal {d}")) for d in _DRAWN)
     normals = tf.random.stateless_normal([BLOCK, size], normal, alg="philox")
     return normals, tf.random.stateless_uniform([BLOCK], uniform, alg="philox")
 

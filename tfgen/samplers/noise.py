@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import UserError
+from tfgen.ops.philox import normal_like
 from tfgen.ops.random_streams import fold_in, number
 from tfgen.ops.seeded_rows import seeded_rows
 from tfgen.samplers.checks import one_per_chain
@@ -106,11 +107,7 @@ class NoiseSource:
             drawn = normal_rows(self._seeds, number("image chain normal", step), leaves)
         else:
             key = fold_in(self._seed, number("chain normal", step))
-            drawn = [
-                tf.random.stateless_normal(tf.shape(x), fold_in(key, index), dtype=x.dtype)
-                for index, x in enumerate(leaves)
-            ]
-            drawn = [tf.ensure_shape(d, x.shape) for d, x in zip(drawn, leaves)]
+            drawn = [normal_like(x, fold_in(key, index)) for index, x in enumerate(leaves)]
         return tf.nest.pack_sequence_as(like, drawn)
 
     def uniform(self, step, like) -> tf.Tensor:

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tfgen.errors import ConfigError
 from tfgen.ops.diffusion import SDE, TimeSampler, loss_weight, uniforms
+from tfgen.ops.philox import normal_like
 
 ALGORITHMS = (1, 2, 3)
 
@@ -125,7 +126,7 @@ class Objective:
     def draw(self, times: TimeSampler, z, seeds) -> Draw:
         """Times and noise for latents `z` `[B, ...]`, from two seeds `[2]`."""
         rho = uniforms(tf.shape(z)[0], seeds[0], self.spacing)
-        return Draw(times.times(rho), tf.random.stateless_normal(tf.shape(z), seeds[1]))
+        return Draw(times.times(rho), normal_like(z, seeds[1]))
 
     def squared_errors(self, predict: Callable, z, draw: Draw, scale=None) -> tf.Tensor:
         """|eps - eps_theta(z_t, t)|^2 of every number, like `z`.

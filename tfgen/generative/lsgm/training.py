@@ -19,6 +19,7 @@ from tfgen.generative.lsgm.encoding import LATENTS, check_size, latents_of
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import log_scales, whitened
 from tfgen.generative.lsgm.mixing import ConstantWeights, NoisePredictor
+from tfgen.ops.philox import stateless_normals
 from tfgen.training.averages import moving_averages
 from tfgen.training.joint_optimizer import plain_optimizers
 from tfgen.training.replicas import is_multi_worker
@@ -140,12 +141,10 @@ class LSGMTraining:
         return coefficient * (spectral + self.network.bank.scale_penalty()), updates
 
     def _posterior_noise(self, images):
-        return {
-            name: tf.random.stateless_normal(
-                (batch_size_of(images), *shape), self.step_seed("posterior", name)
-            )
-            for name, shape in self.vae.latent_shapes.items()
-        }
+        latents = self.vae.latent_shapes
+        shapes = [(batch_size_of(images), *shape) for shape in latents.values()]
+        seeds = [self.step_seed("posterior", name) for name in latents]
+        return dict(zip(latents, stateless_normals(shapes, seeds)))
 
     def _seeds(self):
         """Of times, noise and dropout, of the prior's own pass and of that of the bound."""

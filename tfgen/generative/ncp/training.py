@@ -16,6 +16,7 @@ from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.selection import PATIENCE, HeldOutSelection
 from tfgen.layers import LiveWeights
 from tfgen.ops import contrastive
+from tfgen.ops.philox import stateless_normals
 from tfgen.training.averages import moving_averages
 from tfgen.training.step_output import StepOutput
 
@@ -58,17 +59,15 @@ class NCPTraining:
         return StepOutput(tf.reduce_sum(losses), logs, updates)
 
     def _noise(self, images):
-        return {
-            name: tf.random.stateless_normal(
-                (batch_size_of(images), *shape), self.step_seed("posterior", name)
-            )
-            for name, shape in self.vae.latent_shapes.items()
-        }
+        latents = self.vae.latent_shapes
+        shapes = [(batch_size_of(images), *shape) for shape in latents.values()]
+        seeds = [self.step_seed("posterior", name) for name in latents]
+        return dict(zip(latents, stateless_normals(shapes, seeds)))
 
     def _negatives(self, prior, batch_size):
         """nu draws of a group's prior, `[B, nu, ...]`."""
         shape = (batch_size, self.num_negatives, *prior.loc.shape[1:])
-        eps = tf.random.stateless_normal(shape, self.step_seed("negatives", prior.index))
+        eps = stateless_normals([shape], [self.step_seed("negatives", prior.index)])[0]
         return tf.expand_dims(prior.loc, 1) + tf.expand_dims(prior.scale, 1) * eps
 
     def before_fit(self, x):

@@ -16,6 +16,7 @@ from tfgen.generative.nvae.frozen import FrozenNVAE, NVAEView, fold
 from tfgen.generative.nvae.inference import NVAEInference
 from tfgen.generative.nvae.network import Network
 from tfgen.layers import DataDependentWeights, LiveWeights, ParameterBank
+from tfgen.ops.philox import stateless_normals
 from tfgen.ops.random_streams import number
 from tfgen.training import schedules
 from tfgen.training.model import Model
@@ -286,12 +287,9 @@ class NVAE(NVAEInference, Model):
         return StepOutput(loss, logs, w.statistics_updates() + updates)
 
     def _training_noise(self, batch_size):
-        return [
-            tf.random.stateless_normal(
-                (batch_size, *shape), self.step_seed(number("group posterior", index))
-            )
-            for index, shape in enumerate(self.network.latent_shapes)
-        ]
+        shapes = [(batch_size, *shape) for shape in self.network.latent_shapes]
+        streams = (number("group posterior", index) for index in range(len(shapes)))
+        return stateless_normals(shapes, [self.step_seed(stream) for stream in streams])
 
     def _penalty(self, w: LiveWeights, beta):
         """lambda times spectral sum plus batch-norm scales, and new singular vectors."""
@@ -334,10 +332,8 @@ class NVAE(NVAEInference, Model):
         images = images_of(data)
         batch_size = batch_size_of(images)
         # A fixed stream, so that evaluations of one model agree; fresh noise for every image.
-        noise = [
-            tf.random.stateless_normal((batch_size, *shape), (self.seed, index))
-            for index, shape in enumerate(self.network.latent_shapes)
-        ]
+        shapes = [(batch_size, *shape) for shape in self.network.latent_shapes]
+        noise = stateless_normals(shapes, [(self.seed, index) for index in range(len(shapes))])
         result = self.posterior_pass(self.weights_view(), images, noise)
         kl = tf.reduce_sum(result.kl, axis=1)
         log_px = self.image_decoder.log_prob(result.head, images)

@@ -7,6 +7,7 @@ from tfgen.generative.base import batch_size_of
 from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
 from tfgen.generative.vaebm.noise_space import PIXELS, NoiseSpace
+from tfgen.ops.philox import normal_like, stateless_normals
 from tfgen.samplers import replay_probability
 from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
@@ -32,7 +33,7 @@ class VAEBMTraining:
         view = self.energy.weights_view()
         positives = tf.cast(images, tf.float32)
         if self.smoothing:
-            noise = tf.random.stateless_normal(tf.shape(positives), self.step_seed("smoothing"))
+            noise = normal_like(positives, self.step_seed("smoothing"))
             positives += self.smoothing * noise
         both = tf.concat([positives, negatives], axis=0)
         data_energy, sample_energy = tf.split(self.energy.energies(view, both), 2)
@@ -85,10 +86,9 @@ class VAEBMTraining:
 
     def _chain_start(self, batch_size):
         """Noise of new chains, some latents of which continue old ones."""
-        start = {
-            name: tf.random.stateless_normal((batch_size, *shape), self.step_seed("start", name))
-            for name, shape in self.noise_shapes.items()
-        }
+        shapes = [(batch_size, *shape) for shape in self.noise_shapes.values()]
+        seeds = [self.step_seed("start", name) for name in self.noise_shapes]
+        start = dict(zip(self.noise_shapes, stateless_normals(shapes, seeds)))
         if self.buffer is None:
             return start, tf.zeros([batch_size], tf.bool)
         probability = replay_probability(

@@ -1,0 +1,124 @@
+"""Random numbers of many seeds at once are those of TensorFlow's operators, which take one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from tfgen.ops import clusters, philox
+from tfgen.ops.seeded_rows import seeded_rows
+from tfgen.samplers import proposal_noise
+
+SEEDS = np.array(
+    [[3, 5], [-1, 7], [0, 0], [2**31 - 1, -(2**31)], [-(2**31), 123_456_789]], np.int32
+)
+ROUNDING = 2e-6  # of numbers up to 6
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 1001])
+def test_rows_are_those_of_the_stateless_operators(size):
+    normal = [tf.random.stateless_normal([size], seed, alg="philox") for seed in SEEDS]
+    np.testing.assert_allclose(philox.normal_rows(SEEDS, size), normal, rtol=0, atol=ROUNDING)
+    uniform = [tf.random.stateless_uniform([size], seed, alg="philox") for seed in SEEDS]
+    np.testing.assert_array_equal(philox.uniform_rows(SEEDS, size), uniform)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**31 - 1])
+def test_seeds_are_folded_as_by_tensorflow(number):
+    expected = [tf.random.fold_in(seed, number, alg="philox") for seed in SEEDS]
+    np.testing.assert_array_equal(philox.fold_in(SEEDS, number), expected)
+
+
+def test_many_numbers_of_one_seed_are_the_operators_and_normal():
+    """4e6 numbers: their extremes are those of the operator's, and no moment of the first four
+    is further from a Normal's than 5 of its standard errors (2e-6 by chance)."""
+    size = 4_000_000
+    drawn = philox.normal_rows(np.array([[8, 13]], np.int32), size).numpy()[0]
+    operator = tf.random.stateless_normal([size], [8, 13], alg="philox")
+    np.testing.assert_allclose(drawn, operator, rtol=0, atol=ROUNDING)
+    drawn = drawn.astype(np.float64)
+    for power in range(1, 5):
+        mean, square = stats.norm.moment(power), stats.norm.moment(2 * power)
+        error = np.sqrt((square - mean**2) / size)
+        assert abs(np.mean(drawn**power) - mean) < 5 * error, power
+
+
+def test_sines_are_float32s_own():
+    turns = np.linspace(0, 1, 100_003, endpoint=False, dtype=np.float32)
+    sine, cosine = philox._sine_and_cosine(tf.constant(turns))
+    angles = 2 * np.pi * turns.astype(np.float64)
+    np.testing.assert_allclose(sine, np.sin(angles), rtol=0, atol=2e-7)
+    np.testing.assert_allclose(cosine, np.cos(angles), rtol=0, atol=2e-7)
+
+
+def test_shapes_of_a_step_each_have_their_own_seed():
+    shapes = [(64, 8, 8, 10), (64, 4, 4, 3), (64, 8, 8, 10), (2, 3)]
+    seeds = [tf.constant([7, k]) for k in range(4)]
+    step = tf.function(lambda: philox.stateless_normals(shapes, seeds), autograph=False)
+    for shape, seed, drawn in zip(shapes, seeds, step()):
+        assert drawn.shape == shape
+        expected = tf.random.stateless_normal(shape, seed)
+        np.testing.assert_allclose(drawn, expected, rtol=0, atol=ROUNDING)
+    assert _programs(step.get_concrete_function()) == 1  # both of the large ones in one
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("known", [True, False])
+def test_normal_like(dtype, known):
+    x = np.zeros((300, 128), dtype)
+    shape = x.shape if known else (None, 128)
+    signature = [tf.TensorSpec(shape, dtype)]
+    draw = tf.function(lambda x: philox.normal_like(x, (1, 2)), signature, autograph=False)
+    expected = tf.random.stateless_normal(x.shape, (1, 2), dtype=dtype)
+    np.testing.assert_allclose(draw(x), expected, rtol=0, atol=ROUNDING)
+    assert draw.get_concrete_function().outputs[0].shape.as_list() == list(shape)
+
+
+def test_large_draws_of_seeds_take_the_short_way_and_small_ones_do_not(monkeypatch):
+    keys = np.arange(40, dtype=np.int32)
+    calls = []
+    monkeypatch.setattr(philox, "normal_rows", _counted(philox.normal_rows, calls))
+    large = seeded_rows(keys, 9, 4096)
+    few = tf.concat([seeded_rows(keys[k : k + 10], 9, 4096) for k in range(0, 40, 10)], axis=0)
+    assert calls == [(40, 4096)]
+    np.testing.assert_allclose(large, few, rtol=0, atol=ROUNDING)
+
+
+def test_proposals_are_the_same_in_one_draw_and_in_parts():
+    """Those of a batch in one program, those of each image by the operators."""
+    seeds = np.array([4, 5, 6, 7], np.int32)
+    normals, uniforms = proposal_noise(seeds, 3, (40, 20), 16, 48)
+    assert philox.pays(4 * 3, 16 * 800) and not philox.pays(3, 16 * 800)
+    for k in range(4):
+        normal, uniform = proposal_noise(seeds[k : k + 1], 3, (40, 20), 16, 48)
+        np.testing.assert_allclose(normals[k], normal[0], rtol=0, atol=ROUNDING)
+        np.testing.assert_array_equal(uniforms[k], uniform[0])
+
+
+def test_portable_graphs_hold_no_program():
+    def draw(seeds):
+        return seeded_rows(seeds, 9, 4096)
+
+    signature = [tf.TensorSpec([64], tf.int32)]
+    plain = tf.function(draw, signature, autograph=False).get_concrete_function()
+    with clusters.portable():
+        portable = tf.function(draw, signature, autograph=False).get_concrete_function()
+    assert (_programs(plain), _programs(portable)) == (1, 0)
+    seeds = tf.range(64)
+    np.testing.assert_allclose(plain(seeds), portable(seeds), rtol=0, atol=ROUNDING)
+
+
+def _programs(concrete):
+    """How many calls of programs of XLA's a graph holds."""
+    library = {f.signature.name: f for f in concrete.graph.as_graph_def().library.function}
+    calls = [op for op in concrete.graph.get_operations() if "PartitionedCall" in op.type]
+    compiled = [library[op.get_attr("f").name].attr["_XlaMustCompile"].b for op in calls]
+    return sum(compiled)
+
+
+def _counted(function, calls):
+    def counted(seeds, size):
+        calls.append((len(seeds), size))
+        return function(seeds, size)
+
+    return counted
