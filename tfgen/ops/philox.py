@@ -96,7 +96,7 @@ def _numbers(words, size):
     return tf.reshape(tf.bitcast(words, tf.float32), [words.shape[0], -1])[:, :size]
 
 
-@functools.lru_cache(maxsize=128)
+@functools.cache
 def _program(draw: Callable, num_seeds: int, argument: int) -> Callable:
     """`draw(seeds, argument)`, compiled: one program for every size, as `cluster` asks."""
     return cluster(functools.partial(draw, argument), num_seeds)
