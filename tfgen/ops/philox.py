@@ -17,7 +17,7 @@ from tfgen.ops.clusters import cluster, is_portable, on_cpu
 
 # Numbers that are worth a program: XLA takes half a second for one, which its calls must save,
 # and steps of training are many.
-SMALLEST, SMALLEST_IN_STEPS = 2**17, 2**15
+SMALLEST, SMALLEST_IN_STEPS = 2**16, 2**15
 
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85  # added to the key in each round
@@ -27,14 +27,27 @@ _ROUNDS = 10
 Words = tuple[tf.Tensor, ...]  # of uint32, all of one shape
 
 
-def pays(num_seeds: int | None, size: int | None, smallest: int = SMALLEST) -> bool:
-    """Whether `[num_seeds, size]` numbers are worth a program, and one is allowed in this graph."""
-    known = num_seeds is not None and size is not None
-    return known and num_seeds * size >= smallest and on_cpu() and not is_portable()
+def where_it_pays(num_seeds, size: int, fast: Callable, slow: Callable, smallest: int = SMALLEST):
+    """`fast()` where `[num_seeds, size]` numbers are worth a program that this graph may hold, else
+    `slow()`.
+
+    Args:
+        num_seeds: integer, or a scalar tensor: then the graph chooses as it runs.
+        size: integer.
+        fast: function without arguments.
+        slow: likewise, with tensors of the same shapes and dtypes.
+        smallest: integer, how many numbers are worth a program. Defaults to `SMALLEST`.
+    """
+    if is_portable() or not on_cpu():
+        return slow()
+    enough = num_seeds >= -(-smallest // size)
+    if isinstance(num_seeds, int):
+        return fast() if enough else slow()
+    return tf.cond(enough, fast, slow)
 
 
 def normal_rows(seeds: tf.Tensor, size: int) -> tf.Tensor:
-    """Standard normals `[B, size]` float32 of seeds `[B, 2]` int32, B known.
+    """Standard normals `[B, size]` float32 of seeds `[B, 2]` int32.
 
     A row is `tf.random.stateless_normal([size], seed, alg="philox")` of its seed, to 2e-6.
     """
@@ -42,7 +55,7 @@ def normal_rows(seeds: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def uniform_rows(seeds: tf.Tensor, size: int) -> tf.Tensor:
-    """Uniforms in [0, 1), `[B, size]` float32, of seeds `[B, 2]` int32, B known.
+    """Uniforms in [0, 1), `[B, size]` float32, of seeds `[B, 2]` int32.
 
     A row is `tf.random.stateless_uniform([size], seed, alg="philox")` of its seed.
     """
@@ -63,13 +76,14 @@ def stateless_normals(shapes: Sequence, seeds: Sequence[tf.Tensor]) -> list[tf.T
     """
     drawn: list = [None] * len(shapes)
     for size, places in _by_size(shapes).items():
-        if pays(len(places), size, SMALLEST_IN_STEPS):
-            rows = normal_rows(tf.stack([seeds[place] for place in places]), size)
-            for place, row in zip(places, tf.unstack(rows)):
-                drawn[place] = tf.reshape(row, shapes[place])
-            continue
-        for place in places:
-            drawn[place] = tf.random.stateless_normal(shapes[place], seeds[place])
+        of_size = [shapes[place] for place in places], [seeds[place] for place in places]
+        if size is None:
+            found = _operators(*of_size)
+        else:
+            draws = (functools.partial(f, *of_size) for f in (_at_once, _operators))
+            found = where_it_pays(len(places), size, *draws, SMALLEST_IN_STEPS)
+        for place, numbers in zip(places, found):
+            drawn[place] = numbers
     return drawn
 
 
@@ -79,6 +93,16 @@ def normal_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return stateless_normals([x.shape.as_list()], [seed])[0]
     drawn = tf.random.stateless_normal(tf.shape(x), seed, dtype=x.dtype)
     return tf.ensure_shape(drawn, x.shape)
+
+
+def _operators(shapes, seeds):
+    return [tf.random.stateless_normal(shape, seed) for shape, seed in zip(shapes, seeds)]
+
+
+def _at_once(shapes, seeds):
+    """As `_operators`, of shapes that hold equally many numbers."""
+    rows = tf.unstack(normal_rows(tf.stack(seeds), math.prod(shapes[0])))
+    return [tf.reshape(row, shape) for row, shape in zip(rows, shapes)]
 
 
 def _by_size(shapes):
@@ -93,12 +117,12 @@ def _by_size(shapes):
 def _numbers(words, size):
     """`[B, n]` uint64 as their halves, `[B, size]` float32. Within a program it would not be a mere
     view."""
-    return tf.reshape(tf.bitcast(words, tf.float32), [words.shape[0], -1])[:, :size]
+    return tf.reshape(tf.bitcast(words, tf.float32), [-1, 2 * words.shape[1]])[:, :size]
 
 
 @functools.cache
-def _program(draw: Callable, num_seeds: int, argument: int) -> Callable:
-    """`draw(seeds, argument)`, compiled: one program for every size, as `cluster` asks."""
+def _program(draw: Callable, num_seeds: int | None, argument: int) -> Callable:
+    """`draw(argument, seeds)`, compiled: one for every size, as `cluster` asks."""
     return cluster(functools.partial(draw, argument), num_seeds)
 
 
@@ -134,7 +158,7 @@ def _pairs(seeds, count):
     a, b, c, d = (word[:, None] for word in _philox(words, _constants(_SCRAMBLING_KEY)))
     pair = tf.range(count, dtype=tf.int32)[None]
     block = tf.cast(tf.bitwise.right_shift(pair, 1), tf.uint32)
-    zeros = tf.zeros([seeds.shape[0], count], tf.uint32)
+    zeros = tf.zeros([tf.shape(seeds)[0], count], tf.uint32)
     words = _philox((block + zeros, zeros, c + zeros, d + zeros), (a, b))
     odd = tf.bitwise.bitwise_and(pair, 1) > 0
     return tf.where(odd, words[2], words[0]), tf.where(odd, words[3], words[1])

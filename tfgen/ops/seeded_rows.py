@@ -48,10 +48,15 @@ def seeded_rows(
     seeds = tf.convert_to_tensor(seeds)
     stream = tf.cast(stream, seeds.dtype)
     keys = tf.stack([seeds, tf.fill(tf.shape(seeds), stream)], axis=1)
-    if distribution == "normal" and philox.pays(keys.shape[0], size):
-        return philox.normal_rows(keys, size)
-    signature = tf.TensorSpec([size], tf.float32)
-    return map_seeds(normal_or_uniform, keys, signature, size, distribution)
+
+    def one_by_one():
+        signature = tf.TensorSpec([size], tf.float32)
+        return map_seeds(normal_or_uniform, keys, signature, size, distribution)
+
+    if distribution == "uniform":
+        return one_by_one()
+    num_seeds = seeds.shape[0] or tf.shape(seeds)[0]
+    return philox.where_it_pays(num_seeds, size, lambda: philox.normal_rows(keys, size), one_by_one)
 
 
 def _loop(draw, signature, settings):

@@ -173,15 +173,18 @@ def proposal_noise(seeds, stream, shape: tuple[int, ...], first, count: int):
         [tf.repeat(seeds, num_blocks), tf.tile(tf.cast(blocks, tf.int32), [num_images])], axis=1
     )
 
-    if philox.pays(pairs.shape[0], BLOCK * size):
+    def at_once():
         normal, uniform = (philox.fold_in(pairs, number(f"proposal {d}")) for d in _DRAWN)
-        normals, uniforms = (
-            philox.normal_rows(normal, BLOCK * size),
-            philox.uniform_rows(uniform, BLOCK),
-        )
-    else:
+        normals = philox.normal_rows(normal, BLOCK * size)
+        return tf.reshape(normals, [-1, BLOCK, size]), philox.uniform_rows(uniform, BLOCK)
+
+    def one_by_one():
         signature = tf.TensorSpec([BLOCK, size]), tf.TensorSpec([BLOCK])
-        normals, uniforms = map_seeds(_block, pairs, signature, size)
+        return map_seeds(_block, pairs, signature, size)
+
+    normals, uniforms = philox.where_it_pays(
+        num_images * num_blocks, BLOCK * size, at_once, one_by_one
+    )
     normals = tf.reshape(normals, [num_images, num_blocks * BLOCK, *shape])
     uniforms = tf.reshape(uniforms, [num_images, num_blocks * BLOCK])
     return normals[:, :count], uniforms[:, :count]
