@@ -6,7 +6,8 @@ Batch 64, M proposals on an 8 x 8 x 20 group with an 8 x 8 x 32 context, in chun
 and the same noise on both sides, whose choices are compared first. The variants take turns (PyTorch
 in a process of its own), so that whatever else the machine does disturbs all alike, and medians are
 compared. The peer runs in both memory layouts, with `--compile` also under torch.compile, which
-needs a C++ compiler. Prints one JSON object.
+needs a C++ compiler. With `--draw` each side draws its noise as it goes, as samples are made: tfgen
+from a seed of every image, PyTorch from one generator. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--num_cells", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--draw", action="store_true", help="each side draws its noise as it goes")
     parser.add_argument("--json", type=Path, help="where to write all measurements")
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
     arguments = parser.parse_args()
@@ -58,6 +60,8 @@ def compare(arguments) -> dict:
     chosen = {name: run()[1] for name, run in variants.items()}  # traces, and compares
     reference = next(iter(chosen.values()))
     agreement = {k: float((abs(v - reference) < 1e-3).mean()) for k, v in chosen.items()}
+    if arguments.draw:
+        agreement = None  # every side has noise of its own
     seconds = {name: [] for name in variants}
     for _ in range(arguments.rounds):
         for name, run in variants.items():
@@ -113,11 +117,13 @@ def tfgen_variants(arguments) -> dict:
 
     from tfgen.generative import GroupPrior
     from tfgen.layers import FoldedWeights, LiveWeights
-    from tfgen.samplers import importance_resampling
+    from tfgen.samplers import importance_resampling, proposal_noise, resample_lazily
 
     bank, classifier = make_classifier_of(arguments)
     eps, uniforms, *rest = map(tf.constant, make_inputs(arguments.num_proposals))
     context, loc, scale = rest
+    if arguments.draw:
+        eps, uniforms = tf.range(BATCH), None
     folded = FoldedWeights(LiveWeights(bank))
 
     def resample(w, eps, uniforms, context, loc, scale):
@@ -128,12 +134,20 @@ def tfgen_variants(arguments) -> dict:
             z = tf.expand_dims(loc, 1) + tf.expand_dims(scale, 1) * noise
             return classifier(w, z, prior, projected)
 
-        return importance_resampling(log_weight, eps, uniforms, arguments.chunk_size).sample
+        if not arguments.draw:
+            return importance_resampling(log_weight, eps, uniforms, arguments.chunk_size).sample
+        shape = (GRID, GRID, LATENT)
+        return resample_lazily(
+            log_weight,
+            lambda first, count: proposal_noise(eps, 0, shape, first, count),
+            arguments.num_proposals,
+            arguments.chunk_size,
+        ).sample
 
     def run_folded(*inputs):
         return resample(folded, *inputs)
 
-    run_folded(eps[:, :1], uniforms[:, :1], context, loc, scale)  # folds everything, once
+    run_folded(eps, uniforms, context, loc, scale)  # folds everything, once
     functions = {
         "tfgen plain graph": tf.function(run_folded, autograph=False),
         "tfgen XLA": tf.function(run_folded, autograph=False, jit_compile=True),
@@ -150,7 +164,7 @@ def timed(function: Callable, *inputs):
     from tfgen.cores import side_by_side
 
     def of(rows):
-        return function(*(x[rows] for x in inputs)).numpy()
+        return function(*(None if x is None else x[rows] for x in inputs)).numpy()
 
     start = time.perf_counter()
     chosen = np.concatenate(side_by_side(of, BATCH))
@@ -206,6 +220,7 @@ def torch_variants(arguments) -> dict:
         arguments.chunk_size,
         arguments.threads,
         arguments.compile,
+        arguments.draw,
         environment=KEEP_FREED_MEMORY,
     )
     names = peer.call("variants")

@@ -99,15 +99,18 @@ class Classifier(nn.Module):
 
 
 @torch.no_grad()
-def resample(classifier, eps, uniforms, context, loc, scale, chunk: int) -> Tensor:
-    """The chosen noise `[B, C, H, W]`: Gumbel-max over M proposals, a chunk at a time."""
+def resample(classifier, propose, context, loc, scale, count: int, chunk: int) -> Tensor:
+    """The chosen noise `[B, C, H, W]`: Gumbel-max over `count` proposals, a chunk at a time.
+
+    `propose` makes of a slice of the proposals their noise and uniforms.
+    """
     projected = classifier.context(context, loc, scale)
-    best = torch.full((len(eps),), -torch.inf)
-    chosen = torch.zeros_like(eps[:, 0])
-    for start in range(0, eps.shape[1], chunk):
-        part = eps[:, start : start + chunk]
+    best = torch.full((len(loc),), -torch.inf)
+    chosen = torch.zeros_like(loc, memory_format=torch.contiguous_format)
+    for start in range(0, count, chunk):
+        part, uniforms = propose(slice(start, min(count, start + chunk)))
         log_r = classifier(part, loc, scale, projected)
-        score = log_r - torch.log(-torch.log(uniforms[:, start : start + chunk]))
+        score = log_r - torch.log(-torch.log(uniforms))
         value, index = score.max(1)
         better = value > best
         best = torch.where(better, value, best)
@@ -125,6 +128,7 @@ class Peer:
         chunk: proposals at a time.
         threads: of PyTorch.
         compile_too: also under torch.compile.
+        draw: whether noise is drawn in the loop instead of given.
     """
 
     def __init__(
@@ -134,13 +138,14 @@ class Peer:
         chunk: int,
         threads: int,
         compile_too: bool,
+        draw: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
         eps, uniforms, *rest = inputs
         self._noise = torch.from_numpy(np.moveaxis(eps, -1, 2).copy()), torch.from_numpy(uniforms)
         rest = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in rest]
         last = [x.contiguous(memory_format=torch.channels_last) for x in rest]
-        self._chunk = chunk
+        self._chunk, self._draw = chunk, draw
         self._variants = {
             "contiguous": (Classifier(weights).eval(), rest),
             "channels_last": (
@@ -160,5 +165,15 @@ class Peer:
         """Seconds of one call, and the chosen noise `[B, H, W, C]`."""
         model, values = self._variants[variant]
         start = time.perf_counter()
-        chosen = resample(model, *self._noise, *values, self._chunk)
+        propose = self._drawn if self._draw else self._given
+        chosen = resample(model, propose, *values, self._noise[0].shape[1], self._chunk)
         return time.perf_counter() - start, np.moveaxis(chosen.numpy(), 1, -1)
+
+    def _given(self, which: slice) -> tuple[Tensor, Tensor]:
+        eps, uniforms = self._noise
+        return eps[:, which], uniforms[:, which]
+
+    def _drawn(self, which: slice) -> tuple[Tensor, Tensor]:
+        images, _, *shape = self._noise[0].shape
+        count = which.stop - which.start
+        return torch.randn(images, count, *shape), torch.rand(images, count)
