@@ -40,7 +40,7 @@ def where_it_pays(num_seeds, size: int, fast: Callable, slow: Callable, smallest
     """
     if is_portable() or not on_cpu():
         return slow()
-    enough = num_seeds >= -(-smallest // size)
+    enough = num_seeds >= -(-smallest // max(1, size))
     if isinstance(num_seeds, int):
         return fast() if enough else slow()
     return tf.cond(enough, fast, slow)

@@ -288,8 +288,9 @@ class NVAE(NVAEInference, Model):
 
     def _training_noise(self, batch_size):
         shapes = [(batch_size, *shape) for shape in self.network.latent_shapes]
-        streams = (number("group posterior", index) for index in range(len(shapes)))
-        return stateless_normals(shapes, [self.step_seed(stream) for stream in streams])
+        groups = range(len(shapes))
+        seeds = [self.step_seed(number("group posterior", group)) for group in groups]
+        return stateless_normals(shapes, seeds)
 
     def _penalty(self, w: LiveWeights, beta):
         """lambda times spectral sum plus batch-norm scales, and new singular vectors."""
