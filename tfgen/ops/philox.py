@@ -32,8 +32,8 @@ def where_it_pays(num_seeds, size: int, fast: Callable, slow: Callable, smallest
     `slow()`.
 
     Args:
-        num_seeds: integer, or a scalar tensor: then the graph chooses as it runs.
-        size: integer.
+        num_seeds: integer, how many; or a scalar tensor, and the graph chooses as it runs.
+        size: integer, numbers of each seed.
         fast: function without arguments.
         slow: likewise, with tensors of the same shapes and dtypes.
         smallest: integer, how many numbers are worth a program. Defaults to `SMALLEST`.
