@@ -17,8 +17,6 @@ import tensorflow as tf
 from skips import pytest_terminal_summary  # noqa: F401 (a hook of pytest)
 from tensorflow.python.util import tf_stack
 
-from tfgen.ops import seeded_rows
-
 # Whoever begins tests in the background may have them ignore signals (a shell Ctrl-C, nohup
 # SIGHUP), and programs started here would ignore them as well.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -72,25 +70,6 @@ def need_empty_batches():
             pytest.skip(f"tf.nn.conv2d makes {tuple(y.shape)} of an empty batch on this CPU")
 
     return check
-
-
-@pytest.fixture
-def one_draw(monkeypatch):
-    """Random rows of many seeds as one draw, by the first seed, instead of a draw per row.
-
-    The same law at a fraction of the time, for tests of what thousands of chains do with it. That
-    a row depends on its own seed, and the law of such rows, are other tests' business.
-    """
-    per_row = seeded_rows.map_seeds
-
-    def map_seeds(draw, keys, signature, *settings):
-        if draw is not seeded_rows.normal_or_uniform:
-            return per_row(draw, keys, signature, *settings)
-        size, distribution = settings
-        flat = draw(keys[0], tf.shape(keys)[0] * size, distribution)
-        return tf.reshape(flat, [-1, size])
-
-    monkeypatch.setattr(seeded_rows, "map_seeds", map_seeds)
 
 
 @pytest.fixture(scope="session")

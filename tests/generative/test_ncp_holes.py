@@ -56,7 +56,6 @@ def test_refuses_where_nothing_overlaps():
         find_holes(ExactNCP(far, [lambda z: 40.0 * z[..., 0] - 800.0], 16), batches(images))
 
 
-@pytest.mark.usefixtures("one_draw")
 class TestLikelihood:
     def scores(self, ratio, count=64):
         model = ExactNCP(ToyVAE(noise=0.7), [ratio], count)
@@ -82,7 +81,6 @@ class TestLikelihood:
             assert shifted[name] == pytest.approx(plain[name], abs=1e-4)
 
 
-@pytest.mark.usefixtures("one_draw")
 class TestChains:
     """The energy of the refined prior: r = 1 leaves the standard normal."""
 

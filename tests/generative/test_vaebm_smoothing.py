@@ -30,7 +30,6 @@ def gaussian():
     return mean, covariance, log_z
 
 
-@pytest.mark.usefixtures("one_draw")
 def test_images_follow_the_marginal_of_the_joint_density():
     """4,000 draws, 4 standard errors (and 0.002 for the bias of steps of 0.02)."""
     drawn = SmoothedToy().sample(4000, batch_size=4000).reshape(-1, 2)
@@ -46,7 +45,6 @@ def test_images_follow_the_marginal_of_the_joint_density():
     assert np.abs(sharp - wanted).max() > 0.05
 
 
-@pytest.mark.usefixtures("one_draw")
 def test_log_z_by_annealing_from_both_sides():
     bounds = log_partition_bounds(
         SmoothedToy(), num_chains=2000, num_steps=30, num_target_steps=60, batch_size=2000

@@ -72,7 +72,6 @@ def log_z(strength=A):
     return -0.5 * np.linalg.slogdet(s)[1] - 0.5 * strength * B @ np.linalg.solve(s, B)
 
 
-@pytest.mark.usefixtures("one_draw")
 def test_generated_images_follow_the_model():
     images = ToyVAEBM().sample(4000, batch_size=4000).reshape(-1, 2)
     mean, covariance = target()
@@ -95,7 +94,6 @@ def test_posterior_of_the_target_is_that_of_the_vae():
     np.testing.assert_allclose(np.linalg.inv(tilted)[1:, 1:], target()[1], rtol=1e-6)
 
 
-@pytest.mark.usefixtures("one_draw")
 def test_log_z_by_annealing_from_both_sides():
     bounds = log_partition_bounds(
         ToyVAEBM(), num_chains=2000, num_steps=30, num_target_steps=60, batch_size=2000
@@ -178,7 +176,6 @@ def test_gradient_of_the_potential_meets_differences_in_float64(kind):
             np.testing.assert_allclose(numeric, exact, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.usefixtures("one_draw")
 def test_inpainting_samples_the_conditional_law():
     # Seeing the first pixel as 1, the second has the conditional mean of the target Gaussian.
     count, deviation = 800, 0.1

@@ -18,6 +18,7 @@ from tfgen.ops.clusters import cluster, is_portable, on_cpu
 # Numbers that are worth a program: XLA takes half a second for one, which its calls must save,
 # and steps of training are many.
 SMALLEST, SMALLEST_IN_STEPS = 2**16, 2**15
+_LOOP = 2**8  # numbers that a seed counts as besides: without a program, it is a turn of a loop
 
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85  # added to the key in each round
@@ -40,7 +41,7 @@ def where_it_pays(num_seeds, size: int, fast: Callable, slow: Callable, smallest
     """
     if is_portable() or not on_cpu():
         return slow()
-    enough = num_seeds >= -(-smallest // max(1, size))
+    enough = num_seeds >= -(-smallest // (size + _LOOP))
     if isinstance(num_seeds, int):
         return fast() if enough else slow()
     return tf.cond(enough, fast, slow)
