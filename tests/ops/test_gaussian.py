@@ -5,7 +5,13 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tfgen.ops import gaussian, precision
+from tfgen.ops import gaussian, pointwise, precision
+
+
+@pytest.fixture(params=[True, False], ids=["cluster", "library"], autouse=True)
+def form(request, monkeypatch):
+    monkeypatch.setattr(pointwise, "pays", lambda x: request.param)
+
 
 
 def clamp64(a):

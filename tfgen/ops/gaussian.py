@@ -15,6 +15,8 @@ import math
 
 import tensorflow as tf
 
+from tfgen.ops.pointwise import formula
+
 CLAMP_BOUND = 5.0
 SCALE_FLOOR = 0.01
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -45,9 +47,7 @@ def normal_kl(
     mean_q: tf.Tensor, scale_q: tf.Tensor, mean_p: tf.Tensor, scale_p: tf.Tensor
 ) -> tf.Tensor:
     """KL(N(mean_q, scale_q^2) || N(mean_p, scale_p^2)), elementwise, in nats; scales positive."""
-    standardized = (mean_q - mean_p) / scale_p
-    ratio = scale_q / scale_p
-    return 0.5 * (tf.math.square(standardized) + (ratio - 1.0) * (ratio + 1.0)) - tf.math.log(ratio)
+    return formula(_normal_kl, mean_q, scale_q, mean_p, scale_p)
 
 
 def residual_normal_kl(
@@ -65,6 +65,17 @@ def residual_normal_kl(
     groups which carry little information keep the digits of their KL and of its gradient, and zero
     offsets give exactly zero.
     """
+    both = mean_q, log_scale_q, mean_p, log_scale_p
+    return formula(_residual_normal_kl, *both, delta_loc, delta_log_scale)
+
+
+def _normal_kl(mean_q, scale_q, mean_p, scale_p):
+    standardized = (mean_q - mean_p) / scale_p
+    ratio = scale_q / scale_p
+    return 0.5 * (tf.math.square(standardized) + (ratio - 1.0) * (ratio + 1.0)) - tf.math.log(ratio)
+
+
+def _residual_normal_kl(mean_q, log_scale_q, mean_p, log_scale_p, delta_loc, delta_log_scale):
     exp_p = tf.math.exp(log_scale_p)
     scale_p = exp_p + SCALE_FLOOR
     # With d = scale_q / scale_p - 1: the floor drops out of the difference of the scales.

@@ -1,8 +1,11 @@
-"""Activations, affine maps and gated sums: the parts of the networks that only move memory.
+"""Activations, affine maps, gated sums and formulas: the parts of networks that only move memory.
 
 On CPUs each is a cluster with a gradient of its own (`tfgen.ops.clusters`), so that it reads and
 writes every value once each way.
 """
+
+import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -64,6 +67,39 @@ def gated_sum(skip: tf.Tensor, branch: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
         return cluster(_gated_sum, branch.shape, branch.dtype)(skip, branch, gate), gradient
 
     return run(skip, branch, gate)
+
+
+def formula(function: Callable, *tensors: tf.Tensor) -> tf.Tensor:
+    """`function(*tensors)`, elementwise arithmetic, of which the backward pass keeps the tensors
+    alone and computes the rest again.
+
+    Args:
+        function: function of a module (programs are kept by it) of tensors to one tensor.
+        *tensors: floating; shapes that broadcast.
+    """
+    if not any(map(pays, tensors)):
+        return function(*tensors)
+    key = [(x.shape, x.dtype) for x in tensors]
+
+    @tf.custom_gradient
+    def run(*tensors):
+        def gradient(dy):
+            return cluster(_gradient_of(function), *key)(dy, *tensors)
+
+        return cluster(function, *key)(*tensors), gradient
+
+    return run(*tensors)
+
+
+@functools.cache
+def _gradient_of(function):
+    def gradient(dy, *tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = function(*tensors)
+        return tape.gradient(y, tensors, dy)
+
+    return gradient
 
 
 def _wide(x):
