@@ -21,7 +21,8 @@ from tensorflow.python.util import tf_stack
 # SIGHUP), and programs started here would ignore them as well.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+        as_python = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, as_python)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
