@@ -13,7 +13,6 @@ def form(request, monkeypatch):
     monkeypatch.setattr(pointwise, "pays", lambda x: request.param)
 
 
-
 def clamp64(a):
     return 5.0 * np.tanh(np.asarray(a, np.float64) / 5.0)
 
