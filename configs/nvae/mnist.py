@@ -22,8 +22,5 @@ def get_config(mode: str = "") -> config_dict.ConfigDict:
     """Returns the recipe, or a smaller one: `mode` is one of `MODES`."""
     recipes.check_mode(mode, MODES)
     config = recipes.binary_nvae("mnist", batch_size=400, epochs=400)
-    recipes.shrink_binary_nvae(config, mode, epochs=20)
-    if mode:
-        config.model.update(spectral_coefficient=0.0, kl_warmup_fraction=0.1)
-        config.optimizer.learning_rate = 1.5e-2
+    recipes.shrink_binary_nvae(config, mode, epochs=25)
     return config
