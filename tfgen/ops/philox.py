@@ -9,7 +9,7 @@ normals, by Box and Muller's transform from the same bits, differ from theirs by
 import collections
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -86,6 +86,14 @@ def stateless_normals(shapes: Sequence, seeds: Sequence[tf.Tensor]) -> list[tf.T
         for place, numbers in zip(places, found):
             drawn[place] = numbers
     return drawn
+
+
+def named_normals(batch_size, shapes: Mapping[str, tuple], seeds: Mapping) -> dict[str, tf.Tensor]:
+    """`stateless_normals` `[batch_size, *shape]` of every name, from the seed of that name."""
+    drawn = stateless_normals(
+        [(batch_size, *shape) for shape in shapes.values()], [seeds[name] for name in shapes]
+    )
+    return dict(zip(shapes, drawn))
 
 
 def normal_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

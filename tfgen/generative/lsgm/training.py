@@ -19,7 +19,7 @@ from tfgen.generative.lsgm.encoding import LATENTS, check_size, latents_of
 from tfgen.generative.lsgm.inference import normal_cross_entropy
 from tfgen.generative.lsgm.latents import log_scales, whitened
 from tfgen.generative.lsgm.mixing import ConstantWeights, NoisePredictor
-from tfgen.ops.philox import stateless_normals
+from tfgen.ops.philox import named_normals
 from tfgen.training.averages import moving_averages
 from tfgen.training.joint_optimizer import plain_optimizers
 from tfgen.training.replicas import is_multi_worker
@@ -141,10 +141,8 @@ class LSGMTraining:
         return coefficient * (spectral + self.network.bank.scale_penalty()), updates
 
     def _posterior_noise(self, images):
-        latents = self.vae.latent_shapes
-        shapes = [(batch_size_of(images), *shape) for shape in latents.values()]
-        seeds = [self.step_seed("posterior", name) for name in latents]
-        return dict(zip(latents, stateless_normals(shapes, seeds)))
+        seeds = {name: self.step_seed("posterior", name) for name in self.vae.latent_shapes}
+        return named_normals(batch_size_of(images), self.vae.latent_shapes, seeds)
 
     def _seeds(self):
         """Of times, noise and dropout, of the prior's own pass and of that of the bound."""

@@ -16,7 +16,7 @@ from tfgen.generative.ncp.directions import informative_directions
 from tfgen.generative.ncp.selection import PATIENCE, HeldOutSelection
 from tfgen.layers import LiveWeights
 from tfgen.ops import contrastive
-from tfgen.ops.philox import stateless_normals
+from tfgen.ops.philox import named_normals, stateless_normals
 from tfgen.training.averages import moving_averages
 from tfgen.training.step_output import StepOutput
 
@@ -59,10 +59,8 @@ class NCPTraining:
         return StepOutput(tf.reduce_sum(losses), logs, updates)
 
     def _noise(self, images):
-        latents = self.vae.latent_shapes
-        shapes = [(batch_size_of(images), *shape) for shape in latents.values()]
-        seeds = [self.step_seed("posterior", name) for name in latents]
-        return dict(zip(latents, stateless_normals(shapes, seeds)))
+        seeds = {name: self.step_seed("posterior", name) for name in self.vae.latent_shapes}
+        return named_normals(batch_size_of(images), self.vae.latent_shapes, seeds)
 
     def _negatives(self, prior, batch_size):
         """nu draws of a group's prior, `[B, nu, ...]`."""

@@ -7,7 +7,7 @@ from tfgen.generative.base import batch_size_of
 from tfgen.generative.vaebm.guard import ExplosionGuard
 from tfgen.generative.vaebm.inference import SamplerOptions, run_chain
 from tfgen.generative.vaebm.noise_space import PIXELS, NoiseSpace
-from tfgen.ops.philox import normal_like, stateless_normals
+from tfgen.ops.philox import named_normals, normal_like
 from tfgen.samplers import replay_probability
 from tfgen.training.replicas import is_multi_worker
 from tfgen.training.step_output import StepOutput
@@ -86,9 +86,8 @@ class VAEBMTraining:
 
     def _chain_start(self, batch_size):
         """Noise of new chains, some latents of which continue old ones."""
-        shapes = [(batch_size, *shape) for shape in self.noise_shapes.values()]
-        seeds = [self.step_seed("start", name) for name in self.noise_shapes]
-        start = dict(zip(self.noise_shapes, stateless_normals(shapes, seeds)))
+        seeds = {name: self.step_seed("start", name) for name in self.noise_shapes}
+        start = named_normals(batch_size, self.noise_shapes, seeds)
         if self.buffer is None:
             return start, tf.zeros([batch_size], tf.bool)
         probability = replay_probability(
