@@ -62,6 +62,16 @@ def test_shapes_of_a_step_each_have_their_own_seed():
     assert _programs(step.get_concrete_function()) == 1  # both of the large ones in one
 
 
+def test_names_keep_their_seeds():
+    shapes = {"b": (8, 8, 10), "a": (3,)}
+    seeds = {"a": tf.constant([1, 2]), "b": tf.constant([3, 4])}
+    drawn = philox.named_normals(64, shapes, seeds)
+    assert list(drawn) == list(shapes)
+    for name, numbers in drawn.items():
+        expected = tf.random.stateless_normal((64, *shapes[name]), seeds[name])
+        np.testing.assert_allclose(numbers, expected, rtol=0, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("known", [True, False])
 def test_normal_like(dtype, known):
@@ -71,7 +81,9 @@ def test_normal_like(dtype, known):
     draw = tf.function(lambda x: philox.normal_like(x, (1, 2)), signature, autograph=False)
     expected = tf.random.stateless_normal(x.shape, (1, 2), dtype=dtype)
     np.testing.assert_allclose(draw(x), expected, rtol=0, atol=ROUNDING)
-    assert draw.get_concrete_function().outputs[0].shape.as_list() == list(shape)
+    concrete = draw.get_concrete_function()
+    assert concrete.outputs[0].shape.as_list() == list(shape)
+    assert _programs(concrete) == (known and dtype == "float32")
 
 
 @pytest.mark.parametrize("size", [3840, 2])
@@ -95,7 +107,13 @@ def test_large_draws_take_the_short_way_and_small_ones_do_not(monkeypatch, known
 def test_proposals_are_the_same_in_one_draw_and_in_parts():
     """Those of a batch in one program, those of each image by the operators."""
     seeds = np.array([4, 5, 6, 7], np.int32)
-    normals, uniforms = proposal_noise(seeds, 3, (40, 20), 16, 48)
+
+    def all_of_them():
+        return proposal_noise(seeds, 3, (40, 20), 16, 48)
+
+    together = tf.function(all_of_them, autograph=False).get_concrete_function()
+    assert _programs(together) == 4  # two of seeds, normals and uniforms
+    normals, uniforms = together()
     assert 3 * 16 * 800 < philox.SMALLEST < 4 * 3 * 16 * 800
     for k in range(4):
         normal, uniform = proposal_noise(seeds[k : k + 1], 3, (40, 20), 16, 48)

@@ -25,6 +25,10 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x.astype(np.float64)))
 
 
+def bell(x, width):
+    return tf.exp(-x * x) * (1.0 + width * width)
+
+
 # Each case: the function, its NumPy form, and its inputs.
 CASES = {
     "swish": (swish, lambda x: x * sigmoid(x), [normal(*SHAPE)]),
@@ -38,6 +42,11 @@ CASES = {
         lambda *x: affine(*x, "swish"),
         lambda x, a, b: (x * a + b) * sigmoid(x * a + b),
         [normal(*SHAPE), normal(3), normal(3)],
+    ),
+    "formula that broadcasts": (
+        lambda x, width: pointwise.formula(bell, x, width),
+        lambda x, width: np.exp(-x * x) * (1 + width * width),
+        [normal(*SHAPE), normal(4, 1, 1, 3)],
     ),
     "gated sum": (
         gated_sum,
