@@ -182,9 +182,9 @@ class Generator(TakesImages):
             temperature: float, scale on the prior's standard deviation: a number, or one per latent
                 group. Defaults to `1.0`.
             seed: integer; image k of a seed comes from the same noise, to rounding, for every
-                `num_images` and `batch_size`. How many images are computed at once may change the order of float32
-                sums, which does not show in what a decoder makes, but grows with every step of a
-                chain (`VAEBM`). Defaults to `0`.
+                `num_images` and `batch_size`. How many images are computed at once may change the
+                order of float32 sums, which does not show in what a decoder makes, but grows with
+                every step of a chain (`VAEBM`). Defaults to `0`.
             batch_size: integer, images computed at once. Defaults to `64`.
 
         Returns:
