@@ -6,6 +6,7 @@ gradient of 1e-30 or 1e30 has a norm like any other.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 # Elements from which converting to float64 costs more than the sum itself.
@@ -45,7 +46,7 @@ def norms(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     Returns:
         float64 `[len(tensors)]`.
     """
-    return tf.sqrt(2.0 * _sums(tf.nn.l2_loss, [(x,) for x in tensors]))
+    return tf.sqrt(inner_products(tensors, tensors))
 
 
 def inner_products(xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -58,36 +59,46 @@ def inner_products(xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> tf.Tenso
     Returns:
         float64 `[len(xs)]`.
     """
-    return _sums(_dot, list(zip(xs, ys, strict=True)))
+    pairs = list(zip(xs, ys, strict=True))
+    large = [i for i, (x, _) in enumerate(pairs) if _is_large(x)]
+    alike: dict[tuple, list[int]] = {}
+    for i in sorted(set(range(len(pairs))) - set(large)):
+        alike.setdefault((tuple(pairs[i][0].shape), pairs[i][0].dtype), []).append(i)
+    sums = [_sums_of_rows([pairs[i] for i in group]) for group in alike.values()]
+    if large:
+        sums.append(_sums_of_large([pairs[i] for i in large]))
+    if not sums:
+        return tf.zeros([0], tf.float64)
+    order = np.concatenate([*alike.values(), large]).astype(np.int32)
+    return tf.gather(tf.concat(sums, 0), np.argsort(order))
 
 
-def _sums(summed, operands):
-    """`summed(*tensors)` for each operand, in float64.
+def _sums_of_rows(pairs):
+    """Of tensors of one shape: a few operations for all, where each had its own."""
 
-    Where tensors have many elements it is formed in float32 first, in one pass over the memory.
+    def rows(tensors):
+        shape = [len(tensors), tensors[0].shape.num_elements()]
+        return tf.cast(tf.reshape(tf.stack(tensors), shape), tf.float64)
+
+    xs, ys = zip(*pairs)
+    left = rows(xs)
+    right = left if all(x is y for x, y in pairs) else rows(ys)
+    return tf.reduce_sum(left * right, -1)
+
+
+def _sums_of_large(pairs):
+    """In float32 first, in one pass over the memory.
+
     Should any of these sums come near the ends of float32, all are formed again in float64.
     """
-    if not operands:
-        return tf.zeros([0], tf.float64)
-
-    def wide(tensors):
-        return summed(*[tf.cast(x, tf.float64) for x in tensors])
-
-    order = sorted(range(len(operands)), key=lambda i: _is_large(operands[i][0]))
-    small = [operands[i] for i in order if not _is_large(operands[i][0])]
-    large = [operands[i] for i in order[len(small) :]]
-    results = [wide(tensors) for tensors in small]
-    if large:
-        fast = tf.stack([summed(*tensors) for tensors in large])
-        in_range = (tf.abs(fast) > _SMALLEST_SUM) & (tf.abs(fast) < _LARGEST_SUM)
-        # A zero sum looks like one that underflowed; telling them apart takes the second pass.
-        sums = tf.cond(
-            tf.reduce_all(in_range),
-            lambda: tf.cast(fast, tf.float64),
-            lambda: tf.stack([wide(tensors) for tensors in large]),
-        )
-        results += tf.unstack(sums, len(large))
-    return tf.stack([result for _, result in sorted(zip(order, results), key=lambda pair: pair[0])])
+    fast = tf.stack([_dot(x, y) for x, y in pairs])
+    in_range = (tf.abs(fast) > _SMALLEST_SUM) & (tf.abs(fast) < _LARGEST_SUM)
+    # A zero sum looks like one that underflowed; telling them apart takes the second pass.
+    return tf.cond(
+        tf.reduce_all(in_range),
+        lambda: tf.cast(fast, tf.float64),
+        lambda: tf.stack([_dot(*[tf.cast(x, tf.float64) for x in pair]) for pair in pairs]),
+    )
 
 
 def _is_large(x):
@@ -95,5 +106,7 @@ def _is_large(x):
 
 
 def _dot(x, y):
+    if x is y:
+        return 2.0 * tf.nn.l2_loss(x)
     # A product of a row and a column reads both once and writes nothing.
     return tf.matmul(tf.reshape(x, [1, -1]), tf.reshape(y, [-1, 1]))[0, 0]
