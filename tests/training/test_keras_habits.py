@@ -346,6 +346,29 @@ class TestRanges:
             np.testing.assert_array_equal(old, new)
 
 
+class TestNothingIn:
+    @pytest.mark.parametrize("empty", [IMAGES[:0], (IMAGES[:0], LABELS[:0]), LEVELS[:0]])
+    def test_arrays(self, model, empty):
+        message = "array of images is empty; expected at least one"
+        for method in (model.fit, model.evaluate, model.predict):
+            one_sentence(method, message, empty, **QUIET)
+        for method in (model.train_on_batch, model.test_on_batch, model.predict_on_batch):
+            one_sentence(method, message, empty)
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_data_sets_without_a_batch(self, model, known):
+        nothing = sets(IMAGES).take(0) if known else sets(IMAGES).filter(lambda x: False)
+        for method in (model.fit, model.evaluate, model.predict):
+            one_sentence(method, "data set has no batch; expected at least one", nothing, **QUIET)
+
+    def test_an_empty_batch_among_others(self, model):
+        batches = iter((IMAGES[:8], IMAGES[:0], IMAGES[8:16]))
+        signature = tf.TensorSpec((None, *IMAGES.shape[1:]))
+        data = tf.data.Dataset.from_generator(lambda: batches, output_signature=signature)
+        one_sentence(model.fit, "a batch of images is empty", data, **QUIET)
+        one_sentence(model.fit, "array of images is empty", ((b,) for b in [IMAGES[:0]]), **QUIET)
+
+
 def test_two_replicas():
     from tfgen.training import strategy_from_name
 

@@ -12,7 +12,10 @@ import tensorflow as tf
 from tfgen.data.doors import TakesImages
 from tfgen.data.elements import by_name
 from tfgen.data.pipeline import Pipeline
-from tfgen.errors import ConfigError
+from tfgen.errors import ConfigError, DataError
+
+NO_BATCH = "the data set has no batch; expected at least one: see what its filters leave"
+_EMPTY = "{} is empty; expected at least one"
 
 
 def checked(x, taker: TakesImages):
@@ -46,11 +49,16 @@ def opened(x, steps: int | None, start_step: int = 0) -> tuple[Any, int | None]:
 
     Raises:
         ConfigError: there is no end to it, and no number of steps.
+        DataError: there is nothing in it.
     """
     if isinstance(x, Pipeline):
         steps = steps or (x.steps_per_epoch if x.training else None)
         x = x.dataset(start_step if x.training else 0)
-    if steps is None and _is_endless(x) and not keras.config.max_steps_per_epoch():
+    cardinality = _cardinality(x)
+    if cardinality == 0:
+        raise DataError(NO_BATCH)
+    endless = cardinality == tf.data.INFINITE_CARDINALITY
+    if steps is None and endless and not keras.config.max_steps_per_epoch():
         raise ConfigError(
             "the data set has no end; give the number of steps, such as "
             "steps_per_epoch=pipeline.steps_per_epoch in fit, or steps= in evaluate and predict"
@@ -68,12 +76,11 @@ def check_steps(steps: int | None, steps_per_execution: int) -> None:
         )
 
 
-def _is_endless(x) -> bool:
+def _cardinality(x) -> int | None:
+    """Batches of a data set; None where it does not say, negative where it does not know."""
     cardinality = getattr(x, "cardinality", None)
-    if cardinality is None:
-        return False
     count = cardinality() if callable(cardinality) else cardinality
-    return int(count) == tf.data.INFINITE_CARDINALITY
+    return None if count is None else int(count)
 
 
 def _checked_arrays(x, taker):
@@ -81,6 +88,8 @@ def _checked_arrays(x, taker):
     for images, labels, where in _images_in(arrays):
         with tf.device("CPU:0"):  # where Keras takes its batches from
             arrays[images] = taker.as_images(arrays[images], f"the array of {where}")
+            if not len(arrays[images]):
+                raise DataError(_EMPTY.format(f"the array of {where}"))
             if labels in arrays:
                 arrays[labels] = taker.as_labels(arrays[labels], len(arrays[images]))
     return dict(arrays)
@@ -100,11 +109,18 @@ def _checked_dataset(dataset, taker):
         batch = dict(by_name(element if len(element) > 1 else element[0]))
         for images, labels, where in _images_in(batch):
             batch[images] = taker.as_images_in_dataset(batch[images], f"a batch of {where}")
+            batch[images] = _not_empty(batch[images], f"a batch of {where}")
             if labels in batch:
                 batch[labels] = taker.as_labels_in_dataset(batch[labels])
         return batch
 
     return dataset.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _not_empty(images, where):
+    message = f"{DataError.__name__}: {_EMPTY.format(where)}"
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, [message])]):
+        return tf.identity(images)
 
 
 def _checked_generator(batches, taker) -> Iterator[tuple]:

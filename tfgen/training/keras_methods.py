@@ -12,8 +12,8 @@ import keras
 
 from tfgen.data.doors import TakesImages
 from tfgen.data.elements import Batch, by_name
-from tfgen.errors import ConfigError, plain_user_errors
-from tfgen.training.given import check_steps, checked, is_array, opened
+from tfgen.errors import ConfigError, DataError, plain_user_errors
+from tfgen.training.given import NO_BATCH, check_steps, checked, is_array, opened
 
 INITIAL_LOSS_SCALE = 2.0**10  # the recipe of NVAE; Keras would start at 2**15
 
@@ -100,7 +100,7 @@ class KerasMethods(TakesImages, keras.Model):
         Raises:
             ConfigError: an argument that would have no effect; a data set without end and no
                 `steps_per_epoch`; steps that are no multiple of `steps_per_execution`.
-            DataError: no images, or none in [0, 1] or 0..255.
+            DataError: no batch, one without images, or images that are not in [0, 1] or 0..255.
         """
         given = _named(keras.Model.fit, args, kwargs)
         self._refuse_weights(given)
@@ -112,7 +112,10 @@ class KerasMethods(TakesImages, keras.Model):
             given.setdefault("shuffle", False)  # else Keras warns of its own default
         with plain_user_errors():
             self.before_fit(given["x"])
-            return super().fit(**given)
+            history = super().fit(**given)
+        if history.epoch and int(self.train_steps.numpy()) == start:
+            raise DataError(NO_BATCH)
+        return history
 
     def evaluate(self, *args, **kwargs):
         """Keras's `evaluate`: means of `evaluation_logs`, as a list `loss` first; see `fit`."""
@@ -124,6 +127,8 @@ class KerasMethods(TakesImages, keras.Model):
         as_dict = given.pop("return_dict", False)
         with plain_user_errors():
             logs = super().evaluate(**given, return_dict=True)
+        if not logs:
+            raise DataError(NO_BATCH)
         return logs if as_dict else _listed(logs)
 
     def predict(self, *args, **kwargs):
@@ -131,7 +136,10 @@ class KerasMethods(TakesImages, keras.Model):
         given = _named(keras.Model.predict, args, kwargs)
         given["x"] = self._open(given, "x", "steps")
         with plain_user_errors():
-            return super().predict(**given)
+            try:
+                return super().predict(**given)
+            except UnboundLocalError as error:  # of Keras, whose loop reads what no batch has set
+                raise DataError(NO_BATCH) from error
 
     def train_on_batch(self, *args, **kwargs):
         """Keras's `train_on_batch`; a list has the `loss` first."""
