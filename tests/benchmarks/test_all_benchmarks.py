@@ -19,7 +19,12 @@ STEP = {
     "gflop": 10.0,
     "peak_gib": {"torch": 0.5, "tfgen": 1.0},
 }
-_SIDE = {"version": "1", "train_peak_gib": 2.0, "medians": {"train": 0.4, "sample": 0.1}}
+_SIDE = {
+    "version": "1",
+    "train_peak_gib": 2.0,
+    "medians": {"train": 0.4, "sample": 0.1, "sample, in parts": 0.1},
+}
+_PEER = {**_SIDE, "medians": {"train": 0.4, "sample": 0.2, "sample, in parts": 0.15}}
 _LSGM = {"config": "cpu", "batch_size": 32, "threads": 2, "clock": "wall"}
 _TIMES = {"seconds": {"torch": 0.2, "tfgen": 0.1}, "gflop": 3.0}
 WRITTEN = {
@@ -33,7 +38,7 @@ WRITTEN = {
                 "config": "cpu",
                 "batch_size": 16,
                 "threads": 2,
-                "sides": {"torch": _SIDE, "tfgen": _SIDE},
+                "sides": {"torch": _PEER, "tfgen": _SIDE},
                 "reached": {"tfgen": {"gflop": 50.0}},
             }
         ]
@@ -104,6 +109,7 @@ def test_table_and_picture(program, tmp_path):
     assert f"{wanted}0.50, 1.00 GiB |" in text
     # PyTorch's fastest is what counts.
     assert "| vaebm | Langevin step, small | 64 | 200.0 ms | 100.0 ms | 2.00x | - | - |" in text
+    assert "| nvae | samples, cpu | 16 | 150.0 ms | 100.0 ms | 1.50x | - | - |" in text
     assert len(text.splitlines()) == 4 + len(found)
     kept = json.loads((tmp_path / "results.json").read_text())
     assert kept["machine"] == MACHINE

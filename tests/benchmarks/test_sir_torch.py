@@ -32,6 +32,18 @@ def test_both_sides_choose_the_same_proposals(in_torch, arguments):
         np.testing.assert_allclose(run()[1], eager, atol=1e-5)
 
 
+def test_parts_side_by_side_choose_the_same(in_torch, arguments):
+    import sir
+
+    arguments.threads = 2
+    chosen = {name: run()[1] for name, run in sir.torch_variants(arguments).items()}
+    parts = {name for name in chosen if name.endswith(", in parts")}
+    assert len(parts) == len(chosen) / 2
+    for name in parts:
+        whole = chosen[name.removesuffix(", in parts")]
+        np.testing.assert_allclose(chosen[name], whole, atol=1e-5)
+
+
 def test_both_sides_draw_proposals_of_their_own(in_torch, arguments):
     """Chosen noise is still nearly standard: of 5,120 numbers the mean square strays by 0.02 (one
     standard error), and the untrained classifier's choice moves it less than by half."""

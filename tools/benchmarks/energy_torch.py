@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from nvae_torch import NVAE, Architecture, scale_from_raw, soft_clamp
 from nvae_torch_layers import WeightNormConv
 from torch import Tensor, nn
+from torch_parts import side_by_side
 
 BLOCKS = ((1, True), (1, False), (2, True), (2, False), (2, True), (2, False))  # CIFAR-10
 
@@ -111,7 +112,7 @@ class Peer:
 
     def __init__(self, config: dict, batch_size: int, threads: int, step_size: float) -> None:
         torch.set_num_threads(threads)
-        self._step_size, self._compiled = step_size, None
+        self._threads, self._step_size, self._compiled = threads, step_size, None
         size, image_channels = config["image"]
         self._vae = NVAE(
             Architecture(
@@ -137,9 +138,11 @@ class Peer:
         self._state = [torch.randn(shape) for shape in shapes]
 
     def variants(self, compile_too: bool) -> list[str]:
-        """Names of what `seconds` can run: layout, whether kernels are fixed, whether compiled."""
+        """Names of what `seconds` can run: layout, whether kernels are fixed, whether compiled, and
+        whether parts of the batch run side by side."""
         names = [f"{layout}{fixed}" for layout in LAYOUTS for fixed in ("", ", kernels fixed")]
-        return names + ["channels_last, kernels fixed, compiled"] * compile_too
+        names += ["channels_last, kernels fixed, compiled"] * compile_too
+        return names + [f"{name}, in parts" for name in names if self._threads > 1]
 
     def seconds(self, variant: str, num_steps: int) -> float:
         """How long a chain takes in one of the variants."""
@@ -154,7 +157,16 @@ class Peer:
             module.freeze_kernels("kernels fixed" in words)
         moved = [eps.contiguous(memory_format=layout) for eps in self._state]
         function = self._potential() if "compiled" in words else potential
-        langevin(self._vae, self._energy, moved, num_steps, self._step_size, function)
+
+        def of(rows: slice) -> list[Tensor]:
+            part = [eps[rows] for eps in moved]
+            return langevin(self._vae, self._energy, part, num_steps, self._step_size, function)
+
+        batch = len(moved[0])
+        if "in parts" in words:
+            side_by_side(of, batch, self._threads)
+        else:
+            of(slice(0, batch))
 
     def _potential(self) -> Callable[..., Tensor]:
         if self._compiled is None:

@@ -5,9 +5,9 @@
 Same networks, same batch, same number of threads, float32. Each side has its own process; they take
 turns, so that whatever else the machine does disturbs both alike; medians are compared. PyTorch
 runs in both memory layouts, normalising its kernels in every step as one writes it, and with
-kernels computed once (its fastest is the one compared with). tfgen runs as a plain graph and
-through XLA, in parts side by side as `tfgen-sample` does, and eagerly. Initial weights: the time
-does not depend on them.
+kernels computed once, on the whole batch and in parts side by side (its fastest is the one compared
+with). tfgen runs as a plain graph and through XLA, in parts side by side as `tfgen-sample` does,
+and eagerly. Initial weights: the time does not depend on them.
 """
 
 from __future__ import annotations

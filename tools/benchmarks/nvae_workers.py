@@ -74,20 +74,28 @@ class TorchSide:
         )
         if options["compile"]:
             compile_cells(self._trainer.model)
-        self._images = torch.from_numpy(binary_images("NCHW"))
+        self._images, self._threads = torch.from_numpy(binary_images("NCHW")), options["threads"]
         self.parameters = sum(p.numel() for p in self._trainer.model.parameters())
         self.info = {"version": f"PyTorch {torch.__version__}"}
 
     def train(self) -> float:
         return self._trainer.step(self._images).item()
 
-    def prepare_sampling(self, fixed: bool) -> None:
-        """Evaluation mode; `fixed` computes the weight-normalised kernels once, not per call."""
+    def prepare_sampling(self, fixed: bool, parts: bool) -> None:
+        """Evaluation mode; `fixed` computes the weight-normalised kernels once, not per call;
+        `parts` makes images side by side, one thread each."""
         self._trainer.model.eval()
         self._trainer.model.freeze_kernels(fixed)
+        self._parts = parts
 
     def sample(self) -> None:
-        self._trainer.model.sample(BATCH_SIZE)
+        from torch_parts import side_by_side
+
+        sample = self._trainer.model.sample
+        if self._parts:
+            side_by_side(lambda rows: sample(rows.stop - rows.start), BATCH_SIZE, self._threads)
+        else:
+            sample(BATCH_SIZE)
 
 
 class TfgenSide:
@@ -125,7 +133,7 @@ class TfgenSide:
             return float(history.history["loss"][0])
         return float(self._model.train_function(self._batches)["loss"])
 
-    def prepare_sampling(self, fixed: bool) -> None:
+    def prepare_sampling(self, fixed: bool, parts: bool) -> None:
         """`fixed` folds weight norm and batch norm into the kernels, once."""
         self._sampler = self._model.frozen() if fixed else self._model
 
@@ -187,7 +195,9 @@ class Measured:
         self._config = config
         self._side = SIDES[side](config, options)
 
-    def ask(self, what: str, count: int = 1, fixed: bool = False) -> dict[str, Any]:
+    def ask(
+        self, what: str, count: int = 1, fixed: bool = False, parts: bool = False
+    ) -> dict[str, Any]:
         """Answers "info", "train", "count_convolutions", "prepare_sampling", "sample", "peak"."""
         side, answer = self._side, {}
         if what == "info":
@@ -198,7 +208,7 @@ class Measured:
         elif what == "count_convolutions":
             answer["gflop"] = convolution_gflop(self._config)
         elif what == "prepare_sampling":
-            side.prepare_sampling(fixed)
+            side.prepare_sampling(fixed, parts)
         elif what == "sample":
             answer["seconds"], _ = _timed(side.sample, count)
         return {**answer, "peak_gib": peak_gib()}

@@ -5,9 +5,10 @@
 Batch 64, M proposals on an 8 x 8 x 20 group with an 8 x 8 x 32 context, in chunks; the same weights
 and the same noise on both sides, whose choices are compared first. The variants take turns (PyTorch
 in a process of its own), so that whatever else the machine does disturbs all alike, and medians are
-compared. The peer runs in both memory layouts, with `--compile` also under torch.compile, which
-needs a C++ compiler. With `--draw` each side draws its noise as it goes, as samples are made: tfgen
-from a seed of every image, PyTorch from one generator. Prints one JSON object.
+compared. The peer runs in both memory layouts, on the whole batch and in parts side by side, with
+`--compile` also under torch.compile, which needs a C++ compiler. With `--draw` each side draws its
+noise as it goes, as samples are made: tfgen from a seed of every image, PyTorch from one generator.
+Prints one JSON object.
 """
 
 from __future__ import annotations

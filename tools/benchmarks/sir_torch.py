@@ -6,6 +6,7 @@ effective kernels of the tfgen model (weight norm is computed once, as a PyTorch
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_parts import side_by_side
 
 
 def _conv(weights: dict[str, Any]) -> nn.Conv2d:
@@ -119,8 +121,11 @@ def resample(classifier, propose, context, loc, scale, count: int, chunk: int) -
     return chosen
 
 
+_IN_PARTS = ", in parts"
+
+
 class Peer:
-    """The loop in both memory layouts.
+    """The loop in both memory layouts, on the whole batch and in parts side by side.
 
     Args:
         weights: of the classifier, see `sir.classifier_weights`.
@@ -145,7 +150,7 @@ class Peer:
         self._noise = torch.from_numpy(np.moveaxis(eps, -1, 2).copy()), torch.from_numpy(uniforms)
         rest = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in rest]
         last = [x.contiguous(memory_format=torch.channels_last) for x in rest]
-        self._chunk, self._draw = chunk, draw
+        self._chunk, self._draw, self._threads = chunk, draw, threads
         self._variants = {
             "contiguous": (Classifier(weights).eval(), rest),
             "channels_last": (
@@ -159,21 +164,31 @@ class Peer:
             self._variants[f"{name}, compiled"] = (compiled, values)
 
     def variants(self) -> list[str]:
-        return list(self._variants)
+        names = list(self._variants)
+        return names + [f"{name}{_IN_PARTS}" for name in names if self._threads > 1]
 
     def timed(self, variant: str) -> tuple[float, np.ndarray]:
         """Seconds of one call, and the chosen noise `[B, H, W, C]`."""
-        model, values = self._variants[variant]
+        model, values = self._variants[variant.removesuffix(_IN_PARTS)]
         start = time.perf_counter()
-        propose = self._drawn if self._draw else self._given
-        chosen = resample(model, propose, *values, self._noise[0].shape[1], self._chunk)
+
+        def of(rows: slice) -> Tensor:
+            propose = functools.partial(self._drawn if self._draw else self._given, rows)
+            count = self._noise[0].shape[1]
+            return resample(model, propose, *(x[rows] for x in values), count, self._chunk)
+
+        batch = len(values[0])
+        if variant.endswith(_IN_PARTS):
+            chosen = torch.cat(side_by_side(of, batch, self._threads))
+        else:
+            chosen = of(slice(0, batch))
         return time.perf_counter() - start, np.moveaxis(chosen.numpy(), 1, -1)
 
-    def _given(self, which: slice) -> tuple[Tensor, Tensor]:
+    def _given(self, rows: slice, which: slice) -> tuple[Tensor, Tensor]:
         eps, uniforms = self._noise
-        return eps[:, which], uniforms[:, which]
+        return eps[rows, which], uniforms[rows, which]
 
-    def _drawn(self, which: slice) -> tuple[Tensor, Tensor]:
-        images, _, *shape = self._noise[0].shape
-        count = which.stop - which.start
+    def _drawn(self, rows: slice, which: slice) -> tuple[Tensor, Tensor]:
+        shape = self._noise[0].shape[2:]
+        images, count = rows.stop - rows.start, which.stop - which.start
         return torch.randn(images, count, *shape), torch.rand(images, count)
