@@ -297,8 +297,12 @@ class TestAnswers:
         data, before = [toy_data(8), toy_data(8, seed=1)], state(model)
         found = model.best(9, candidates=9, data=data)
         assert len(found) == 9
-        for nothing in ([], [{k: v[:0] for k, v in data[0].items()}]):
-            with pytest.raises(DataError, match="the data hold none, or an empty one; expected"):
+        empty = [{k: v[:0] for k, v in data[0].items()}]
+        for nothing, message in (
+            ([], "the data hold none, or an empty one; expected"),
+            (empty, "the array of images is empty; expected at least one"),
+        ):
+            with pytest.raises(DataError, match=message):
                 model.best(data=nothing)
         for a, b in zip(before, state(model)):
             np.testing.assert_array_equal(a, b)
